@@ -1,0 +1,176 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Datalists: JSON files that say which subjects there are, and where the images of each are.
+
+``{"name": ..., "sequences": {"t1": 1, ...}, "training": [...], "validation": [...], "testing": [...]}``; an entry is
+``{"subject": "patient07", "t1": "patient07/patient07_T1.nii.gz", ...}`` and has no key for a sequence that the
+subject lacks. ``"withheld": {"t1gd": path}`` holds sequences that are silenced on purpose: never an input, but known
+for evaluation. ``"unique": {"t1gd": path}`` holds masks of what only that sequence shows, in simulated cohorts.
+Paths are relative to the dataset's folder, or absolute; a list of paths has one for each timepoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from seq2seq_mri.files import atomic_path
+from seq2seq_mri.sequences import check_sequences
+
+__all__ = ["load_datalist", "names_in_list", "write_datalist"]
+
+
+def write_datalist(content: Mapping, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+    """Write a datalist as JSON, at once or not at all.
+
+    Raises:
+        FileExistsError: when ``path`` exists and ``overwrite`` is false.
+        OSError: when it cannot be written.
+    """
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+
+
+def load_datalist(
+    datalist: str | os.PathLike,
+    section: str | Sequence[str],
+    dataset_dir: str | os.PathLike | None = None,
+    sequences: Mapping[str, int] | None = None,
+    check_files: bool = True,
+) -> list[dict]:
+    """Read sections of a datalist, check the form of all of it, and make the paths absolute.
+
+    Args:
+        datalist: the JSON file.
+        section: the name of a section, or several names.
+        dataset_dir: the folder that relative paths start from; default: the folder of ``datalist``.
+        sequences: the sequence table that the entries must keep to; default: the datalist's own.
+        check_files: whether every subject must have a sequence, and all files must exist. Inference leaves both to
+            the loading of each subject, so that one bad subject does not stop the others.
+
+    Returns:
+        the subjects' dictionaries, with absolute paths, in the order of the file.
+
+    Raises:
+        FileNotFoundError: when the datalist, the folder or images do not exist; it lists them.
+        ValueError: when the datalist is not JSON or not of this form, a subject stands twice or has no sequence, a
+            sequence is not in the table, or the sections are unknown or empty.
+    """
+    path = Path(datalist).expanduser()
+    content = _read_json(path)
+    root = path.parent if dataset_dir is None else Path(dataset_dir).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"The dataset's folder {root} does not exist or is not a folder.")
+    root = root.resolve()
+    table = check_sequences(content["sequences"] if sequences is None else sequences)
+    for name in table.keys() & content["sequences"].keys():
+        if table[name] != content["sequences"][name]:
+            raise ValueError(
+                f"{path}: {name} has {content['sequences'][name]} timepoints, in the sequence table {table[name]}."
+            )
+    subjects: dict[str, str] = {}
+    for known in (name for name in content if isinstance(content[name], list)):
+        for number, entry in enumerate(content[known]):
+            subject = _check_entry(entry, table, f"{path}, {known}[{number}]")
+            if subject in subjects:
+                raise ValueError(f"{path}: subject {subject} stands twice, in {subjects[subject]} and in {known}.")
+            subjects[subject] = known
+    entries = []
+    for name in names_in_list(section):
+        if not isinstance(content.get(name), list):
+            known_sections = ", ".join(key for key in content if isinstance(content[key], list))
+            raise ValueError(f"{path} has no section '{name}'; it has {known_sections or 'none'}.")
+        entries += [_resolved(entry, root) for entry in content[name]]
+    if not entries:
+        raise ValueError(f"{path}: no subject is in {' or '.join(names_in_list(section))}.")
+    if check_files:
+        _check_files(entries, table, path, root)
+    return entries
+
+
+def _read_json(path: Path) -> dict:
+    if not path.is_file():
+        raise FileNotFoundError(f"The datalist {path} does not exist; python -m seq2seq_mri datalist makes one.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"The datalist {path} is not JSON ({error}).") from error
+    if not isinstance(content, dict) or not isinstance(content.get("sequences"), dict):
+        raise ValueError(
+            f'The datalist {path} is not of the form {{"sequences": {{"t1": 1, ...}}, "training": [...], ...}}.'
+        )
+    return content
+
+
+def _check_entry(entry: object, table: Mapping[str, int], where: str) -> str:
+    """Check the form of one entry and return its subject."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("subject"), str):
+        raise ValueError(f'{where} is not of the form {{"subject": "name", "t1": "path", ...}}.')
+    subject = entry["subject"]
+    # Results are written to a folder of the subject's name.
+    if subject in ("", ".", "..") or set(subject) & set("/\\"):
+        raise ValueError(f"{where}: subject '{subject}' cannot be the name of a folder.")
+    groups = {"": {key: value for key, value in entry.items() if key not in ("subject", "withheld", "unique")}}
+    groups |= {f"{key}: ": entry[key] for key in ("withheld", "unique") if key in entry}
+    for group, paths in groups.items():
+        if not isinstance(paths, dict):
+            raise ValueError(f"{where}, subject {subject}: {group}not a mapping from sequences to paths.")
+        for name, value in paths.items():
+            if name not in table:
+                raise ValueError(
+                    f"{where}, subject {subject}: {group}unknown sequence '{name}'; "
+                    f"the sequence table has {', '.join(table)}."
+                )
+            if not value or not all(isinstance(item, str) and item for item in _as_list(value)):
+                raise ValueError(
+                    f"{where}, subject {subject}: {group}{name} is {value!r}; give a path, or a list of paths, one for "
+                    "each timepoint, and leave out the key of a sequence that is absent."
+                )
+    twice = entry.get("withheld", {}).keys() & entry.keys()
+    if twice:
+        raise ValueError(f"{where}, subject {subject}: {min(twice)} is both available and withheld.")
+    return subject
+
+
+def _resolved(entry: Mapping, root: Path) -> dict:
+    result: dict = {}
+    for key, value in entry.items():
+        if key == "subject":
+            result[key] = value
+        elif isinstance(value, dict):
+            result[key] = _resolved(value, root)
+        elif isinstance(value, list):
+            result[key] = [str(root / item) for item in value]
+        else:
+            result[key] = str(root / value)
+    return result
+
+
+def _as_list(value) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def _check_files(entries: Sequence[Mapping], table: Mapping[str, int], datalist: Path, root: Path) -> None:
+    missing = []
+    for entry in entries:
+        paths = [entry[name] for name in table if name in entry]
+        if not paths:
+            raise ValueError(f"{datalist}: subject {entry['subject']} has no sequence available; remove it.")
+        paths += [path for group in ("withheld", "unique") for path in entry.get(group, {}).values()]
+        files = [file for path in paths for file in _as_list(path)]
+        missing += [f"{entry['subject']}: {file}" for file in files if not Path(file).is_file()]
+    if missing:
+        more = f"\n  and {len(missing) - 10} more" if len(missing) > 10 else ""
+        raise FileNotFoundError(
+            f"{len(missing)} files of {datalist} do not exist (relative paths start from {root}; "
+            "if that is wrong, give dataset_dir):\n  " + "\n  ".join(missing[:10]) + more
+        )
+
+
+def names_in_list(value: str | Sequence[str] | None) -> list[str]:
+    """Return the names in a list or a text with commas; a number is a name, too, as a command line gives it."""
+    if value is None:
+        return []
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+    return [str(item).strip() for item in items if str(item).strip()]

@@ -1,0 +1,192 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Writing a simulated brain cohort to disk, in the layout of BraTS."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from tqdm import tqdm
+
+from seq2seq_mri.data.simulation.subject import SimulatedSubject, draw_subject, grid_affine
+from seq2seq_mri.files import atomic_path, check_writable_directory
+
+__all__ = ["simulate_brain"]
+
+_FILE_ENDINGS = {"t1": "t1n", "t1gd": "t1c", "t2": "t2w", "flair": "t2f"}
+_SECTIONS = ("training", "validation", "testing")
+_DEFAULT_SPLITS = (8, 2, 2)
+
+
+def simulate_brain(
+    output_dir: str | os.PathLike,
+    subjects: int | None = None,
+    shape: Sequence[int] = (96, 112, 72),
+    spacing: float | Sequence[float] = 2.0,
+    seed: int = 0,
+    splits: Sequence[int] | None = None,
+    missing: int | Sequence[int] = (1, 3),
+    missing_in_evaluation: int | Sequence[int] = 0,
+    healthy: float = 0.2,
+    noise: float = 0.01,
+    bias: float = 0.025,
+    overwrite: bool = False,
+) -> str:
+    """Write a cohort of simulated brain MRI (T1, T1Gd, T2, FLAIR) of patients with glioma, and its datalist.
+
+    The cohort serves to try the programs without patients' data, and to check differentiation maps: what only T1Gd
+    shows (enhancing tumour) and what only FLAIR shows (fluid-rich oedema at the ventricles) is known, voxel by voxel.
+    The images come from tissue properties and signal equations; they are no substitute for real ones.
+
+    Per subject, in OUTPUT_DIR/SUBJECT/: SUBJECT-t1n.nii.gz (T1), -t1c (T1Gd), -t2w (T2), -t2f (FLAIR), int16,
+    background 0; -seg, the BraTS labels (1 necrosis and non-enhancing core, 2 oedema, 3 enhancing tumour);
+    -unique-t1gd and -unique-flair, the masks. And OUTPUT_DIR/datalist.json, written last, with paths relative to
+    OUTPUT_DIR. The axes point right, anterior and superior (RAS); the grid's centre is the origin.
+
+    Equal arguments give equal files, byte for byte, with the same versions of the libraries. A subject depends on
+    the seed and on its number alone, so a larger cohort begins with the smaller one's anatomy.
+
+    Args:
+        output_dir: folder to write to; made when absent.
+        subjects: number of patients, divided as 8:2:2 unless splits are given.
+        shape: voxels to the right, to the front and upwards, at least 32 each. The brain has its natural size, or is
+            shrunk where the grid is too small for it.
+        spacing: size of a voxel in mm, one number or three.
+        seed: of all randomness.
+        splits: numbers of patients for training, validation and testing (default: 8, 2, 2).
+        missing: how many of the four sequences to silence in each training subject: a number, or the least and the
+            most, at most 3. Silenced sequences are written, but the datalist has them under "withheld".
+        missing_in_evaluation: the same for validation and testing.
+        healthy: share of each section's patients, rounded down, that have no glioma.
+        noise: standard deviation of the Gaussian noise on the real and on the imaginary channel, as a fraction of the
+            99th percentile of a sequence's signal (the magnitude has Rice's distribution).
+        bias: strength of the coil's uneven sensitivity; 0 turns it off.
+        overwrite: whether files that exist may be replaced. Subjects of an earlier, larger cohort are not removed.
+
+    Returns:
+        path of the datalist.
+
+    Raises:
+        ValueError: when an argument is out of range or the folder cannot be written.
+        FileExistsError: when the folder has a datalist or one of the subjects, and overwrite is false.
+    """
+    counts = _check_splits(subjects, splits)
+    shape = _check_shape(shape)
+    spacing = _check_spacing(spacing)
+    silenced = {"training": _check_missing(missing, "missing")}
+    silenced["validation"] = silenced["testing"] = _check_missing(missing_in_evaluation, "missing_in_evaluation")
+    for name, value, highest in (("healthy", healthy, 1.0), ("noise", noise, 0.5), ("bias", bias, 0.5)):
+        if not 0 <= value <= highest:
+            raise ValueError(f"{name} is {value!r}; give a number from 0 to {highest}.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed is {seed!r}; give a whole number from 0.")
+
+    folder = check_writable_directory(output_dir)
+    names = [f"SimBrain-{number:05d}" for number in range(sum(counts))]
+    if not overwrite:
+        _refuse_existing(folder, names)
+
+    sections: dict[str, list[dict]] = {section: [] for section in _SECTIONS}
+    progress = tqdm(total=len(names), desc="simulating", unit="subject")
+    number = 0
+    for section, count in zip(_SECTIONS, counts, strict=True):
+        plan = np.random.default_rng([seed, _SECTIONS.index(section)])
+        without_glioma = set(plan.permutation(count)[: int(healthy * count)].tolist())
+        for position in range(count):
+            generator = np.random.default_rng([seed, len(_SECTIONS), number])
+            hidden = _draw_silenced(generator, *silenced[section])
+            subject = draw_subject(generator, shape, spacing, position not in without_glioma, noise, bias)
+            entry = _write_subject(folder, names[number], subject, grid_affine(shape, spacing), hidden, overwrite)
+            sections[section].append(entry)
+            number += 1
+            progress.update()
+    progress.close()
+
+    datalist = {"name": "simulated brain cohort", "sequences": dict.fromkeys(_FILE_ENDINGS, 1), **sections}
+    path = folder / "datalist.json"
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_text(json.dumps(datalist, indent=2) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def _write_subject(
+    folder: Path, name: str, subject: SimulatedSubject, affine: np.ndarray, hidden: set[str], overwrite: bool
+) -> dict:
+    """Write one subject's files and return its entry in the datalist."""
+    volumes = {ending: subject.images[sequence] for sequence, ending in _FILE_ENDINGS.items()}
+    volumes["seg"] = subject.segmentation
+    volumes |= {f"unique-{sequence}": mask for sequence, mask in subject.unique.items()}
+    paths = {ending: f"{name}/{name}-{ending}.nii.gz" for ending in volumes}
+    for ending, volume in volumes.items():
+        image = nibabel.Nifti1Image(volume, affine)
+        image.header.set_xyzt_units("mm")
+        image.header.set_sform(affine, code="scanner")
+        image.header.set_qform(affine, code="scanner")
+        with atomic_path(folder / paths[ending], overwrite=overwrite) as temporary:
+            nibabel.save(image, temporary)
+
+    entry: dict = {"subject": name}
+    entry |= {seq: paths[ending] for seq, ending in _FILE_ENDINGS.items() if seq not in hidden}
+    withheld = {seq: paths[ending] for seq, ending in _FILE_ENDINGS.items() if seq in hidden}
+    # a mask without a voxel measures nothing, so it is written but not listed
+    unique = {sequence: paths[f"unique-{sequence}"] for sequence, mask in subject.unique.items() if mask.any()}
+    if withheld:
+        entry["withheld"] = withheld
+    if unique:
+        entry["unique"] = unique
+    return entry
+
+
+def _draw_silenced(generator: np.random.Generator, least: int, most: int) -> set[str]:
+    names = list(_FILE_ENDINGS)
+    order = generator.permutation(len(names))
+    return {names[index] for index in order[: generator.integers(least, most + 1)]}
+
+
+def _refuse_existing(folder: Path, names: Sequence[str]) -> None:
+    for path in [folder / "datalist.json", *(folder / name for name in names)]:
+        if path.exists():
+            raise FileExistsError(f"{path} exists; remove it, choose another output directory, or allow overwriting.")
+
+
+def _check_splits(subjects: int | None, splits: Sequence[int] | None) -> tuple[int, ...]:
+    if splits is None:
+        if subjects is None:
+            return _DEFAULT_SPLITS
+        if isinstance(subjects, bool) or not isinstance(subjects, int) or subjects < 1:
+            raise ValueError(f"subjects is {subjects!r}; give a positive whole number.")
+        evaluated = subjects * _DEFAULT_SPLITS[1] // sum(_DEFAULT_SPLITS)
+        return subjects - 2 * evaluated, evaluated, evaluated
+    counts = tuple(splits) if isinstance(splits, Sequence) else (splits,)
+    whole = all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts)
+    if len(counts) != 3 or not whole or sum(counts) == 0:
+        raise ValueError(f"splits is {splits!r}; give three whole numbers: training, validation, testing.")
+    if subjects is not None and subjects != sum(counts):
+        raise ValueError(f"splits {counts} add up to {sum(counts)}, not to subjects = {subjects}; give one of the two.")
+    return counts
+
+
+def _check_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    if len(sizes) != 3 or not all(isinstance(size, int) and size >= 32 for size in sizes):
+        raise ValueError(f"shape is {shape!r}; give three whole numbers of at least 32.")
+    return sizes
+
+
+def _check_spacing(spacing: float | Sequence[float]) -> tuple[float, ...]:
+    steps = tuple(spacing) if isinstance(spacing, Sequence) else (spacing,) * 3
+    if len(steps) != 3 or not all(isinstance(step, int | float) and 0 < step < 100 for step in steps):
+        raise ValueError(f"spacing is {spacing!r}; give one or three numbers of mm between 0 and 100.")
+    return tuple(float(step) for step in steps)
+
+
+def _check_missing(missing: int | Sequence[int], name: str) -> tuple[int, int]:
+    bounds = tuple(missing) if isinstance(missing, Sequence) else (missing, missing)
+    whole = all(isinstance(bound, int) and not isinstance(bound, bool) for bound in bounds)
+    if len(bounds) != 2 or not whole or not 0 <= bounds[0] <= bounds[1] < len(_FILE_ENDINGS):
+        raise ValueError(f"{name} is {missing!r}; give a number from 0 to 3, or the least and the most.")
+    return bounds[0], bounds[1]

@@ -1,0 +1,149 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""One simulated patient: anatomy, tissue, signal and scanner put together on a voxel grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seq2seq_mri.data.simulation.artefacts import bias_field, rician_noise
+from seq2seq_mri.data.simulation.brain_anatomy import BRAIN_CENTRE, BRAIN_RADII, brain_surface, draw_anatomy
+from seq2seq_mri.data.simulation.glioma import draw_glioma
+from seq2seq_mri.data.simulation.random_fields import RandomField
+from seq2seq_mri.data.simulation.signal import brain_signals
+from seq2seq_mri.data.simulation.tissue import TISSUES, draw_tissues
+
+__all__ = ["SEGMENTATION_LABELS", "SimulatedSubject", "draw_subject", "grid_affine"]
+
+# the labels of BraTS 2023: necrosis and non-enhancing core, oedema, enhancing tumour
+SEGMENTATION_LABELS = {"necrosis": 1, "tumour": 1, "oedema": 2, "fluid_oedema": 2, "enhancing_tumour": 3}
+
+_LARGEST_SIGNAL = 4000.0
+
+
+@dataclass
+class SimulatedSubject:
+    """What is written of one patient; every array is ``[X, Y, Z]``.
+
+    Attributes:
+        images: sequence's name → int16, in [1, 32767] in the brain, exactly 0 outside.
+        segmentation: uint8, BraTS labels (1 necrosis and non-enhancing core, 2 oedema, 3 enhancing tumour).
+        unique: sequence's name → uint8 mask of what only this sequence shows; empty without a glioma.
+        signals: sequence's name → float32, the same without sensitivity, texture and noise.
+    """
+
+    images: dict[str, np.ndarray]
+    segmentation: np.ndarray
+    unique: dict[str, np.ndarray]
+    signals: dict[str, np.ndarray]
+
+
+def grid_affine(shape: Sequence[int], spacing: Sequence[float]) -> np.ndarray:
+    """Return the RAS affine ``[4, 4]`` of a grid whose centre is at the origin."""
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = [-step * (size - 1) / 2 for size, step in zip(shape, spacing, strict=True)]
+    return affine
+
+
+def draw_subject(
+    generator: np.random.Generator,
+    shape: Sequence[int] = (96, 112, 72),
+    spacing: Sequence[float] = (2.0, 2.0, 2.0),
+    glioma: bool = True,
+    noise: float = 0.01,
+    bias: float = 0.025,
+) -> SimulatedSubject:
+    """Draw one patient.
+
+    Args:
+        generator: source of randomness.
+        shape: voxels along x (to the right), y (to the front) and z (upwards).
+        spacing: size of a voxel along these, mm.
+        glioma: whether the patient has a tumour.
+        noise: standard deviation of the noise on the real and on the imaginary channel, as a fraction of the 99th
+            percentile of each sequence's signal in the brain.
+        bias: strength of the uneven sensitivity (standard deviation of its logarithm at the brain's border).
+    """
+    world = _grid_points(shape, spacing)
+    points, scale = _brain_coordinates(generator, world, shape, spacing)
+    width = float(np.prod(spacing) ** (1 / 3)) / scale
+
+    tumour = draw_glioma(generator) if glioma else None
+    inside = brain_surface(points) > 0
+    points, world = points[:, inside], world[:, inside]
+    anatomy = draw_anatomy(generator, points if tumour is None else tumour.displaced(points), width)
+    if tumour is not None:
+        tumour.grow(generator, points, anatomy, width)
+
+    signals = brain_signals(draw_tissues(generator))
+    texture = np.exp(0.015 * RandomField(generator, wavelength=18.0, bandwidth=0.4)(points))
+    clean, images = {}, {}
+    for name, signal in signals.items():
+        clean[name] = signal.astype(np.float32) @ anatomy.fractions
+        bright = float(np.percentile(clean[name], 99))
+        uneven = clean[name] * texture * bias_field(generator, world / scale, bias)
+        measured = rician_noise(generator, uneven, noise * bright)
+        gain = generator.uniform(0.5, 1.0) * _LARGEST_SIGNAL / bright
+        images[name] = np.clip(np.rint(measured * gain), 1, np.iinfo(np.int16).max).astype(np.int16)
+
+    def volume(values: np.ndarray) -> np.ndarray:
+        filled = np.zeros(inside.shape, dtype=values.dtype)
+        filled[inside] = values
+        return filled.reshape(tuple(shape))
+
+    lesion, unique = _lesion_masks(anatomy.fractions)
+    return SimulatedSubject(
+        images={name: volume(image) for name, image in images.items()},
+        segmentation=volume(lesion),
+        unique={name: volume(mask) for name, mask in unique.items()},
+        signals={name: volume(signal) for name, signal in clean.items()},
+    )
+
+
+def _grid_points(shape: Sequence[int], spacing: Sequence[float]) -> np.ndarray:
+    """Return the voxels' centres, float32 ``[3, X·Y·Z]``, mm, in the order of a C array."""
+    axes = [
+        ((np.arange(size) - (size - 1) / 2) * step).astype(np.float32)
+        for size, step in zip(shape, spacing, strict=True)
+    ]
+    return np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1)
+
+
+def _brain_coordinates(
+    generator: np.random.Generator, world: np.ndarray, shape: Sequence[int], spacing: Sequence[float]
+) -> tuple[np.ndarray, float]:
+    """Return where in the brain's own coordinates each voxel lies, and how many mm of the grid are one mm there.
+
+    The brain has its natural size, or is shrunk to fit the grid; subjects differ in size, proportion, tilt of the
+    head and by a smooth deformation.
+    """
+    extent = np.array(shape) * np.array(spacing) / 2
+    scale = float(min(1.0, np.min(extent / np.array(BRAIN_RADII)) / 1.12) * generator.uniform(0.92, 1.0))
+    proportion = np.exp(generator.normal(0, 0.015, 3)).astype(np.float32)
+    angles = np.deg2rad(np.clip(generator.normal(0, 2.5, 3), -5, 5))
+    rotation = np.eye(3)
+    for axis, angle in enumerate(angles):
+        first, second = (axis + 1) % 3, (axis + 2) % 3
+        turn = np.eye(3)
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+        rotation = rotation @ turn
+    points = (rotation.astype(np.float32) @ world) / (scale * proportion[:, None])
+    deformation = [RandomField(generator, wavelength=90.0, period=384.0) for _ in range(3)]
+    points += np.array(BRAIN_CENTRE, dtype=np.float32)[:, None]
+    shift = np.stack([2.0 * field(points) for field in deformation])
+    return points + shift, scale
+
+
+def _lesion_masks(fractions: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the segmentation and the masks of what is unique to a sequence, uint8 ``[N]`` each."""
+    names = list(TISSUES)
+    label_of = np.array([SEGMENTATION_LABELS.get(name, 0) for name in names], dtype=np.uint8)
+    label = label_of[np.argmax(fractions, axis=0)]
+    unique = {
+        "t1gd": (fractions[names.index("enhancing_tumour")] > 0.5).astype(np.uint8),
+        "flair": (fractions[names.index("fluid_oedema")] > 0.5).astype(np.uint8),
+    }
+    return label, unique

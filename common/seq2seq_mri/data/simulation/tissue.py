@@ -1,0 +1,75 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What each tissue of the simulated brain is made of: proton density, T1, T2, and its uptake of gadolinium."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["TISSUES", "Tissue", "draw_tissues"]
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Physical parameters of a tissue at 3 T.
+
+    Attributes:
+        proton_density: relative to water, in [0, 1].
+        t1: longitudinal relaxation time, ms.
+        t2: transverse relaxation time, ms.
+        gadolinium: concentration of contrast agent some minutes after a standard dose, mmol/L.
+    """
+
+    proton_density: float
+    t1: float
+    t2: float
+    gadolinium: float = 0.0
+
+
+TISSUES: dict[str, Tissue] = {
+    "csf": Tissue(1.00, 4300, 2000),
+    "grey_matter": Tissue(0.82, 1331, 92, 0.012),
+    "white_matter": Tissue(0.70, 832, 78, 0.005),
+    "caudate": Tissue(0.81, 1250, 85, 0.012),
+    "putamen": Tissue(0.80, 1180, 80, 0.012),
+    "pallidum": Tissue(0.75, 970, 62, 0.010),
+    "thalamus": Tissue(0.77, 1080, 84, 0.010),
+    "brainstem": Tissue(0.73, 950, 84, 0.006),
+    "vein": Tissue(0.87, 1900, 200, 0.80),
+    "choroid_plexus": Tissue(0.88, 1700, 160, 0.35),
+    "necrosis": Tissue(0.97, 3500, 600),
+    "tumour": Tissue(0.85, 1600, 145),
+    "enhancing_tumour": Tissue(0.85, 1600, 145, 1.00),
+    "oedema": Tissue(0.84, 1650, 150),
+    "fluid_oedema": Tissue(0.88, 2800, 1000),
+}
+
+
+def draw_tissues(generator: np.random.Generator, spread: float = 0.012) -> dict[str, Tissue]:
+    """Return one subject's tissues: ``TISSUES`` with every parameter drawn about its mean.
+
+    Args:
+        generator: source of randomness.
+        spread: coefficient of variation between subjects of proton density (half of it), T1 and T2. The uptake of
+            contrast agent has its own: the dose in blood varies by 15 %, the leakage into the tumour by 30 %.
+
+    Returns:
+        name → parameters, in the order of ``TISSUES``. Tumour that enhances and tumour that does not are drawn as
+        one: they differ in gadolinium alone.
+    """
+    dose = float(np.exp(generator.normal(0, 0.15)))
+    leakage = float(np.exp(generator.normal(0, 0.3)))
+    drawn = {}
+    for name, mean in TISSUES.items():
+        density, t1, t2 = np.exp(spread * np.clip(generator.standard_normal(3), -2.5, 2.5) * np.array([0.5, 1, 1]))
+        drawn[name] = Tissue(
+            proton_density=min(1.0, mean.proton_density * density),
+            t1=mean.t1 * t1,
+            t2=mean.t2 * t2,
+            gadolinium=mean.gadolinium * dose * (leakage if name == "enhancing_tumour" else 1.0),
+        )
+    tumour = drawn["tumour"]
+    uptake = drawn["enhancing_tumour"].gadolinium
+    drawn["enhancing_tumour"] = Tissue(tumour.proton_density, tumour.t1, tumour.t2, uptake)
+    return drawn

@@ -1,0 +1,218 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Saving a training so that a killed one goes on exactly, and reading weights with errors that say what is wrong."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+
+from seq2seq_mri.engines.distributed import rank
+from seq2seq_mri.engines.handlers import TrainingHistory
+from seq2seq_mri.files import atomic_path
+
+__all__ = ["TrainingCheckpoint", "load_weights", "read_checkpoint", "save_weights"]
+
+logger = logging.getLogger(__name__)
+
+_WEIGHT_KEYS = ("ema_network", "network", "model", "state_dict")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a file that ``torch.save`` wrote, tensors and plain containers only.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not a checkpoint, or is truncated.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint {path}; train first, or give the path of one.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as a checkpoint; it is truncated or of another kind.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not a checkpoint.")
+    return content
+
+
+def load_weights(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
+    """Load weights strictly into ``network``, in place, and return it.
+
+    Accepts a plain state dict in any floating type, and the files that :class:`TrainingCheckpoint` and
+    ``convert_released`` write (the EMA weights are preferred).
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is no checkpoint, or belongs to another network configuration or sequence table.
+    """
+    content = read_checkpoint(path)
+    _check_sequences(network, content.get("sequences"), path)
+    weights: Any = content
+    for key in _WEIGHT_KEYS:
+        if isinstance(content.get(key), Mapping) and all(torch.is_tensor(v) for v in content[key].values()):
+            weights = content[key]
+            break
+    _check_weights(network, weights, path)
+    network.load_state_dict(weights)
+    return network
+
+
+def save_weights(network: torch.nn.Module, path: str | Path, dtype: str | None = None, overwrite: bool = False) -> None:
+    """Write ``network``'s state dict atomically, as plain tensors on the CPU.
+
+    Args:
+        network: the network.
+        path: the file to write.
+        dtype: ``"bfloat16"`` or ``"float16"`` to store floating tensors in half the size; ``None`` keeps theirs.
+        overwrite: whether an existing file may be replaced.
+    """
+    stored = {}
+    for name, tensor in network.state_dict().items():
+        tensor = tensor.detach().cpu()
+        stored[name] = tensor.to(getattr(torch, dtype)) if dtype and tensor.is_floating_point() else tensor.clone()
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        torch.save(stored, temporary)
+
+
+class TrainingCheckpoint:
+    """Saves ``last.pt`` (everything that a resume needs) and ``best.pt`` (the best epoch's weights) atomically.
+
+    Attach it after the learning-rate schedule and the validation, whose results it saves.
+
+    Args:
+        directory: where to write, made when absent.
+        network: the trained network.
+        optimizer: its optimizer.
+        lr_scheduler: its schedule.
+        ema_network: the moving average of the network; ``best.pt`` then holds its weights.
+        discriminators: the D_j, if trained.
+        discriminator_optimizer: their optimizer.
+        evaluator: the validation engine, whose key metric decides which epoch is best; without it the last is.
+        history: the training history, which goes on where it was.
+        interval: epochs between two saves.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        network: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        lr_scheduler: Any = None,
+        ema_network: torch.nn.Module | None = None,
+        discriminators: torch.nn.Module | None = None,
+        discriminator_optimizer: torch.optim.Optimizer | None = None,
+        evaluator: Any = None,
+        history: TrainingHistory | None = None,
+        interval: int = 1,
+    ) -> None:
+        self.last = Path(directory) / "last.pt"
+        self.best = Path(directory) / "best.pt"
+        self.network = network
+        self.ema_network = ema_network
+        self.evaluator = evaluator
+        self.interval = interval
+        parts = {
+            "network": network,
+            "optimizer": optimizer,
+            "lr_scheduler": lr_scheduler,
+            "ema_network": ema_network,
+            "discriminators": discriminators,
+            "discriminator_optimizer": discriminator_optimizer,
+            "history": history,
+        }
+        self.parts = {name: part for name, part in parts.items() if part is not None}
+
+    def attach(self, engine: Any) -> None:
+        """Save every ``interval`` epochs and at the end."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval) | Events.COMPLETED, self.save)
+
+    def save(self, engine: Any) -> None:
+        """Write ``best.pt`` if this epoch is the best so far, then ``last.pt``; process 0 only."""
+        if rank() != 0:
+            return
+        state = engine.state
+        validated = self.evaluator.state if self.evaluator is not None else None
+        if validated is None or validated.best_metric_epoch == state.epoch:
+            save_weights(self.ema_network or self.network, self.best, overwrite=True)
+        content: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
+        content["sequences"] = dict(getattr(self.network, "sequences", {}))
+        content["epoch"] = state.epoch
+        content["epoch_length"] = state.epoch_length
+        content["torch_rng"] = torch.get_rng_state()
+        if validated is not None:
+            content["best_metric"] = float(validated.best_metric)
+            content["best_metric_epoch"] = int(validated.best_metric_epoch)
+        with atomic_path(self.last, overwrite=True) as temporary:
+            torch.save(content, temporary)
+
+    def prepare(self, trainer: Any, resume: bool = False) -> None:
+        """Restore ``trainer`` and all parts from ``last.pt`` when ``resume`` is set and the file exists.
+
+        Raises:
+            FileExistsError: when the directory holds a training and ``resume`` is not set.
+            ValueError: when the checkpoint belongs to another configuration.
+        """
+        if not self.last.exists():
+            if resume:
+                logger.info(f"No {self.last} to resume from; training starts at epoch 1.")
+            return
+        if not resume:
+            raise FileExistsError(
+                f"{self.last} exists: this output directory holds a training. Go on with it by --resume true, or give "
+                "another --output_dir."
+            )
+        content = read_checkpoint(self.last)
+        _check_sequences(self.network, content.get("sequences"), self.last)
+        missing = sorted(self.parts.keys() - content.keys())
+        if missing:
+            raise ValueError(f"{self.last} has no {', '.join(missing)}: it was saved by another configuration.")
+        if content["epoch_length"] != trainer.state.epoch_length:
+            raise ValueError(
+                f"{self.last} was trained with {content['epoch_length']} iterations per epoch, this configuration has "
+                f"{trainer.state.epoch_length}; resume with the same datalist, batch size and number of processes."
+            )
+        for name, part in self.parts.items():
+            if isinstance(part, torch.nn.Module):
+                _check_weights(part, content[name], self.last)
+            part.load_state_dict(content[name])
+        trainer.state.epoch = content["epoch"]
+        trainer.state.iteration = content["epoch"] * content["epoch_length"]
+        torch.set_rng_state(content["torch_rng"])
+        if self.evaluator is not None and "best_metric" in content:
+            self.evaluator.state.best_metric = content["best_metric"]
+            self.evaluator.state.best_metric_epoch = content["best_metric_epoch"]
+        logger.info(f"Resumed from {self.last} after epoch {content['epoch']}.")
+
+
+def _check_sequences(network: torch.nn.Module, stored: Mapping[str, int] | None, path: str | Path) -> None:
+    expected = getattr(network, "sequences", None)
+    if stored and expected and list(stored.items()) != list(expected.items()):
+        raise ValueError(
+            f"{path} was trained on the sequences {dict(stored)}, this configuration has {dict(expected)}; "
+            "use the configuration that it was trained with."
+        )
+
+
+def _check_weights(network: torch.nn.Module, weights: Mapping[str, Any], path: str | Path) -> None:
+    expected = network.state_dict()
+    differences = [f"{name} is missing" for name in expected if name not in weights]
+    differences += [f"{name} is not in this network" for name in weights if name not in expected]
+    differences += [
+        f"{name} has shape {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if torch.is_tensor(weights.get(name)) and weights[name].shape != tensor.shape
+    ]
+    if differences:
+        shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
+        raise ValueError(
+            f"{path} belongs to another network configuration ({shown}); use the network_def it was trained with."
+        )

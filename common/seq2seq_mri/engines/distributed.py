@@ -1,0 +1,103 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Running under ``torchrun``: joining the process group, averaging gradients, gathering tables.
+
+The training step calls the generator's ``encode`` and ``decode`` separately, so that an encoding serves several
+targets. DistributedDataParallel synchronises only what goes through ``forward``; gradients are averaged here instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+__all__ = [
+    "average_gradients",
+    "broadcast_parameters",
+    "finalize_distributed",
+    "gather_rows",
+    "initialize_distributed",
+    "rank",
+    "select_device",
+    "world_size",
+]
+
+
+def initialize_distributed(backend: str | None = None) -> None:
+    """Join the process group that ``torchrun`` describes in the environment; do nothing in a single process.
+
+    Args:
+        backend: ``"nccl"`` or ``"gloo"``; by default NCCL where CUDA is available, else gloo.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group(backend or ("nccl" if torch.cuda.is_available() else "gloo"))
+
+
+def finalize_distributed() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Return this process's number, 0 in a single process."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Return the number of processes, 1 in a single process."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def select_device(name: str | None = None) -> torch.device:
+    """Return the device to compute on: ``name`` if given, else this process's own GPU, else the CPU."""
+    if name:
+        return torch.device(name)
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+        return device
+    return torch.device("cpu")
+
+
+def broadcast_parameters(module: torch.nn.Module) -> None:
+    """Give every process the parameters and buffers of process 0."""
+    if world_size() > 1:
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, src=0)
+
+
+def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Replace each gradient by its mean over the processes; a gradient that a process lacks counts as zero.
+
+    One collective over one flat buffer; a parameter that no process used has a zero gradient afterwards.
+    """
+    if world_size() == 1:
+        return
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in trained:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    flat = torch.cat([parameter.grad.flatten() for parameter in trained if parameter.grad is not None])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    start = 0
+    for parameter in trained:
+        if parameter.grad is not None:
+            parameter.grad.copy_(flat[start : start + parameter.numel()].view_as(parameter))
+            start += parameter.numel()
+
+
+def gather_rows(rows: list[Any]) -> list[Any]:
+    """Return the rows of all processes on process 0, in the order of the processes, and an empty list on the others.
+
+    Pickle is confined to the processes of one launch (torch.distributed's own object collectives).
+    """
+    if world_size() == 1:
+        return list(rows)
+    gathered: list[Any] = [None] * world_size()
+    dist.all_gather_object(gathered, rows)
+    return [row for part in gathered for row in part] if rank() == 0 else []

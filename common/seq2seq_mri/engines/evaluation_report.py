@@ -1,0 +1,156 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What an evaluation leaves on disk: tables over all subjects, figures of each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+
+from seq2seq_mri.analysis.contribution import adjacency_matrix, contribution, write_adjacency, write_contribution
+from seq2seq_mri.analysis.differentiation_table import differentiation_table, write_differentiation_table
+from seq2seq_mri.engines.distributed import gather_rows, rank
+from seq2seq_mri.files import check_writable_directory
+from seq2seq_mri.metrics.table import format_summary, metrics_table, write_metrics
+from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
+from seq2seq_mri.visualize import (
+    adjacency_heatmap,
+    differentiation_overlay,
+    metrics_boxplot,
+    ranking_bars,
+    save_figure,
+    translation_grid,
+)
+
+__all__ = ["EvaluationReport"]
+
+logger = logging.getLogger(__name__)
+
+
+class EvaluationReport:
+    """Writes ``metrics.csv``, ``adjacency.csv``, ``contribution.csv`` and the figures of an evaluation.
+
+    It is both the ``report`` of a :class:`~seq2seq_mri.engines.evaluator.TranslationEvaluator`, which gives it every
+    subject, and a handler, which writes the tables when all are done. Under ``torchrun`` each process draws its
+    subjects, and process 0 writes the tables of all.
+
+    Args:
+        output_dir: where to write.
+        sequences: the sequence table.
+        region: which PSNR and SSIM rank the sequences, ``"whole"`` or ``"foreground"``.
+        figure_subjects: most subjects (of each process) to draw.
+        overwrite: whether files of an earlier evaluation may be replaced.
+
+    Raises:
+        FileExistsError: when the directory holds an evaluation and ``overwrite`` is not set.
+        ValueError: when the directory cannot be written.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        sequences: Mapping[str, int],
+        region: str = "whole",
+        figure_subjects: int = 10,
+        overwrite: bool = False,
+    ) -> None:
+        self.output_dir = check_writable_directory(output_dir)
+        self.sequences = check_sequences(sequences)
+        self.region = region
+        self.figure_subjects = figure_subjects
+        self.overwrite = overwrite
+        if (self.output_dir / "metrics.csv").exists() and not overwrite:
+            raise FileExistsError(
+                f"{self.output_dir / 'metrics.csv'} exists; give another --output_dir, or --overwrite true."
+            )
+        self.rows: list[dict[str, Any]] = []
+        self.differentiation_rows: list[dict[str, Any]] = []
+        self._drawn = 0
+
+    def attach(self, engine: Any) -> None:
+        """Write the tables when all subjects are done."""
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def add(
+        self,
+        sample: Mapping[str, Any],
+        output: Mapping[str, Any],
+        truth: Mapping[str, torch.Tensor],
+        translated: Mapping[tuple[str, str], torch.Tensor],
+    ) -> None:
+        """Take in one subject, and draw it.
+
+        Args:
+            sample: the subject's sample.
+            output: the evaluator's output for it.
+            truth: every sequence's image ``[T, X, Y, Z]`` in [0, 1], RAS.
+            translated: every (source, target)'s synthesised image, of the same shape.
+        """
+        self.rows += output["rows"]
+        self.differentiation_rows += output.get("differentiation_rows", [])
+        if self._drawn >= self.figure_subjects:
+            return
+        self._drawn += 1
+        subject = str(sample["subject"])
+        measured = {
+            name: truth[name] if bool(sample["measured"][sequence_index(self.sequences, name)]) else None
+            for name in self.sequences
+        }
+        spacing = [float(size) for size in sample["image"].pixdim]
+        grid = translation_grid(
+            measured,
+            translated,
+            subject=subject,
+            psnr={(row["source"], row["target"]): row["psnr"] for row in output["rows"]},
+            spacing=spacing,
+        )
+        self._save(grid, f"{subject}_translations.png")
+        if "differentiation" in output:
+            targets = output["targets"]
+            held = channel_slices({name: self.sequences[name] for name in targets})
+            regions = sample.get("unique_masks")
+            overlay = differentiation_overlay(
+                {name: truth[name] for name in targets},
+                {name: output["differentiation"][held[name]] for name in targets},
+                regions={}
+                if regions is None
+                else {
+                    name: torch.as_tensor(regions)[sequence_index(self.sequences, name)].cpu() > 0.5 for name in targets
+                },
+                subject=subject,
+                spacing=spacing,
+            )
+            self._save(overlay, f"{subject}_differentiation.png")
+
+    def write(self, engine: Any = None) -> None:
+        """Write the tables and the figures over all subjects; process 0 only."""
+        rows = gather_rows(self.rows)
+        differentiation_rows = gather_rows(self.differentiation_rows)
+        if rank() != 0:
+            return
+        if not rows:
+            raise ValueError("No pair of sequences was measured in any subject, so there are no tables to write.")
+        table = metrics_table(rows, self.sequences)
+        write_metrics(self.output_dir / "metrics.csv", table, overwrite=self.overwrite)
+        logger.info("Image quality\n%s", format_summary(table))
+        self._save(metrics_boxplot(table), "metrics.png")
+        adjacency = adjacency_matrix(table, self.sequences, self.region)
+        ranking = contribution(adjacency)
+        write_adjacency(self.output_dir / "adjacency.csv", adjacency, overwrite=self.overwrite)
+        write_contribution(self.output_dir / "contribution.csv", ranking, overwrite=self.overwrite)
+        self._save(adjacency_heatmap(adjacency), "adjacency.png")
+        self._save(ranking_bars(ranking), "contribution.png")
+        logger.info("Contribution of the sequences\n%s", ranking.to_string(index=False))
+        if differentiation_rows:
+            areas = differentiation_table(differentiation_rows, self.sequences)
+            write_differentiation_table(self.output_dir / "differentiation.csv", areas, overwrite=self.overwrite)
+            means = areas.groupby("sequence", sort=False)["auc"].mean()
+            logger.info("M_d against what only that sequence shows, mean voxel AUC\n%s", means.to_string())
+        logger.info("Tables and figures are in %s.", self.output_dir)
+
+    def _save(self, figure: Any, name: str) -> None:
+        save_figure(figure, self.output_dir / "figures" / name, overwrite=self.overwrite)

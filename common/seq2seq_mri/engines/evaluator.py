@@ -1,0 +1,295 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Engines that go through subjects one at a time: synthesising what is missing, or measuring every translation.
+
+A subject that fails does not stop the others; the failures are listed, and raised as one error, at the end.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from monai.data import decollate_batch
+from monai.engines import SupervisedEvaluator
+from monai.engines.utils import IterationEvents
+
+from seq2seq_mri.analysis.differentiation import differentiation_map, voxel_auc
+from seq2seq_mri.data.subject_dataset import original_error
+from seq2seq_mri.engines.distributed import gather_rows
+from seq2seq_mri.metrics.image_quality import image_quality
+from seq2seq_mri.sequences import channel_slices, sequence_index
+
+__all__ = ["SubjectEvaluator", "SynthesisEvaluator", "TranslationEvaluator", "unique_mask"]
+
+
+class SubjectEvaluator(SupervisedEvaluator):
+    """Base of the engines here: one subject per iteration, postprocessing included, failures collected.
+
+    Args:
+        device: where the network computes.
+        val_data_loader: yields one subject per batch; ``{"subject", "error"}`` for one that could not be loaded.
+        network: the generator.
+        inferer: translates volumes, see :mod:`seq2seq_mri.inferers`.
+        postprocessing: applied to the subject's sample and output together, before the next subject.
+        key_val_metric, additional_metrics, val_handlers: as in :class:`monai.engines.SupervisedEvaluator`.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str,
+        val_data_loader: Any,
+        network: torch.nn.Module,
+        inferer: Any,
+        *,
+        postprocessing: Any = None,
+        key_val_metric: dict | None = None,
+        additional_metrics: dict | None = None,
+        val_handlers: Sequence | None = None,
+    ) -> None:
+        super().__init__(
+            device=device,
+            val_data_loader=val_data_loader,
+            network=network,
+            inferer=inferer,
+            postprocessing=postprocessing,
+            key_val_metric=key_val_metric,
+            additional_metrics=additional_metrics,
+            val_handlers=val_handlers,
+            decollate=False,
+        )
+        self.failures: list[tuple[str, str]] = []
+
+    def run(self, global_epoch: int = 1) -> None:
+        """Go through all subjects.
+
+        Raises:
+            ValueError: at the end, when subjects have failed; it lists each with its reason.
+        """
+        self.failures = []
+        super().run(global_epoch)
+        failures = gather_rows(self.failures)
+        if failures:
+            listed = "\n".join(f"  {subject}: {reason}" for subject, reason in failures)
+            raise ValueError(f"{len(failures)} subject(s) failed, the others are done:\n{listed}")
+
+    @abstractmethod
+    def evaluate_subject(self, sample: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the output for one subject's sample (tensors without batch axis), or ``None`` if there is none."""
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict:
+        subject = str(batchdata["subject"][0])
+        engine.state.output = {}
+        try:
+            if "error" in batchdata:
+                raise ValueError(str(batchdata["error"][0]))
+            engine.state.batch = decollate_batch(batchdata)[0]
+            self.network.eval()
+            with torch.no_grad():
+                output = self.evaluate_subject(engine.state.batch)
+            if output is not None:
+                engine.state.output = output
+                engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+                engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        except (ValueError, OSError, RuntimeError) as error:
+            cause = _user_error(error)
+            if cause is None:
+                raise
+            self.failures.append((subject, str(cause)))
+            self.logger.error(f"{subject} failed: {cause}")
+            engine.state.output = {}
+        return engine.state.output
+
+
+class SynthesisEvaluator(SubjectEvaluator):
+    """Synthesises sequences of each subject from those it has, and fuses the sources.
+
+    Output per subject: ``pred``, the fused images ``[sum of T of the targets, X, Y, Z]`` in the inferer's output
+    range; ``disagreement``, the voxelwise standard deviation between sources, of the same shape and unit; ``targets``
+    and ``sources``, the names.
+
+    Args:
+        sequences: the sequence table.
+        targets: ``"missing"`` (those that a subject lacks), ``"all"``, or a list of names.
+        fusion: combines the sources, see :mod:`seq2seq_mri.inferers.fusion`.
+        report: draws every subject, see :class:`~seq2seq_mri.engines.synthesis_report.SynthesisReport`; or ``None``.
+        **kwargs: of :class:`SubjectEvaluator`.
+
+    Raises:
+        ValueError: when a target is not in the table.
+    """
+
+    def __init__(
+        self,
+        sequences: dict[str, int],
+        targets: str | Sequence[str] = "missing",
+        fusion: Any = None,
+        report: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        self.sequences = dict(sequences)
+        self.targets = targets
+        self.fusion = fusion
+        self.report = report
+        if targets not in ("missing", "all"):
+            for name in [targets] if isinstance(targets, str) else targets:
+                sequence_index(self.sequences, name)
+        super().__init__(**kwargs)
+
+    def evaluate_subject(self, sample: dict[str, Any]) -> dict[str, Any] | None:
+        """Translate every source of the subject into its targets and fuse; ``None`` when it misses nothing."""
+        sources = _names(self.sequences, sample["available"])
+        targets = self._targets_of(sources)
+        if not targets:
+            self.logger.info(f"{sample['subject']} has every sequence; nothing is missing.")
+            return None
+        fused, disagreement = self.inferer(
+            sample["image"][None], self.network, sources=sources, targets=targets, reduce=self.fusion
+        )
+        output = {"pred": fused, "disagreement": disagreement, "targets": targets, "sources": sources}
+        if self.report is not None:
+            self.report.draw(sample, output)
+        return output
+
+    def _targets_of(self, sources: list[str]) -> list[str]:
+        if self.targets == "missing":
+            return [name for name in self.sequences if name not in sources]
+        if self.targets == "all":
+            return list(self.sequences)
+        return [self.targets] if isinstance(self.targets, str) else list(self.targets)
+
+
+class TranslationEvaluator(SubjectEvaluator):
+    """Translates every measured sequence into every measured sequence of each subject, and measures the result.
+
+    Output per subject: ``rows``, one dictionary per (source, target) with the image quality, see
+    :func:`~seq2seq_mri.metrics.image_quality.image_quality`; ``psnr`` and ``ssim``, their means over the pairs of two
+    different sequences; and, if ``differentiation`` is set, ``differentiation``, M_d of every measured sequence
+    (``[sum of T, X, Y, Z]``, zeros elsewhere), with ``differentiation_rows``, its voxel AUC against the masks of what
+    only that sequence shows, where the sample has ``unique_masks``.
+
+    Args:
+        sequences: the sequence table.
+        protocol: ``"all_pairs"``, every measured source to every measured target; or ``"released_code"``, only
+            available sources to withheld targets, as the released code evaluates.
+        differentiation: whether to compute M_d.
+        include_self: whether M_d averages over the self-reconstruction too (the paper's Eq. 5 does).
+        perceptual_metric: called with (prediction, truth, foreground), see
+            :class:`~seq2seq_mri.metrics.lpips.SliceLPIPS`; or ``None``.
+        data_range: of the images, recorded with every number.
+        report: receives every subject's images and output, see
+            :class:`~seq2seq_mri.engines.evaluation_report.EvaluationReport`; or ``None``.
+        **kwargs: of :class:`SubjectEvaluator`.
+
+    Raises:
+        ValueError: when the protocol is unknown.
+    """
+
+    def __init__(
+        self,
+        sequences: dict[str, int],
+        protocol: Literal["all_pairs", "released_code"] = "all_pairs",
+        differentiation: bool = False,
+        include_self: bool = True,
+        perceptual_metric: Any = None,
+        data_range: float = 1.0,
+        report: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if protocol not in ("all_pairs", "released_code"):
+            raise ValueError(f"Unknown protocol '{protocol}'; choose all_pairs or released_code.")
+        self.sequences = dict(sequences)
+        self.protocol = protocol
+        self.differentiation = differentiation
+        self.include_self = include_self
+        self.perceptual_metric = perceptual_metric
+        self.data_range = data_range
+        self.report = report
+        super().__init__(**kwargs)
+
+    def evaluate_subject(self, sample: dict[str, Any]) -> dict[str, Any] | None:
+        """Translate and measure all pairs of one subject."""
+        available = _names(self.sequences, sample["available"])
+        measured = _names(self.sequences, sample["measured"])
+        sources, targets = measured, measured
+        if self.protocol == "released_code":
+            sources, targets = available, [name for name in measured if name not in available]
+        if not targets or (len(measured) < 2 and not self.differentiation):
+            self.logger.info(f"{sample['subject']} has no pair of sequences to measure.")
+            return None
+        image = sample["image"]
+        predictions = self.inferer(image[None], self.network, sources=sources, targets=targets)
+        truth = {name: image.as_tensor()[channels].cpu() for name, channels in channel_slices(self.sequences).items()}
+        translated = {
+            (source, target): predictions[k, channels]
+            for k, source in enumerate(sources)
+            for target, channels in channel_slices({name: self.sequences[name] for name in targets}).items()
+        }
+        foreground = torch.stack([truth[name].amax(dim=0) for name in measured]).amax(dim=0) > 0
+        output: dict[str, Any] = {
+            "rows": [
+                {"subject": str(sample["subject"]), "source": source, "target": target, "data_range": self.data_range}
+                | self._quality(prediction, truth[target], foreground)
+                for (source, target), prediction in translated.items()
+                if source != target
+            ]
+        }
+        for name in ("psnr", "ssim"):
+            values = [row[name] for row in output["rows"]]
+            output[name] = sum(values) / len(values) if values else float("nan")
+        if self.differentiation:
+            output |= self._differentiation(sample, translated, truth, foreground)
+        if self.report is not None:
+            self.report.add(sample, output, truth, translated)
+        return output
+
+    def _quality(self, prediction: torch.Tensor, truth: torch.Tensor, foreground: torch.Tensor) -> dict[str, float]:
+        quality = image_quality(prediction, truth, foreground, data_range=self.data_range)
+        lpips = self.perceptual_metric
+        return quality | {"lpips": float("nan") if lpips is None else lpips(prediction, truth, foreground)}
+
+    def _differentiation(
+        self,
+        sample: dict[str, Any],
+        translated: dict[tuple[str, str], torch.Tensor],
+        truth: dict[str, torch.Tensor],
+        foreground: torch.Tensor,
+    ) -> dict[str, Any]:
+        """Compute M_d of every target, and its voxel AUC where it is known what only that sequence shows."""
+        targets = [name for name in self.sequences if any(target == name for _, target in translated)]
+        maps, rows = [], []
+        for name in targets:
+            sources = [source for source, target in translated if target == name]
+            if sources == [name]:
+                raise ValueError(f"only {name} is measured, so nothing else can predict it; leave the subject out.")
+            difference = differentiation_map(
+                [translated[source, name] for source in sources],
+                truth[name],
+                target=sources.index(name) if name in sources else None,
+                include_self=self.include_self or name not in sources,
+            )
+            maps.append(difference)
+            region = unique_mask(sample, self.sequences, name)
+            if region is not None and bool(region[foreground].any()):
+                auc = voxel_auc(difference, region, foreground)
+                rows.append({"subject": str(sample["subject"]), "sequence": name, "auc": auc})
+        return {"differentiation": torch.cat(maps), "differentiation_rows": rows, "targets": targets}
+
+
+def unique_mask(sample: dict[str, Any], sequences: dict[str, int], name: str) -> torch.Tensor | None:
+    """Return the bool mask ``[X, Y, Z]`` of what only ``name`` shows, or ``None`` where the sample does not know."""
+    if "unique_masks" not in sample:
+        return None
+    region = torch.as_tensor(sample["unique_masks"])[sequence_index(sequences, name)].cpu() > 0.5
+    return region if bool(region.any()) else None
+
+
+def _names(sequences: dict[str, int], mask: torch.Tensor) -> list[str]:
+    return [name for name, present in zip(sequences, mask.tolist(), strict=True) if present]
+
+
+def _user_error(error: BaseException) -> BaseException | None:
+    """Return what is wrong with the subject, or ``None`` for an error that is not about its data."""
+    error = original_error(error)
+    return error if isinstance(error, (ValueError, OSError)) else None

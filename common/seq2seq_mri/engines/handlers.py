@@ -1,0 +1,180 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What happens around the iterations of a training: seeding, progress, history, image grids."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from ignite.engine import Events
+from ignite.handlers import ProgressBar
+
+from seq2seq_mri.engines.distributed import rank
+from seq2seq_mri.files import atomic_path
+from seq2seq_mri.visualize.training import training_grid
+
+__all__ = [
+    "EpochSeed",
+    "LossProgressBar",
+    "SubjectProgressBar",
+    "TrainingHistory",
+    "TranslationImageHandler",
+    "loss_terms",
+    "mean_psnr",
+    "mean_ssim",
+]
+
+
+def mean_psnr(output: dict[str, Any]) -> float:
+    """Return a subject's PSNR in dB, the mean over its pairs, from a TranslationEvaluator's output."""
+    return output["psnr"]
+
+
+def mean_ssim(output: dict[str, Any]) -> float:
+    """Return a subject's SSIM, the mean over its pairs, from a TranslationEvaluator's output."""
+    return output["ssim"]
+
+
+def loss_terms(output: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers of a trainer's output: the loss and its terms."""
+    return {name: value for name, value in output.items() if isinstance(value, float)}
+
+
+class EpochSeed:
+    """Seeds all randomness at the start of each epoch from (seed, epoch, process).
+
+    An epoch then does not depend on those before it, so that a training which is resumed after epoch n takes the same
+    random choices in epoch n + 1 as one that was never interrupted.
+
+    Args:
+        seed: the training's seed.
+        dataset: a dataset with ``set_epoch``, whose random transforms follow the epoch.
+    """
+
+    def __init__(self, seed: int, dataset: Any = None) -> None:
+        self.seed = seed
+        self.dataset = dataset
+
+    def attach(self, engine: Any) -> None:
+        """Seed before the epoch's data are asked for."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Any) -> None:
+        seed = int(np.random.SeedSequence([self.seed, engine.state.epoch, rank()]).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 -- transforms of other libraries draw from the global generator
+        torch.manual_seed(seed)
+        if self.dataset is not None:
+            self.dataset.set_epoch(engine.state.epoch)
+
+
+class LossProgressBar(ProgressBar):
+    """A progress bar over the iterations of each epoch, showing the loss and its terms; process 0 only."""
+
+    def attach(self, engine: Any, *args: Any, **kwargs: Any) -> None:
+        """Attach to ``engine``."""
+        if rank() == 0:
+            super().attach(engine, output_transform=loss_terms)
+
+
+class SubjectProgressBar(ProgressBar):
+    """A progress bar over the subjects of an evaluation or inference; process 0 only."""
+
+    def __init__(self) -> None:
+        super().__init__(desc="subjects", persist=True)
+
+    def attach(self, engine: Any, *args: Any, **kwargs: Any) -> None:
+        """Attach to ``engine``."""
+        if rank() == 0:
+            super().attach(engine)
+
+
+class TrainingHistory:
+    """Keeps every epoch's mean losses, learning rate and validation metrics, and writes them as ``history.csv``.
+
+    Args:
+        directory: where to write.
+        optimizer: whose learning rate is recorded.
+        evaluator: the validation engine, attached before this handler.
+    """
+
+    def __init__(self, directory: str | Path, optimizer: torch.optim.Optimizer, evaluator: Any = None) -> None:
+        self.path = Path(directory) / "history.csv"
+        self.optimizer = optimizer
+        self.evaluator = evaluator
+        self.rows: list[dict[str, float]] = []
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def attach(self, engine: Any) -> None:
+        """Accumulate over iterations; write at each epoch's end."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows so far."""
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after the rows of ``state``."""
+        self.rows = [dict(row) for row in state["rows"]]
+
+    def _start(self, engine: Any) -> None:
+        self._sums, self._count = {}, 0
+
+    def _add(self, engine: Any) -> None:
+        for name, value in loss_terms(engine.state.output).items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+
+    def _write(self, engine: Any) -> None:
+        row = {"epoch": float(engine.state.epoch), "learning_rate": float(self.optimizer.param_groups[0]["lr"])}
+        row |= {name: total / max(self._count, 1) for name, total in self._sums.items()}
+        if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
+            row |= {name: float(value) for name, value in self.evaluator.state.metrics.items()}
+        self.rows.append(row)
+        if rank() == 0:
+            with atomic_path(self.path, overwrite=True) as temporary:
+                pd.DataFrame(self.rows).to_csv(temporary, index=False)
+
+
+class TranslationImageHandler:
+    """Adds a grid of source, target, synthesised image and error to TensorBoard at the end of an epoch.
+
+    Args:
+        summary_writer: a TensorBoard ``SummaryWriter``.
+        interval: epochs between two grids.
+        rows: most translations to show.
+    """
+
+    def __init__(self, summary_writer: Any, interval: int = 1, rows: int = 4) -> None:
+        self.summary_writer = summary_writer
+        self.interval = interval
+        self.rows = rows
+
+    def attach(self, engine: Any) -> None:
+        """Draw the last iteration of every ``interval``-th epoch."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+
+    def __call__(self, engine: Any) -> None:
+        output = engine.state.output["translation"]
+        group = output.translations[0]
+        shown = slice(0, self.rows)
+        subject = output.encodings.subject[group.encoding][shown]
+        source = output.encodings.source[group.encoding][shown]
+        image = engine.state.output["image"]
+        sources = [engine.step.view(image, subject[k : k + 1], source[k : k + 1]) for k in range(len(subject))]
+        timepoints = min(view.shape[1] for view in sources)
+        grid = training_grid(
+            torch.cat([view[:, :timepoints] for view in sources]).float(),
+            engine.step.view(image, subject, group.target[shown]).float(),
+            group.prediction[shown].detach().float(),
+            spatial_dims=engine.step.generator.spatial_dims,
+            max_rows=self.rows,
+        )
+        self.summary_writer.add_image("source | target | synthesised | error", grid, engine.state.epoch)

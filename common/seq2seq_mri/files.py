@@ -1,0 +1,71 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Writing files so that a reader never sees half of one, and nothing is overwritten silently."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["atomic_path", "check_writable_directory"]
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` to write to, and move it onto ``path`` when the block ends well.
+
+    The temporary name keeps the ending of ``path`` (``.nii.gz``, ``.csv``), by which writers choose their format.
+    Missing folders are made. When the block raises, the temporary file is removed and ``path`` is untouched.
+
+    Args:
+        path: the file to write.
+        overwrite: whether an existing ``path`` may be replaced.
+
+    Raises:
+        FileExistsError: when ``path`` exists and ``overwrite`` is false.
+        OSError: when the folder cannot be made or written, or the disc is full; the message names ``path``.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; remove it, choose another output directory, or allow overwriting.")
+    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".partial{suffix}", dir=path.parent)
+        os.close(descriptor)
+        temporary = Path(name)
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, f"cannot write {path}: {reason}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def check_writable_directory(path: str | os.PathLike) -> Path:
+    """Make ``path`` if it is absent, and check that files can be written there.
+
+    Raises:
+        ValueError: when it is not a directory, or cannot be made or written.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ValueError(f"The output directory {path} cannot be written: {reason}. Choose another one.") from error
+    return path
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,2 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Losses of the generator and its discriminators: reconstruction, perceptual, adversarial and cycle."""

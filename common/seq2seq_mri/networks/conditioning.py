@@ -1,0 +1,242 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""How the decoder is told which sequence to make: three exchangeable ways.
+
+``hyper`` is the paper's network (Seq2Seq-C); ``adain`` (Seq2Seq-A) and ``dynamic`` (Seq2Seq-B) are its ablations.
+Every module here is called with ``(x, code)``, so that the decoder is the same for all of them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from monai.networks.layers.factories import Conv, Norm
+from torch import nn
+
+from seq2seq_mri.networks.blocks import LEAKY_SLOPE, reflect_conv
+from seq2seq_mri.networks.functional import reflect_pad
+from seq2seq_mri.networks.hyper_conv import HyperConv, convolve_per_sample
+
+__all__ = [
+    "CONDITIONINGS",
+    "AdaptiveInstanceNorm",
+    "CodeEmbedding",
+    "ConditionalBlock",
+    "ConditionalResidualBlock",
+    "DynamicConv",
+    "conditional_conv",
+]
+
+CONDITIONINGS = ("hyper", "adain", "dynamic")
+
+
+class CodeEmbedding(nn.Module):
+    """Zero-pad a one-hot code to ``code_channels``, then a linear layer and LeakyReLU, shared by all layers.
+
+    It starts as the identity: codes begin orthogonal, and kernels made of them keep their initial variance.
+
+    Args:
+        code_channels: length of the embedded code.
+    """
+
+    def __init__(self, code_channels: int) -> None:
+        super().__init__()
+        self.code_channels = code_channels
+        self.linear = nn.Linear(code_channels, code_channels)
+        self.activation = nn.LeakyReLU(LEAKY_SLOPE)
+        nn.init.eye_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, code: torch.Tensor) -> torch.Tensor:
+        """Map codes ``(K, S)``, S at most ``code_channels``, to ``(K, code_channels)``."""
+        return self.activation(self.linear(F.pad(code, [0, self.code_channels - code.shape[1]])))
+
+
+class UnconditionalConv(nn.Module):
+    """A convolution with mirrored borders that ignores the code.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        kernel_size: odd size of the kernel.
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.conv = reflect_conv(spatial_dims, in_channels, out_channels, kernel_size)
+
+    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Map ``(N, in_channels, *spatial)`` to ``(N, out_channels, *spatial)``."""
+        return self.conv(x)
+
+
+class DynamicConv(nn.Module):
+    """A filter per channel predicted from the code by a linear layer, followed by an ordinary 1-wide convolution.
+
+    Predicting a full kernel would take ``code_channels · in_channels · out_channels · kernel_size ** spatial_dims``
+    weights, four times a HyperConv at the default sizes; a filter per channel keeps the idea (the code, through a fully
+    connected layer, decides the filter) at a cost that is feasible, and the 1-wide convolution mixes the channels.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        kernel_size: odd size of the predicted filters.
+        code_channels: length of the code.
+    """
+
+    def __init__(
+        self, spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, code_channels: int
+    ) -> None:
+        super().__init__()
+        self.filter_shape = [in_channels, 1] + [kernel_size] * spatial_dims
+        self.filters = nn.Linear(code_channels, math.prod(self.filter_shape))
+        self.mixing = Conv[Conv.CONV, spatial_dims](in_channels, out_channels, 1)
+        # Each half gives half the He variance, so that the filter of a one-hot code has all of it.
+        scale = math.sqrt(1.0 / kernel_size**spatial_dims)
+        nn.init.normal_(self.filters.weight, std=scale)
+        nn.init.normal_(self.filters.bias, std=scale)
+
+    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Filter ``x`` ``(N, in_channels, *spatial)`` by ``code`` ``(K, code_channels)``, K dividing N.
+
+        Returns:
+            ``(N, out_channels, *spatial)``.
+        """
+        channels, width = self.filter_shape[0], self.filter_shape[2] // 2
+        kernels = self.filters(code).reshape([code.shape[0]] + self.filter_shape)
+        biases = torch.zeros(code.shape[0], channels, dtype=kernels.dtype, device=kernels.device)
+        on_accelerator = x.device.type != "cpu"
+        return self.mixing(convolve_per_sample(reflect_pad(x, width), kernels, biases, on_accelerator, channels))
+
+
+class PlainInstanceNorm(nn.Module):
+    """Instance normalisation that ignores the code.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: number of channels.
+    """
+
+    def __init__(self, spatial_dims: int, channels: int) -> None:
+        super().__init__()
+        self.norm = Norm[Norm.INSTANCE, spatial_dims](channels)
+
+    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Normalise ``x`` ``(N, channels, *spatial)``."""
+        return self.norm(x)
+
+
+class AdaptiveInstanceNorm(nn.Module):
+    """Instance normalisation whose scale and shift are linear functions of the code (Huang & Belongie, ICCV 2017).
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: number of channels.
+        code_channels: length of the code.
+    """
+
+    def __init__(self, spatial_dims: int, channels: int, code_channels: int) -> None:
+        super().__init__()
+        self.norm = Norm[Norm.INSTANCE, spatial_dims](channels)
+        self.scale = nn.Linear(code_channels, channels)
+        self.shift = nn.Linear(code_channels, channels)
+        for linear, centre in ((self.scale, 1.0), (self.shift, 0.0)):
+            nn.init.normal_(linear.weight, std=0.1)
+            nn.init.constant_(linear.bias, centre)
+
+    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Normalise ``x`` ``(N, channels, *spatial)`` by ``code`` ``(K, code_channels)``, K dividing N."""
+        repeats = x.shape[0] // code.shape[0]
+        shape = [x.shape[0], x.shape[1]] + [1] * (x.dim() - 2)
+        scale = self.scale(code).repeat_interleave(repeats, dim=0).reshape(shape)
+        shift = self.shift(code).repeat_interleave(repeats, dim=0).reshape(shape)
+        return self.norm(x) * scale + shift
+
+
+def conditional_conv(
+    conditioning: str,
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    code_channels: int,
+    weight_code_channels: int,
+) -> nn.Module:
+    """Return the convolution of a conditioning: HyperConv, ordinary for ``adain``, or DynamicConv.
+
+    Raises:
+        ValueError: when there is no such conditioning.
+    """
+    if conditioning == "hyper":
+        return HyperConv(spatial_dims, in_channels, out_channels, kernel_size, code_channels, weight_code_channels)
+    if conditioning == "adain":
+        return UnconditionalConv(spatial_dims, in_channels, out_channels, kernel_size)
+    if conditioning == "dynamic":
+        return DynamicConv(spatial_dims, in_channels, out_channels, kernel_size, code_channels)
+    raise ValueError(f"Unknown conditioning '{conditioning}'; use one of {', '.join(CONDITIONINGS)}.")
+
+
+class ConditionalBlock(nn.Module):
+    """Conditional convolution, instance normalisation (adaptive for ``adain``) and LeakyReLU where ``activation``.
+
+    Args:
+        conditioning: ``"hyper"``, ``"adain"`` or ``"dynamic"``.
+        spatial_dims: 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        code_channels: length of the code.
+        weight_code_channels: number of kernels in a HyperConv's bank.
+        activation: whether LeakyReLU follows.
+    """
+
+    def __init__(
+        self,
+        conditioning: str,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        code_channels: int,
+        weight_code_channels: int,
+        activation: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = conditional_conv(
+            conditioning, spatial_dims, in_channels, out_channels, 3, code_channels, weight_code_channels
+        )
+        self.norm: nn.Module = (
+            AdaptiveInstanceNorm(spatial_dims, out_channels, code_channels)
+            if conditioning == "adain"
+            else PlainInstanceNorm(spatial_dims, out_channels)
+        )
+        self.activation: nn.Module = nn.LeakyReLU(LEAKY_SLOPE, inplace=True) if activation else nn.Identity()
+
+    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Map ``(N, in_channels, *spatial)`` and ``(K, code_channels)`` to ``(N, out_channels, *spatial)``."""
+        return self.activation(self.norm(self.conv(x, code), code))
+
+
+class ConditionalResidualBlock(nn.Module):
+    """The encoder's residual block with conditional convolutions.
+
+    Args:
+        conditioning: ``"hyper"``, ``"adain"`` or ``"dynamic"``.
+        spatial_dims: 2 or 3.
+        channels: number of input and output channels.
+        code_channels: length of the code.
+        weight_code_channels: number of kernels in a HyperConv's bank.
+    """
+
+    def __init__(
+        self, conditioning: str, spatial_dims: int, channels: int, code_channels: int, weight_code_channels: int
+    ) -> None:
+        super().__init__()
+        sizes = (spatial_dims, channels, channels, code_channels, weight_code_channels)
+        self.first = ConditionalBlock(conditioning, *sizes)
+        self.second = ConditionalBlock(conditioning, *sizes, activation=False)
+
+    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Map ``(N, channels, *spatial)`` and ``(K, code_channels)`` to the shape of ``x``."""
+        return x + self.second(self.first(x, code), code)

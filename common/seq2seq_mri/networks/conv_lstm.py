@@ -1,0 +1,169 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Convolutional LSTM over the timepoints of an MRI sequence."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from monai.networks.layers.factories import Conv
+from torch import nn
+
+from seq2seq_mri.networks.functional import convolve
+
+__all__ = ["HIDDEN_SCALE", "ConvLSTM", "ConvLSTMCell"]
+
+HIDDEN_SCALE = 0.3
+"""Standard deviation of a layer's outputs at initialisation, from a zero state."""
+
+
+class ConvLSTMCell(nn.Module):
+    """One layer of a convolutional LSTM, run over all timepoints.
+
+    With ``*`` a zero-padded convolution and ``[x, h]`` the concatenated channels of input and hidden state::
+
+        (i, f, o, g) = W * [x_t, h_(t-1)] + b
+        c_t = sigmoid(f) c_(t-1) + sigmoid(i) tanh(g)
+        h_t = sigmoid(o) tanh(c_t)
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: number of input channels.
+        hidden_channels: number of channels of the hidden and of the cell state.
+        kernel_size: odd size of the kernel.
+        input_scale: standard deviation that the input is expected to have.
+
+    At initialisation the gates are mostly open (bias 1) and the candidates ``g`` of a first timepoint have unit variance.
+    With the usual initialisation of convolutions each layer would instead shrink the image's signal about tenfold, to
+    the size of rounding errors after the six layers of a generator.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        hidden_channels: int,
+        kernel_size: int = 3,
+        input_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.hidden_channels = hidden_channels
+        self.padding = kernel_size // 2
+        # One module for both halves, so that every parameter has a gradient even where the state is zero.
+        self.conv = Conv[Conv.CONV, spatial_dims](
+            in_channels + hidden_channels, 4 * hidden_channels, kernel_size, padding=self.padding
+        )
+        candidates = self.conv.weight[3 * hidden_channels :, :in_channels]
+        with torch.no_grad():
+            nn.init.normal_(candidates, std=1.0 / (input_scale * math.sqrt(candidates[0].numel())))
+            nn.init.ones_(self.conv.bias[: 3 * hidden_channels])
+            nn.init.zeros_(self.conv.bias[3 * hidden_channels :])
+
+    def forward(
+        self, x: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor] | None = None, repeats: int = 1
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Run the layer; see :class:`ConvLSTM` for the arguments, here with the state of this one layer."""
+        size = self.hidden_channels
+        weight, bias = self.conv.weight, self.conv.bias
+        if bias is None:  # it never is; torch.jit.script has to be told
+            raise ValueError("The convolution of a ConvLSTM needs a bias.")
+        input_kernel, hidden_kernel = weight[:, : self.in_channels], weight[:, self.in_channels :]
+        steps = x.shape[1] * repeats
+        outputs: list[torch.Tensor] = []
+        if state is None:
+            # A zero state leaves nothing for the hidden half of the kernel and for the forget gate to act on:
+            # without them the step costs 3/8 and gives the same.
+            kernel = torch.cat([input_kernel[:size], input_kernel[2 * size :]])
+            gates = convolve(x[:, 0], kernel, torch.cat([bias[:size], bias[2 * size :]]), self.padding)
+            cell = torch.sigmoid(gates[:, :size]) * torch.tanh(gates[:, 2 * size :])
+            hidden = torch.sigmoid(gates[:, size : 2 * size]) * torch.tanh(cell)
+            outputs.append(hidden)
+        else:
+            hidden, cell = state
+        first = len(outputs)
+        if steps > first:
+            # The input half needs no state: all remaining timepoints at once, or one for all where they are equal.
+            rest = x if repeats > 1 else x[:, first:]
+            inputs = convolve(rest.flatten(0, 1), input_kernel, bias, self.padding).unflatten(0, rest.shape[:2])
+            for step in range(steps - first):
+                gates = inputs[:, 0 if repeats > 1 else step] + convolve(hidden, hidden_kernel, None, self.padding)
+                cell = torch.sigmoid(gates[:, size : 2 * size]) * cell + torch.sigmoid(gates[:, :size]) * torch.tanh(
+                    gates[:, 3 * size :]
+                )
+                hidden = torch.sigmoid(gates[:, 2 * size : 3 * size]) * torch.tanh(cell)
+                outputs.append(hidden)
+        return torch.stack(outputs, dim=1), (hidden, cell)
+
+
+class ConvLSTM(nn.Module):
+    """Layers of convolutional LSTM; the outputs of one are the inputs of the next.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: number of input channels.
+        hidden_channels: number of channels of each layer's hidden state.
+        num_layers: number of layers.
+        kernel_size: odd size of the kernels.
+        input_scale: standard deviation that the input is expected to have; sets the initial weights.
+
+    Example:
+        >>> outputs, state = ConvLSTM(2, in_channels=4, hidden_channels=8)(torch.rand(1, 5, 4, 16, 16))
+        >>> outputs.shape, len(state)
+        (torch.Size([1, 5, 8, 16, 16]), 3)
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        hidden_channels: int,
+        num_layers: int = 3,
+        kernel_size: int = 3,
+        input_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"num_layers must be at least 1, got {num_layers}.")
+        self.layers = nn.ModuleList(
+            ConvLSTMCell(
+                spatial_dims,
+                hidden_channels if layer else in_channels,
+                hidden_channels,
+                kernel_size,
+                HIDDEN_SCALE if layer else input_scale,
+            )
+            for layer in range(num_layers)
+        )
+
+    def forward(
+        self, x: torch.Tensor, state: list[tuple[torch.Tensor, torch.Tensor]] | None = None, repeats: int = 1
+    ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
+        """Run over the timepoints of ``x``.
+
+        Args:
+            x: ``(B, T, in_channels, *spatial)``, T at least 1.
+            state: hidden and cell state of each layer, each ``(B, hidden_channels, *spatial)``, as an earlier call
+                returned it; None stands for zeros.
+            repeats: feed the single timepoint of ``x`` this many times; what depends only on it is computed once.
+
+        Returns:
+            The last layer's hidden states ``(B, T · repeats, hidden_channels, *spatial)`` with values in (-1, 1), and
+            the state after the last timepoint, to go on from.
+
+        Raises:
+            ValueError: when ``repeats`` is not 1 and ``x`` has several timepoints, or the state has another number of
+                layers.
+        """
+        if repeats < 1 or (repeats > 1 and x.shape[1] != 1):
+            raise ValueError(f"Only one timepoint can be repeated, got {x.shape[1]} timepoints and repeats={repeats}.")
+        if state is not None and len(state) != len(self.layers):
+            raise ValueError(f"The state has {len(state)} layers, the ConvLSTM has {len(self.layers)}.")
+        final: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for index, layer in enumerate(self.layers):
+            layer_state: tuple[torch.Tensor, torch.Tensor] | None = None
+            if state is not None:
+                layer_state = state[index]
+            x, layer_final = layer(x, layer_state, repeats if index == 0 else 1)
+            final.append(layer_final)
+        return x, final

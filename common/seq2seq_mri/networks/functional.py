@@ -1,0 +1,42 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Stateless operations that work for two and three spatial dimensions and inside ``torch.jit.script``."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+__all__ = ["convolve", "reflect_pad", "upsample_twice"]
+
+
+def convolve(
+    x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None, padding: int = 0, groups: int = 1
+) -> torch.Tensor:
+    """Convolve ``x`` with a kernel given as a tensor, with stride 1 and zero padding.
+
+    Args:
+        x: input of shape ``(N, in_channels, *spatial)``.
+        kernel: ``(out_channels, in_channels / groups, *kernel_size)``; its dimensions choose 2D or 3D.
+        bias: ``(out_channels,)`` or None.
+        padding: zeros added at each side of each spatial dimension.
+        groups: number of groups of channels that are convolved separately.
+
+    Returns:
+        The convolution, of shape ``(N, out_channels, *spatial)``.
+    """
+    if kernel.dim() == 4:
+        return F.conv2d(x, kernel, bias, padding=[padding, padding], groups=groups)
+    return F.conv3d(x, kernel, bias, padding=[padding, padding, padding], groups=groups)
+
+
+def reflect_pad(x: torch.Tensor, width: int) -> torch.Tensor:
+    """Mirror ``width`` values at each side of each spatial dimension of ``x`` ``(N, C, *spatial)``."""
+    if width == 0:
+        return x
+    return F.pad(x, [width] * (2 * (x.dim() - 2)), mode="reflect")
+
+
+def upsample_twice(x: torch.Tensor) -> torch.Tensor:
+    """Double every spatial dimension of ``x`` ``(N, C, *spatial)`` by bilinear or trilinear interpolation."""
+    mode = "bilinear" if x.dim() == 4 else "trilinear"
+    return F.interpolate(x, scale_factor=2.0, mode=mode, align_corners=False)

@@ -1,0 +1,21 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Transforms of multi-sequence MRI: loading, intensities, 2.5D stacks, saving.
+
+Reorienting, cropping, padding and flipping are MONAI's own transforms, named in the bundles' configs.
+"""
+
+from __future__ import annotations
+
+from seq2seq_mri.transforms.intensity import NormalizeSequencesd
+from seq2seq_mri.transforms.load import LoadImageSequencesd
+from seq2seq_mri.transforms.save import SaveSequencesd, save_volume
+from seq2seq_mri.transforms.slice_stack import network_input, slice_stacks
+
+__all__ = [
+    "LoadImageSequencesd",
+    "NormalizeSequencesd",
+    "SaveSequencesd",
+    "network_input",
+    "save_volume",
+    "slice_stacks",
+]

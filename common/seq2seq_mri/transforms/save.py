@@ -1,0 +1,164 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Saving volumes as NIfTI files on the grid of the image that they were made from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from monai.utils import convert_to_numpy, ensure_tuple_rep
+
+from seq2seq_mri.files import atomic_path
+from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
+
+__all__ = ["SaveSequencesd", "save_volume"]
+
+_EXISTING = ("error", "skip", "overwrite")
+# Everything by which a NIfTI header places voxels in space and time.
+_GEOMETRY_FIELDS = (
+    "pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d",
+    "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z",
+)  # fmt: skip
+
+
+def save_volume(
+    path: str | os.PathLike,
+    volume: np.ndarray | torch.Tensor,
+    like: str | os.PathLike | np.ndarray | torch.Tensor,
+    existing: str = "error",
+) -> bool:
+    """Save a volume as float32 NIfTI, whole or not at all.
+
+    Args:
+        path: the ``.nii`` or ``.nii.gz`` file to write.
+        volume: ``[X, Y, Z]`` or ``[T, X, Y, Z]``; saved as 4D when ``T`` > 1. Values are saved as they are.
+        like: the NIfTI file on whose grid ``volume`` lies: its qform, sform, their codes, its units and its voxel sizes
+            are copied. Or an affine ``[4, 4]`` in millimetres, RAS+, that becomes both (code 1, scanner).
+        existing: ``"error"``, ``"skip"`` or ``"overwrite"`` a file that exists.
+
+    Returns:
+        Whether the file was written; false only when ``existing`` is ``"skip"`` and the file was there.
+
+    Raises:
+        FileExistsError: when the file exists and ``existing`` is ``"error"``.
+        OSError: when it cannot be written; the message names it.
+        ValueError: when ``volume`` has another shape than ``like``, or holds NaN or infinite values, or ``like`` is no
+            NIfTI file.
+    """
+    path = Path(path)
+    _check_existing(existing)
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise ValueError(f"{path} must end with .nii or .nii.gz.")
+    if existing == "skip" and path.exists():
+        return False
+    voxels = np.asarray(convert_to_numpy(volume), dtype=np.float32)
+    if voxels.ndim == 4:
+        voxels = voxels[0] if len(voxels) == 1 else np.moveaxis(voxels, 0, -1)
+    elif voxels.ndim != 3:
+        raise ValueError(f"{path}: the volume has shape {voxels.shape}; [X, Y, Z] or [T, X, Y, Z] is needed.")
+    if not np.isfinite(voxels).all():
+        raise ValueError(f"{path}: the volume holds NaN or infinite values, it is not saved.")
+    image = _on_grid_of_file(voxels, like, path) if isinstance(like, (str, os.PathLike)) else _on_affine(voxels, like)
+    with atomic_path(path, overwrite=existing == "overwrite") as temporary:
+        nibabel.save(image, temporary)
+    return True
+
+
+class SaveSequencesd(MapTransform):
+    """Save sequences of a subject as ``<output_dir>/<subject>/<subject>_<sequence><suffix>.nii.gz``.
+
+    The source file in the image's metadata gives the grid; the volumes must lie on it, so this comes after ``Invertd``.
+
+    Args:
+        keys: keys of volumes ``[ΣT, X, Y, Z]``, the timepoints of some sequences laid end to end.
+        sequences: the sequence table.
+        output_dir: where the subjects' folders are made.
+        names_key: key of the list of the sequences that the volumes hold, in their order; when a sample has no such
+            key, the volumes hold all of the table.
+        suffixes: what to append to the file name for each of ``keys``, for example ``["", "_uncertainty"]``.
+        image_key: key of the image whose metadata name the source file.
+        existing: ``"error"``, ``"skip"`` or ``"overwrite"`` files that exist.
+        allow_missing_keys: whether ``keys`` that a sample has not are passed over.
+
+    Raises:
+        ValueError: when ``existing`` is none of the three.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        sequences: Mapping[str, int],
+        output_dir: str | os.PathLike,
+        names_key: str = "targets",
+        suffixes: str | Sequence[str] = "",
+        image_key: str = "image",
+        existing: str = "error",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.sequences = check_sequences(sequences)
+        self.output_dir = Path(output_dir)
+        self.names_key = names_key
+        self.suffixes = ensure_tuple_rep(suffixes, len(self.keys))
+        self.image_key = image_key
+        self.existing = _check_existing(existing)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Save the volumes of one subject; ``data`` is returned as it is.
+
+        Raises:
+            ValueError: when a volume has another number of channels than its sequences have timepoints, or as
+                ``save_volume``.
+            OSError: as ``save_volume``.
+        """
+        subject = str(data["subject"])
+        names = list(data.get(self.names_key, self.sequences))
+        for name in names:
+            sequence_index(self.sequences, name)
+        held = {name: self.sequences[name] for name in names}
+        like = data[self.image_key].meta["filename_or_obj"]
+        for key, suffix in self.key_iterator(data, self.suffixes):
+            volume = data[key]
+            if len(volume) != sum(held.values()):
+                raise ValueError(
+                    f"Subject '{subject}': '{key}' has {len(volume)} channels, but {', '.join(names)} have "
+                    f"{sum(held.values())} timepoints."
+                )
+            for name, part in channel_slices(held).items():
+                path = self.output_dir / subject / f"{subject}_{name}{suffix}.nii.gz"
+                save_volume(path, volume[part], like, self.existing)
+        return dict(data)
+
+
+def _check_existing(existing: str) -> str:
+    if existing not in _EXISTING:
+        raise ValueError(f"existing is {existing!r}; give one of {', '.join(_EXISTING)}.")
+    return existing
+
+
+def _on_grid_of_file(voxels: np.ndarray, like: str | os.PathLike, path: Path) -> nibabel.Nifti1Image:
+    source = nibabel.load(like)
+    if not isinstance(source, nibabel.nifti1.Nifti1Pair):
+        raise ValueError(f"{path}: {like} is not a NIfTI file, so its geometry cannot be copied.")
+    if source.shape[:3] != voxels.shape[:3]:
+        raise ValueError(f"{path}: shape {voxels.shape[:3]} is not that of {like}, {source.shape[:3]}.")
+    header = nibabel.Nifti1Header()
+    for field in _GEOMETRY_FIELDS:
+        header[field] = source.header[field]
+    return nibabel.Nifti1Image(voxels, source.affine, header)
+
+
+def _on_affine(voxels: np.ndarray, affine: np.ndarray | torch.Tensor) -> nibabel.Nifti1Image:
+    affine = np.asarray(convert_to_numpy(affine), dtype=np.float64)
+    image = nibabel.Nifti1Image(voxels, affine)
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=1)
+    image.header.set_xyzt_units("mm")
+    return image

@@ -1,0 +1,33 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Figures of translations, contributions, differentiation maps, image quality and training.
+
+Every function returns a matplotlib figure; :func:`save_figure` writes it.
+
+Example:
+    >>> save_figure(translation_grid(truth, predictions, subject="patient07"), "grid.png")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from seq2seq_mri.visualize.contribution import adjacency_heatmap, ranking_bars
+from seq2seq_mri.visualize.differentiation import differentiation_overlay
+from seq2seq_mri.visualize.image_quality import metrics_boxplot, metrics_strip
+from seq2seq_mri.visualize.slices import informative_slice
+from seq2seq_mri.visualize.style import save_figure
+from seq2seq_mri.visualize.synthesis import synthesis_panel
+from seq2seq_mri.visualize.training import training_curves, training_grid
+from seq2seq_mri.visualize.translation import translation_grid
+
+__all__ = [
+    "adjacency_heatmap",
+    "differentiation_overlay",
+    "informative_slice",
+    "metrics_boxplot",
+    "metrics_strip",
+    "ranking_bars",
+    "save_figure",
+    "synthesis_panel",
+    "training_curves",
+    "training_grid",
+    "translation_grid",
+]

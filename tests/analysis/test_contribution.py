@@ -1,0 +1,212 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+from __future__ import annotations
+
+import logging
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from seq2seq_mri.analysis.contribution import (
+    adjacency_matrix,
+    contribution,
+    read_adjacency,
+    read_contribution,
+    write_adjacency,
+    write_contribution,
+)
+from seq2seq_mri.metrics.table import METRIC_COLUMNS, metrics_table
+
+SEQUENCES = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
+
+
+def rows(subjects=7, sequences=SEQUENCES, missing=0.3, seed=0):
+    """Random measures in which every subject lacks some pairs."""
+    generator = np.random.default_rng(seed)
+    result = []
+    for subject in range(subjects):
+        for source in sequences:
+            for target in sequences:
+                if source != target and (subject == 0 or generator.random() > missing):
+                    numbers = generator.normal([25, 0.8, 0.2, 18, 0.6], [3, 0.05, 0.04, 3, 0.1]).tolist()
+                    values = [f"subject{subject}", source, target, *numbers, 1.0]
+                    result.append(dict(zip(METRIC_COLUMNS, values, strict=True)))
+    return result
+
+
+def slow_adjacency(given, sequences, measures):
+    """A of Eq. 4, pair by pair."""
+    names = list(sequences)
+    adjacency = np.zeros((len(names), len(names)))
+    for i, source in enumerate(names):
+        for j, target in enumerate(names):
+            if i == j:
+                continue
+            z = []
+            for measure, sign in measures.items():
+                everything = [row[measure] for row in given if row["source"] != row["target"]]
+                pair = [row[measure] for row in given if (row["source"], row["target"]) == (source, target)]
+                z.append(sign * (sum(pair) / len(pair) - np.mean(everything)) / np.std(everything))
+            adjacency[i, j] = sum(z) / len(z)
+    return adjacency
+
+
+@pytest.mark.parametrize(
+    ("region", "measures"),
+    [
+        ("whole", {"psnr": 1, "ssim": 1, "lpips": -1}),
+        ("foreground", {"psnr_foreground": 1, "ssim_foreground": 1, "lpips": -1}),
+    ],
+)
+def test_adjacency_equals_the_equation(region, measures):
+    given = rows()
+    result = adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES, region=region)
+    assert list(result.index) == list(result.columns) == list(SEQUENCES)
+    np.testing.assert_allclose(result, slow_adjacency(given, SEQUENCES, measures), atol=1e-12)
+
+
+def test_two_sequences_in_closed_form():
+    given = rows(1, ["a", "b"])
+    for row, psnr in zip(given, (30.0, 20.0), strict=True):
+        row.update(psnr=psnr, ssim=psnr / 40, lpips=-psnr)
+    table = contribution(adjacency_matrix(metrics_table(given, ["a", "b"]), ["a", "b"])).set_index("sequence")
+    # z is +1 for a → b and -1 for b → a; S = 2.
+    assert table.loc["a"].tolist() == pytest.approx([0.5, 1, 0.5, 1])
+    assert table.loc["b"].tolist() == pytest.approx([-0.5, 2, -0.5, 2])
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 8])
+@pytest.mark.parametrize("missing", [0.0, 0.6])
+@pytest.mark.parametrize("seed", range(3))
+def test_contribution_equals_the_equation_and_sums_to_zero(number, missing, seed):
+    names = [f"sequence{index}" for index in range(number)]
+    adjacency = adjacency_matrix(metrics_table(rows(5, names, missing, seed), names), names)
+    table = contribution(adjacency)
+    for index in range(number):
+        assert table["c_t"][index] == pytest.approx(sum(adjacency.iloc[index, j] for j in range(number)) / number)
+        assert table["c_d"][index] == pytest.approx(-sum(adjacency.iloc[i, index] for i in range(number)) / number)
+    assert abs(table["c_t"].sum() + table["c_d"].sum()) < 1e-9
+    assert list(table.sort_values("c_t", ascending=False)["rank_t"]) == list(range(1, number + 1))
+    assert list(table.sort_values("c_d", ascending=False)["rank_d"]) == list(range(1, number + 1))
+
+
+def test_the_good_source_and_the_hard_target_rank_first():
+    given = rows()
+    for row in given:
+        row["psnr"] += 10 * (row["source"] == "t2") - 10 * (row["target"] == "t1gd")
+    table = contribution(adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)).set_index("sequence")
+    assert table["rank_t"].idxmin() == "t2"
+    assert table["rank_d"].idxmin() == "t1gd"
+
+
+def test_low_lpips_is_good():
+    given = rows()
+    for row in given:
+        row.update(psnr=20.0, ssim=0.5, lpips=row["lpips"] + 1.0 * (row["target"] == "flair"))
+    table = contribution(adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)).set_index("sequence")
+    assert table["rank_d"].idxmin() == "flair"
+
+
+def test_absent_lpips_is_left_out():
+    given = [row | {"lpips": None} for row in rows()]
+    result = adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)
+    np.testing.assert_allclose(result, slow_adjacency(given, SEQUENCES, {"psnr": 1, "ssim": 1}), atol=1e-12)
+
+
+def test_pair_without_lpips_uses_its_other_measures():
+    given = rows()
+    for row in given:
+        if (row["source"], row["target"]) == ("t1", "t2"):
+            row["lpips"] = math.nan
+    result = adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)
+    assert result.loc["t1", "t2"] == pytest.approx(slow_adjacency(given, SEQUENCES, {"psnr": 1, "ssim": 1})[0, 2])
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+def test_equal_measures_give_zero_and_shared_ranks(value):
+    given = [row | {"psnr": value, "ssim": value, "lpips": value} for row in rows()]
+    adjacency = adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)
+    assert (adjacency == 0).all(axis=None)
+    assert (contribution(adjacency)[["rank_t", "rank_d"]] == 1).all(axis=None)
+
+
+def test_scale_of_a_measure_does_not_matter():
+    given = rows()
+    scaled = [row | {"psnr": 3 * row["psnr"] - 50, "lpips": row["lpips"] * 1e-6} for row in given]
+    results = [adjacency_matrix(metrics_table(each, SEQUENCES), SEQUENCES) for each in (given, scaled)]
+    np.testing.assert_allclose(results[0], results[1], atol=1e-9)
+
+
+def test_self_reconstruction_does_not_enter():
+    given = rows()
+    itself = [given[0] | {"source": name, "target": name, "psnr": math.inf} for name in SEQUENCES]
+    pd.testing.assert_frame_equal(
+        adjacency_matrix(metrics_table(given + itself, SEQUENCES), SEQUENCES),
+        adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES),
+    )
+
+
+def test_unmeasured_pairs_are_reported_and_count_as_average(caplog):
+    given = [row for row in rows() if row["target"] != "flair" and (row["source"], row["target"]) != ("t1", "t2")]
+    with caplog.at_level(logging.WARNING):
+        adjacency = adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)
+    assert "t1 to t2, t1 to flair, t1gd to flair, t2 to flair" in caplog.text
+    assert adjacency.isna().sum().sum() == 4
+    assert (np.diag(adjacency) == 0).all()
+    table = contribution(adjacency).set_index("sequence")
+    assert table.loc["t1", "c_t"] == pytest.approx(adjacency.loc["t1", "t1gd"] / 4)
+    assert np.isnan(table.loc["flair", "c_d"])
+    assert table.loc["flair", "rank_d"] is pd.NA
+    assert sorted(table["rank_d"].dropna()) == [1, 2, 3]
+    assert abs(table["c_t"].sum() + table["c_d"].sum()) < 1e-9
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_files_round_trip(tmp_path, complete):
+    given = [row for row in rows() if complete or row["target"] != "flair"]
+    adjacency = adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)
+    table = contribution(adjacency)
+    write_adjacency(tmp_path / "adjacency.csv", adjacency)
+    write_contribution(tmp_path / "contribution.csv", table)
+    assert (tmp_path / "adjacency.csv").read_text().startswith("source,t1,t1gd,t2,flair\nt1,0.0,")
+    assert (tmp_path / "contribution.csv").read_text().startswith("sequence,c_t,rank_t,c_d,rank_d\nt1,")
+    np.testing.assert_array_equal(read_adjacency(tmp_path / "adjacency.csv"), adjacency)
+    assert list(read_adjacency(tmp_path / "adjacency.csv").columns) == list(SEQUENCES)
+    again = read_contribution(tmp_path / "contribution.csv")
+    pd.testing.assert_frame_equal(again, table, check_exact=True)
+    pd.testing.assert_frame_equal(contribution(read_adjacency(tmp_path / "adjacency.csv")), table, check_exact=True)
+
+
+def test_refuses_wrong_files(tmp_path):
+    path = tmp_path / "adjacency.csv"
+    path.write_text("source,a,b\na,0,1\n")
+    with pytest.raises(ValueError, match=r"adjacency.csv has sources \['a'\] but targets"):
+        read_adjacency(path)
+    with pytest.raises(ValueError, match="expected sequence, c_t, rank_t, c_d, rank_d"):
+        read_contribution(path)
+    with pytest.raises(FileNotFoundError, match="absent"):
+        read_adjacency(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.assign(source="pd"), "names pd; known sequences: t1"),
+        (lambda table: pd.concat([table, table.iloc[[3]]]), "Subject 'subject0': t1gd to t1 was measured twice"),
+        (lambda table: table.assign(psnr=math.inf), "Subject 'subject0': the measures of t1 to t1gd are infinite"),
+        (lambda table: table.iloc[:0], "no measured pair"),
+        (lambda table: table.drop(columns="ssim"), "no column ssim"),
+    ],
+)
+def test_refuses_wrong_tables(change, message):
+    with pytest.raises(ValueError, match=message):
+        adjacency_matrix(change(metrics_table(rows(), SEQUENCES)), SEQUENCES)
+
+
+def test_refuses_wrong_arguments():
+    table = metrics_table(rows(), SEQUENCES)
+    with pytest.raises(ValueError, match="Unknown region 'brain'"):
+        adjacency_matrix(table, SEQUENCES, region="brain")
+    with pytest.raises(ValueError, match="has sources"):
+        contribution(adjacency_matrix(table, SEQUENCES).iloc[:2])

@@ -1,0 +1,61 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import pytest
+import torch
+
+from seq2seq_mri.inferers.translation import translate
+from seq2seq_mri.sequences import sequence_codes
+
+TARGETS = ["dce", "t2", "t1"]
+
+
+@pytest.fixture
+def images() -> dict[str, torch.Tensor]:
+    random = torch.Generator().manual_seed(1)
+    return {name: torch.rand(2, t, 3, 11, 9, generator=random) for name, t in {"t2": 1, "dce": 3}.items()}
+
+
+def test_equals_forward_of_each_pair(generator, images):
+    found = dict(translate(generator, images, TARGETS))
+    assert list(found) == TARGETS
+    for target in TARGETS:
+        assert found[target].shape == (2, 2, generator.sequences[target], 3, 11, 9)
+        assert not found[target].requires_grad
+        code = sequence_codes(generator.sequences, [target])
+        for k, image in enumerate(images.values()):
+            with torch.no_grad():
+                torch.testing.assert_close(found[target][k], generator(image, code), rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_is_computed_twice(generator, images):
+    """Per source one encoding; one unrolling for each of the targets' two numbers of timepoints; one render each."""
+    with (
+        patch.object(generator, "encode", wraps=generator.encode) as encode,
+        patch.object(generator, "recur", wraps=generator.recur) as recur,
+        patch.object(generator, "render", wraps=generator.render) as render,
+    ):
+        list(translate(generator, images, TARGETS))
+    assert (encode.call_count, recur.call_count, render.call_count) == (2, 2, 3)
+
+
+def test_bfloat16(generator, images):
+    exact = dict(translate(generator, images, TARGETS))
+    for target, found in translate(generator, images, TARGETS, autocast_dtype=torch.bfloat16):
+        assert found.dtype == torch.float32
+        assert 0 < (found - exact[target]).abs().mean() < 0.02
+
+
+def test_contexts_do_not_reach_the_consumer(generator, images):
+    for _ in translate(generator, images, TARGETS, autocast_dtype=torch.bfloat16):
+        assert torch.is_grad_enabled()
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def test_no_source_and_unknown_target(generator, images):
+    with pytest.raises(ValueError, match="no source"):
+        list(translate(generator, {}, TARGETS))
+    with pytest.raises(ValueError, match="Unknown sequence 'flair'"):
+        list(translate(generator, images, ["flair"]))
