@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Makes ``contract`` and ``slow_reference`` of this folder importable: pytest's importlib mode adds no folder itself."""
+"""Makes ``contract`` and ``slow_reference`` importable: in importlib mode pytest adds no folder itself."""
 
 from __future__ import annotations
 

@@ -44,9 +44,14 @@ class TestDynamic(TestHyper):
     options = {"conditioning": "dynamic"}  # noqa: RUF012
 
 
-class TestWithoutTarget(TestHyper):
-    def inputs(self, spatial_dims, timepoints, size):
-        return (torch.randn(2, timepoints, 2, *size),)
+@pytest.mark.parametrize("timepoints", [1, 3])
+def test_without_target_exports_and_scripts(timepoints: int) -> None:
+    generator = small(sequences={**MIXED, "t1": timepoints})
+    image = torch.randn(2, 2, 2, 9, 8)
+    expected = generator(image, torch.eye(4)[:1])
+    torch.testing.assert_close(generator(image), expected)
+    torch.testing.assert_close(torch.jit.script(generator)(image), expected)
+    torch.testing.assert_close(torch.export.export(generator, (image,)).module()(image), expected)
 
 
 def test_default_is_the_published_size() -> None:
@@ -126,9 +131,7 @@ def test_scripted_parts_and_mixed_timepoints() -> None:
     torch.testing.assert_close(scripted(image, target), generator(image, target))
     features = scripted.encode(image)
     torch.testing.assert_close(scripted.decode(features, target, 3, [9, 8]), generator(image, target))
-    torch.testing.assert_close(
-        scripted.render(scripted.recur(features, 3), target, [9, 8]), generator(image, target)
-    )
+    torch.testing.assert_close(scripted.render(scripted.recur(features, 3), target, [9, 8]), generator(image, target))
 
 
 def test_decode_exports_with_fixed_timepoints() -> None:

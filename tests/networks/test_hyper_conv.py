@@ -76,7 +76,7 @@ def test_initial_kernels_have_he_variance_for_every_code(
     layer = HyperConv(spatial_dims, 48, 32, 3, code_channels=12, weight_code_channels=weight_code_channels)
     with torch.no_grad():
         kernels, _ = layer.produce(CodeEmbedding(12)(torch.eye(sequences)))
-    # The standard error of a variance from n normal values is sqrt(2 / n) of it: below 1.3 % here.
+    # The standard error of the variance of n normal values is sqrt(2 / n) of it: at most 1.2 % here.
     variance = kernels.flatten(1).var(dim=1)
     torch.testing.assert_close(variance, torch.full((sequences,), 2 / (48 * 3**spatial_dims)), rtol=0.06, atol=0)
     # Nor do two sequences start with the same kernel.

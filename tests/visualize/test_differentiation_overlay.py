@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from seq2seq_mri.visualize import differentiation_overlay
+from seq2seq_mri.visualize.differentiation import ANATOMY_BRIGHTNESS
 from seq2seq_mri.visualize.slices import axial_view
 
 
@@ -27,7 +28,7 @@ def test_colours_follow_the_values(subject):
     values[5, 7, 2] = 0.5  # the maximum: full colour
     values[4, 7, 2] = 0.25  # half: as much colour as anatomy
     figure = differentiation_overlay({"t1": truth["t1"]}, {"t1": values}, maximum=0.5, slice_index=2, crop=False)
-    anatomy, blended = axial_view(truth["t1"], 2), figure.axes[1].images[0].get_array()
+    anatomy, blended = ANATOMY_BRIGHTNESS * axial_view(truth["t1"], 2), figure.axes[1].images[0].get_array()
     colours = matplotlib.colormaps["inferno"]
     full, half = (np.argwhere(axial_view(values, 2) == value)[0] for value in (0.5, 0.25))
     np.testing.assert_allclose(blended[tuple(full)], colours(1.0)[:3], atol=1e-6)

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from seq2seq_mri.data.layouts import FoundSubject
+from seq2seq_mri.transforms.grids import match_grid
 from seq2seq_mri.transforms.read import Volume, read_volume
 
 __all__ = ["Grid", "SubjectReport", "datalist_table", "inspect_image", "inspect_subject"]
@@ -255,18 +256,9 @@ def _read_to_the_end(path: Path) -> None:
 
 def _differences(report: SubjectReport) -> list[str]:
     """Return one text for each sequence that cannot be brought onto the grid of the subject's first by reorienting."""
-    first, *others = report.grids or [""]
-    others = [
-        name
-        for name in others
-        if report.grids[name].shape != report.grids[first].shape
-        or not np.array_equal(report.grids[name].affine, report.grids[first].affine)
-    ]
-    if not others:
+    if not report.grids:
         return []
-    # Imported here because it brings MONAI along, which takes seconds, and most cohorts do not get this far.
-    from seq2seq_mri.transforms.grids import match_grid
-
+    first, *others = report.grids
     # One number stands for all voxels: grids are compared here as on loading, but without images.
     grids = {
         name: Volume(np.broadcast_to(np.float32(0), (1, *grid.shape)), grid.affine, report.files[name])

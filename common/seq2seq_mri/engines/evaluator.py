@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from monai.data import decollate_batch
+from monai.data import MetaTensor, decollate_batch
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 
@@ -147,7 +147,12 @@ class SynthesisEvaluator(SubjectEvaluator):
         fused, disagreement = self.inferer(
             sample["image"][None], self.network, sources=sources, targets=targets, reduce=self.fusion
         )
-        output = {"pred": fused, "disagreement": disagreement, "targets": targets, "sources": sources}
+        output = {
+            "pred": MetaTensor(fused),
+            "disagreement": MetaTensor(disagreement),
+            "targets": targets,
+            "sources": sources,
+        }
         if self.report is not None:
             self.report.draw(sample, output)
         return output
@@ -274,7 +279,7 @@ class TranslationEvaluator(SubjectEvaluator):
             if region is not None and bool(region[foreground].any()):
                 auc = voxel_auc(difference, region, foreground)
                 rows.append({"subject": str(sample["subject"]), "sequence": name, "auc": auc})
-        return {"differentiation": torch.cat(maps), "differentiation_rows": rows, "targets": targets}
+        return {"differentiation": MetaTensor(torch.cat(maps)), "differentiation_rows": rows, "targets": targets}
 
 
 def unique_mask(sample: dict[str, Any], sequences: dict[str, int], name: str) -> torch.Tensor | None:

@@ -12,7 +12,9 @@ __all__ = ["LEAKY_SLOPE", "ResidualBlock", "conv_norm", "reflect_conv"]
 LEAKY_SLOPE = 0.2
 
 
-def reflect_conv(spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Module:
+def reflect_conv(
+    spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+) -> nn.Module:
     """Return a convolution with mirrored borders that keeps the spatial size (divided by ``stride``)."""
     return Conv[Conv.CONV, spatial_dims](
         in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, padding_mode="reflect"

@@ -35,7 +35,9 @@ class Encoder(nn.Module):
         self.downsampling = nn.Sequential(
             *(conv_norm(spatial_dims, channels[i], channels[i + 1], 3, stride=2) for i in range(len(channels) - 1))
         )
-        self.residual_blocks = nn.Sequential(*(ResidualBlock(spatial_dims, channels[-1]) for _ in range(num_res_blocks)))
+        self.residual_blocks = nn.Sequential(
+            *(ResidualBlock(spatial_dims, channels[-1]) for _ in range(num_res_blocks))
+        )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Encode images.

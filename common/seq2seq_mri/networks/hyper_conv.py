@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from seq2seq_mri.networks.functional import convolve, reflect_pad
@@ -56,8 +57,8 @@ class HyperConv(nn.Module):
     into one, and the cost of the convolution does not grow with the number of conditions.
 
     At initialisation the produced kernel has He variance, 2 / fan-in, for every one-hot code: the mixing weights are
-    then unit vectors. Half of their squared length is common to all codes, because all MRI sequences show the same
-    anatomy, and half is the code's own.
+    then unit vectors. They differ little between codes, because all MRI sequences show the same anatomy (measured: about
+    nine tenths of the squared length in common trains faster than a half or nothing).
 
     Args:
         spatial_dims: 2 or 3.
@@ -142,9 +143,8 @@ class HyperConv(nn.Module):
 
 @torch.no_grad()
 def _initialise_mixing(linear: nn.Linear) -> None:
-    """Make ``linear`` give a unit vector for every one-hot code, half of it (squared) common to all codes."""
-    common = nn.functional.normalize(torch.randn(linear.out_features), dim=0)
-    own = torch.randn(linear.out_features, linear.in_features)
-    own = nn.functional.normalize(own - torch.outer(common, common @ own), dim=0)
-    linear.bias.copy_(common * math.sqrt(0.5))
-    linear.weight.copy_(own * math.sqrt(0.5))
+    """Make ``linear`` give a unit vector for every one-hot code, each a small random turn from a common one."""
+    common = F.normalize(torch.randn(linear.out_features, 1), dim=0)
+    turn = torch.randn(linear.weight.shape) / (3.0 * math.sqrt(linear.out_features))
+    linear.bias.copy_(common[:, 0])
+    linear.weight.copy_(F.normalize(common + turn, dim=0) - common)

@@ -193,9 +193,7 @@ def _name_table(levels: int, num_res_blocks: int, lstm_layers: int) -> dict[str,
     for index in range(lstm_layers):
         modules[f"enc_convlstm.cell_list.{index}.conv"] = f"encoder_lstm.layers.{index}.conv"
         modules[f"dec_convlstm.cell_list.{index}.conv"] = f"decoder_lstm.layers.{index}.conv"
-    names = {
-        f"{theirs}.{part}": f"{ours}.{part}" for theirs, ours in modules.items() for part in ("weight", "bias")
-    }
+    names = {f"{theirs}.{part}": f"{ours}.{part}" for theirs, ours in modules.items() for part in ("weight", "bias")}
     hyper_convs = {"decoder.conv_last": "decoder.output"}
     for index in range(num_res_blocks):
         hyper_convs[f"decoder.res.{index}.conv1"] = f"decoder.residual_blocks.{index}.first.conv"

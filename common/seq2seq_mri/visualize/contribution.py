@@ -69,10 +69,10 @@ def adjacency_heatmap(
 
     shown = [display_name(name, labels) for name in names]
     longest = max(map(len, shown)) * _CHARACTER
-    cell = 0.55
+    cell = max(0.55, 1.65 / len(names))  # few cells would leave no room for the colour bar's label
     slanted = longest > cell
     left, top, side = 0.42 + longest, 0.64 + (0.6 * longest if slanted else 0.0), cell * len(names)
-    width, height = left + side + 0.75, top + side + 0.12
+    width, height = left + side + 0.85, top + side + 0.12
     figure = new_figure(width, height)
     axes = figure.add_axes((left / width, 0.12 / height, side / width, side / height))
     axes.set_facecolor(ABSENT_COLOUR)

@@ -37,6 +37,8 @@ from seq2seq_mri.visualize.style import ANATOMY_COLOURS, MAP_COLOURS, display_na
 
 __all__ = ["differentiation_overlay"]
 
+#: The anatomy below the colours is dimmed, or bright tissue would pass for a large value.
+ANATOMY_BRIGHTNESS = 0.6
 CONTOUR_COLOUR = "#00E5FF"  # not on the map's black-red-yellow scale
 
 
@@ -163,6 +165,7 @@ def _scale(maximum: float | None, views: list[np.ndarray]) -> float:
 def _blend(anatomy: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Colour ``values`` over ``anatomy`` (both ``[rows, columns]``, 0 to 1); returns ``[rows, columns, 3]``."""
     values = np.clip(values, 0.0, 1.0)
+    anatomy = ANATOMY_BRIGHTNESS * anatomy
     blended = blend_images(
         anatomy[None], values[None], alpha=values[None].copy(), cmap=MAP_COLOURS, rescale_arrays=False
     )

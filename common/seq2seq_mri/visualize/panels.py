@@ -36,6 +36,8 @@ __all__ = [
 #: Images are normalised to [0, 1]: the unit of intensities, errors and M_d is the fraction of that range.
 INTENSITY_LABEL = "Intensity\n(fraction of range)"
 
+_CHARACTER_WIDTH = 0.58  # of the font size, on average
+
 
 class Margins(NamedTuple):
     """Room around a grid of panels, in inches."""
@@ -181,7 +183,10 @@ def add_colour_bar(
     bar.outline.set_linewidth(0.4)  # type: ignore[operator]
     bar.ax.tick_params(length=2, width=0.4, labelsize=6.5, pad=1.5)
     bar.locator = MaxNLocator(nbins=5, steps=[1, 2, 5, 10])
+    bar.formatter.set_powerlimits((-3, 4))  # type: ignore[attr-defined]
+    bar.formatter.set_useMathText(True)  # type: ignore[attr-defined]
     bar.update_ticks()
+    bar.ax.yaxis.get_offset_text().set(fontsize=6.5, ha="left")
     bar.set_label(label, fontsize=7, labelpad=3)
     return bar
 
@@ -196,7 +201,7 @@ def write_title(figure: Figure, title: str, axes: np.ndarray) -> None:
     """Write ``title`` at the top of the figure, centred over the panels ``axes`` where it fits there."""
     width, height = figure.get_size_inches()
     centre = (axes[0, 0].get_position().x0 + axes[0, -1].get_position().x1) / 2
-    needed = 9.0 / 72 * 0.6 * len(title)  # inches; a character is on average 0.6 of the font size wide
+    needed = 9.0 / 72 * _CHARACTER_WIDTH * len(title)  # inches
     if needed > 2 * min(centre, 1 - centre) * width:
         centre = 0.5
     fontsize = 9.0 * min(1.0, (width - 0.1) / needed)
@@ -205,8 +210,10 @@ def write_title(figure: Figure, title: str, axes: np.ndarray) -> None:
 
 def write_note(figure: Figure, note: str, axes: np.ndarray) -> None:
     """Write ``note`` in small type at the bottom of the figure, from the left edge of the panels ``axes``."""
-    height = figure.get_size_inches()[1]
-    figure.text(axes[0, 0].get_position().x0, 0.1 / height, note, ha="left", va="bottom", fontsize=6.5)
+    width, height = figure.get_size_inches()
+    left = axes[0, 0].get_position().x0
+    fontsize = min(6.5, ((1 - left) * width - 0.05) * 72 / (_CHARACTER_WIDTH * len(note)))
+    figure.text(left, 0.1 / height, note, ha="left", va="bottom", fontsize=fontsize)
 
 
 def check_window(window: tuple[float, float]) -> tuple[float, float]:

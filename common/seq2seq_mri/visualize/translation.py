@@ -106,7 +106,7 @@ def translation_grid(
         count + 1,
         count + 1,
         (width, height),
-        Margins(left=0.5, right=0.65, top=0.62 if any(timepoints.values()) else 0.48, bottom=0.26),
+        Margins(left=0.5, right=0.8, top=0.62 if any(timepoints.values()) else 0.48, bottom=0.26),
         row_gaps=gaps,
         column_gaps=gaps,
     )
@@ -132,9 +132,9 @@ def translation_grid(
     _label_corner(axes[0, 0])
     add_colour_bar(figure, axes[1, -1], axes[-1, -1], INTENSITY_LABEL, (low, high), ANATOMY_COLOURS)
     write_title(figure, slice_title(subject, index, shape[-1]), axes)
-    note = "First row and column: measured. Other cells: synthesised from the row's source."
+    note = "First row and column: measured; others: synthesised."
     if psnr:
-        note += f" PSNR for a data range of {data_range:g}."
+        note += f" PSNR: data range {data_range:g}."
     write_note(figure, note, axes)
     return figure
 

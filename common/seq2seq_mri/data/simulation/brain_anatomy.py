@@ -115,7 +115,7 @@ def _paint_cerebrum(
     folds = RandomField(generator, wavelength=22.0, bandwidth=0.22)
     reach = RandomField(generator, wavelength=40.0)
     atrophy = generator.uniform(0.5, 1.1)
-    thickness = generator.uniform(2.6, 3.1)
+    thickness = generator.uniform(2.9, 3.4)
 
     wander = 3.5 * reach(points)
     depth = _folding_surfaces(points, mirrored, wander)

@@ -87,7 +87,7 @@ class Glioma:
 
 def draw_glioma(generator: np.random.Generator) -> Glioma:
     """Draw a glioma in the white matter of one hemisphere."""
-    radius = generator.uniform(15, 23)
+    radius = generator.uniform(17, 24)
     side = generator.choice([-1.0, 1.0])
     centre = np.array([side * generator.uniform(24, 38), generator.uniform(-58, 32), generator.uniform(6, 36)])
     rotation, _ = np.linalg.qr(generator.standard_normal((3, 3)))
@@ -96,8 +96,8 @@ def draw_glioma(generator: np.random.Generator) -> Glioma:
         centre=centre.astype(np.float32),
         radius=radius,
         axes=(np.diag(stretch / np.prod(stretch) ** (1 / 3)) @ rotation).astype(np.float32),
-        rim=generator.uniform(5.0, 8.0),
-        enhancing=generator.uniform(0.55, 0.8),
+        rim=generator.uniform(5.0, 8.5),
+        enhancing=generator.uniform(0.5, 0.75),
         oedema=generator.uniform(6, 18),
         pressure=generator.uniform(0.15, 0.35),
     )

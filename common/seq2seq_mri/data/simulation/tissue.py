@@ -36,13 +36,13 @@ TISSUES: dict[str, Tissue] = {
     "pallidum": Tissue(0.75, 970, 62, 0.010),
     "thalamus": Tissue(0.77, 1080, 84, 0.010),
     "brainstem": Tissue(0.73, 950, 84, 0.006),
-    "vein": Tissue(0.87, 1900, 200, 0.80),
+    "vein": Tissue(0.87, 1900, 40, 0.80),
     "choroid_plexus": Tissue(0.88, 1700, 160, 0.35),
     "necrosis": Tissue(0.97, 3500, 600),
-    "tumour": Tissue(0.85, 1600, 145),
-    "enhancing_tumour": Tissue(0.85, 1600, 145, 1.00),
-    "oedema": Tissue(0.84, 1650, 150),
-    "fluid_oedema": Tissue(0.88, 2800, 1000),
+    "tumour": Tissue(0.85, 1600, 160),
+    "enhancing_tumour": Tissue(0.85, 1600, 160, 1.00),
+    "oedema": Tissue(0.84, 1650, 165),
+    "fluid_oedema": Tissue(0.90, 3000, 1200),
 }
 
 
@@ -52,14 +52,14 @@ def draw_tissues(generator: np.random.Generator, spread: float = 0.012) -> dict[
     Args:
         generator: source of randomness.
         spread: coefficient of variation between subjects of proton density (half of it), T1 and T2. The uptake of
-            contrast agent has its own: the dose in blood varies by 15 %, the leakage into the tumour by 30 %.
+            contrast agent has its own: the dose in blood varies by 15 %, the leakage into the tumour by 25 %.
 
     Returns:
         name → parameters, in the order of ``TISSUES``. Tumour that enhances and tumour that does not are drawn as
         one: they differ in gadolinium alone.
     """
     dose = float(np.exp(generator.normal(0, 0.15)))
-    leakage = float(np.exp(generator.normal(0, 0.3)))
+    leakage = float(np.exp(np.clip(generator.normal(0, 0.25), -0.5, 0.5)))
     drawn = {}
     for name, mean in TISSUES.items():
         density, t1, t2 = np.exp(spread * np.clip(generator.standard_normal(3), -2.5, 2.5) * np.array([0.5, 1, 1]))
