@@ -17,7 +17,7 @@ def spatial(size: tuple[int, ...], spatial_dims: int) -> tuple[int, ...]:
     return size[:spatial_dims]
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 class NetworkContract:
     """Subclasses say how to build the network, what goes in and what shape comes out."""

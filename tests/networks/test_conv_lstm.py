@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seq2seq_mri.networks.conv_lstm import HIDDEN_SCALE, ConvLSTM
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
+
 
 class TestContract(NetworkContract):
     def network(self, spatial_dims, timepoints):

@@ -12,6 +12,8 @@ from torch import nn
 
 from seq2seq_mri.networks import Seq2SeqGenerator
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
+
 FOUR = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
 MIXED = {"t1": 1, "dce": 3, "t2": 1, "fatsat_dce": 3}
 

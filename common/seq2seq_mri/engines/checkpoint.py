@@ -17,7 +17,7 @@ from seq2seq_mri.engines.distributed import rank
 from seq2seq_mri.engines.handlers import TrainingHistory
 from seq2seq_mri.files import atomic_path
 
-__all__ = ["TrainingCheckpoint", "load_weights", "read_checkpoint", "save_weights"]
+__all__ = ["TrainingCheckpoint", "initial_network", "load_weights", "read_checkpoint", "save_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,17 @@ def load_weights(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
     _check_weights(network, weights, path)
     network.load_state_dict(weights)
     return network
+
+
+def initial_network(
+    network: torch.nn.Module, device: torch.device | str, weights: str | Path | None = None
+) -> torch.nn.Module:
+    """Return ``network`` on ``device`` as a training begins with it: with the weights of a file, or its random ones.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_weights`.
+    """
+    return (network if weights is None else load_weights(network, weights)).to(device)
 
 
 def save_weights(network: torch.nn.Module, path: str | Path, dtype: str | None = None, overwrite: bool = False) -> None:

@@ -106,7 +106,7 @@ class DynamicConv(nn.Module):
             ``(N, out_channels, *spatial)``.
         """
         channels, width = self.filter_shape[0], self.filter_shape[2] // 2
-        kernels = self.filters(code).reshape([code.shape[0]] + self.filter_shape)
+        kernels = self.filters(code).unflatten(1, self.filter_shape)
         biases = torch.zeros(code.shape[0], channels, dtype=kernels.dtype, device=kernels.device)
         on_accelerator = x.device.type != "cpu"
         return self.mixing(convolve_per_sample(reflect_pad(x, width), kernels, biases, on_accelerator, channels))

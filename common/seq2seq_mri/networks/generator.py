@@ -2,7 +2,7 @@
 """The generator: any MRI sequence into any other, 3D or 4D.
 
 Source: Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence 3D/4D MRI,
-Medical Image Analysis 2024, section 3.1 and figure 2.
+Medical Image Analysis 2024 (Seq2Seq).
 """
 
 from __future__ import annotations
@@ -121,13 +121,13 @@ class Seq2SeqGenerator(nn.Module):
                 f"needed, got shape {list(image.shape)}."
             )
         padding: list[int] = []
-        for size in image.shape[3:]:
+        # F.pad counts from the last dimension.
+        for size in image.shape[3:][::-1]:
             if size <= self.reduction:
                 raise ValueError(
                     f"Every spatial size must be at least {self.reduction + 1}, got shape {list(image.shape)}."
                 )
-            # F.pad counts from the last dimension.
-            padding = [0, -size % self.reduction] + padding
+            padding += [0, -size % self.reduction]
         batch_and_time = image.shape[:2]
         frames = image.flatten(0, 1)
         if sum(padding) > 0:

@@ -20,8 +20,21 @@ __all__ = ["convert_released", "load_released", "network_arguments", "translate_
 
 BRATS_SEQUENCES = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
 CONFIG_KEYS = (
-    "ndims c_s c_w c_in c_enc k_enc s_enc nres_enc norm c_lstm c_dec k_dec s_dec nres_dec"  # in their files' order
-).split()
+    "ndims",
+    "c_s",
+    "c_w",
+    "c_in",
+    "c_enc",
+    "k_enc",
+    "s_enc",
+    "nres_enc",
+    "norm",
+    "c_lstm",
+    "c_dec",
+    "k_dec",
+    "s_dec",
+    "nres_dec",
+)
 HYPER_CONV_NAMES = {
     "param": "kernel_bank",
     "b": "bias_bank",
@@ -82,8 +95,8 @@ def load_released(checkpoint: str | os.PathLike) -> dict[str, torch.Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ValueError(
-            f"The checkpoint {path} cannot be read as PyTorch weights ({_first_line(error)}); give the .pt or .pth file "
-            "of the released code."
+            f"The checkpoint {path} cannot be read as PyTorch weights ({_first_line(error)}); "
+            "give the .pt or .pth file of the released code."
         ) from error
     state = _find_mapping(content, lambda item: any(_bare(key) == "style_fc.0.weight" for key in item))
     if state is None:
@@ -113,6 +126,9 @@ def network_arguments(
     missing = [key for key in CONFIG_KEYS if key not in settings]
     if missing:
         raise ValueError(f"The config {path} lacks {', '.join(missing)} beside its other network settings.")
+    for key in ("ndims", "c_s", "c_w", "c_in", "nres_enc", "nres_dec"):
+        if not isinstance(settings[key], int) or settings[key] < 1:
+            raise ValueError(f"{key} in {path} is {settings[key]!r}; a positive whole number is needed.")
     channels = settings["c_enc"]
     if not isinstance(channels, list) or len(channels) < 2 or not all(isinstance(value, int) for value in channels):
         raise ValueError(f"c_enc in {path} is {channels!r}; a list of at least two channel numbers is needed.")

@@ -54,6 +54,9 @@ def adjacency_heatmap(
         limit: score at both ends of the colours; default: the largest magnitude in the table.
         labels: how to write a sequence's name.
 
+    Returns:
+        The figure; :func:`~seq2seq_mri.visualize.save_figure` writes it.
+
     Raises:
         ValueError: when rows and columns are not the same sequences in the same order.
     """
@@ -120,6 +123,9 @@ def ranking_bars(contribution: pd.DataFrame, *, labels: Mapping[str, str] | None
         contribution: one row per sequence with the columns ``sequence``, ``c_t``, ``rank_t``, ``c_d``, ``rank_d``; NaN
             where a sequence was never measured.
         labels: how to write a sequence's name.
+
+    Returns:
+        The figure; :func:`~seq2seq_mri.visualize.save_figure` writes it.
 
     Raises:
         ValueError: when a column is absent, or there is no row.

@@ -58,8 +58,8 @@ def differentiation_overlay(
 ) -> Figure:
     """Draw, one column per sequence, the measured image and below it M_d in colour over the same image.
 
-    The colour grows opaque with the value, so that the anatomy shows through where nothing is unique. All columns
-    share one slice and one scale. Of a 4D image the middle timepoint is shown and named.
+    The colour grows opaque with the value, so that the dimmed anatomy shows through where nothing is unique. All
+    columns share one slice and one scale. Of a 4D image the middle timepoint is shown and named.
 
     Args:
         anatomy: for each sequence, in the order of the figure, the measured image ``[X, Y, Z]`` or ``[T, X, Y, Z]``
@@ -75,6 +75,9 @@ def differentiation_overlay(
         spacing: voxel sizes along X, Y, Z in millimetres.
         crop: whether to leave out the empty border around what was measured.
         labels: how to write a sequence's name; default: as in ``anatomy``.
+
+    Returns:
+        The figure; :func:`~seq2seq_mri.visualize.save_figure` writes it.
 
     Raises:
         ValueError: when a map or region names an unknown sequence, or one that was not measured, when sizes differ,

@@ -55,6 +55,9 @@ def metrics_boxplot(
         targets: targets in the order of the figure; default: as the sequences first occur in the table.
         labels: how to write a sequence's name.
 
+    Returns:
+        The figure; :func:`~seq2seq_mri.visualize.save_figure` writes it.
+
     Raises:
         ValueError: when the table lacks a column or has no value to draw, or a target is not in it.
     """
@@ -106,6 +109,9 @@ def metrics_strip(
         columns: metrics to draw; one without any value is left out.
         targets: targets in the order of the figure; default: as the sequences first occur in the table.
         labels: how to write a sequence's name.
+
+    Returns:
+        The figure; :func:`~seq2seq_mri.visualize.save_figure` writes it.
 
     Raises:
         ValueError: when the table lacks a column or has no value to draw, or a target is not in it.

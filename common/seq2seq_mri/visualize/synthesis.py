@@ -63,6 +63,9 @@ def synthesis_panel(
         crop: whether to leave out the empty border around the sources.
         labels: how to write a sequence's name.
 
+    Returns:
+        The figure; :func:`~seq2seq_mri.visualize.save_figure` writes it.
+
     Raises:
         ValueError: when there is no source, sizes differ, or the slice, window or maximum does not exist.
     """

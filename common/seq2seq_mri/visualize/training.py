@@ -99,6 +99,9 @@ def training_curves(
         history: a table, a dictionary of equally long lists, or a CSV file, with a column ``step``.
         step: the column of the horizontal axis.
 
+    Returns:
+        The figure; :func:`~seq2seq_mri.visualize.save_figure` writes it.
+
     Raises:
         FileNotFoundError: when the CSV file does not exist.
         ValueError: when the column ``step`` is absent, lists differ in length, or there is nothing to draw.

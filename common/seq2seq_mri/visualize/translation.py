@@ -72,6 +72,9 @@ def translation_grid(
         crop: whether to leave out the empty border around what was measured.
         labels: how to write a sequence's name; default: as in ``truth``.
 
+    Returns:
+        The figure; :func:`~seq2seq_mri.visualize.save_figure` writes it.
+
     Raises:
         ValueError: when a pair names an unknown sequence, sizes differ, or the slice or window does not exist.
     """

@@ -32,7 +32,7 @@ def simulate_brain(
     missing: int | Sequence[int] = (1, 3),
     missing_in_evaluation: int | Sequence[int] = 0,
     healthy: float = 0.2,
-    noise: float = 0.01,
+    noise: float = 0.015,
     bias: float = 0.025,
     overwrite: bool = False,
 ) -> str:
@@ -62,8 +62,8 @@ def simulate_brain(
             most, at most 3. Silenced sequences are written, but the datalist has them under "withheld".
         missing_in_evaluation: the same for validation and testing.
         healthy: share of each section's patients, rounded down, that have no glioma.
-        noise: standard deviation of the Gaussian noise on the real and on the imaginary channel, as a fraction of the
-            99th percentile of a sequence's signal (the magnitude has Rice's distribution).
+        noise: standard deviation of the Gaussian noise on the real and on the imaginary channel, as a fraction of white
+            matter's signal in the sequence (the magnitude has Rice's distribution).
         bias: strength of the coil's uneven sensitivity; 0 turns it off.
         overwrite: whether files that exist may be replaced. Subjects of an earlier, larger cohort are not removed.
 

@@ -214,7 +214,7 @@ def _paint_vessels(
     # here and there a vein lies in a sulcus
     course = RandomField(generator, wavelength=20.0)
     fluid = fractions[list(TISSUES).index("csf")]
-    share = fluid * coverage(2 * (course(points) - 1.1), 1.0) * coverage(-cortex, width) * coverage(6 - surface, 4.0)
+    share = fluid * coverage(2 * (course(points) - 1.5), 1.0) * coverage(-cortex, width) * coverage(6 - surface, 4.0)
     moved = share * fluid
     fractions[list(TISSUES).index("csf")] -= moved
     fractions[list(TISSUES).index("vein")] += moved

@@ -96,9 +96,9 @@ def draw_glioma(generator: np.random.Generator) -> Glioma:
         centre=centre.astype(np.float32),
         radius=radius,
         axes=(np.diag(stretch / np.prod(stretch) ** (1 / 3)) @ rotation).astype(np.float32),
-        rim=generator.uniform(5.0, 8.5),
+        rim=generator.uniform(6.0, 10.0),
         enhancing=generator.uniform(0.5, 0.75),
-        oedema=generator.uniform(6, 18),
+        oedema=generator.uniform(5, 13),
         pressure=generator.uniform(0.15, 0.35),
     )
 

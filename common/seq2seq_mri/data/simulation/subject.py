@@ -52,7 +52,7 @@ def draw_subject(
     shape: Sequence[int] = (96, 112, 72),
     spacing: Sequence[float] = (2.0, 2.0, 2.0),
     glioma: bool = True,
-    noise: float = 0.01,
+    noise: float = 0.015,
     bias: float = 0.025,
 ) -> SimulatedSubject:
     """Draw one patient.
@@ -62,8 +62,8 @@ def draw_subject(
         shape: voxels along x (to the right), y (to the front) and z (upwards).
         spacing: size of a voxel along these, mm.
         glioma: whether the patient has a tumour.
-        noise: standard deviation of the noise on the real and on the imaginary channel, as a fraction of the 99th
-            percentile of each sequence's signal in the brain.
+        noise: standard deviation of the noise on the real and on the imaginary channel, as a fraction of white
+            matter's signal in the sequence.
         bias: strength of the uneven sensitivity (standard deviation of its logarithm at the brain's border).
     """
     world = _grid_points(shape, spacing)
@@ -84,7 +84,7 @@ def draw_subject(
         clean[name] = signal.astype(np.float32) @ anatomy.fractions
         bright = float(np.percentile(clean[name], 99))
         uneven = clean[name] * texture * bias_field(generator, world / scale, bias)
-        measured = rician_noise(generator, uneven, noise * bright)
+        measured = rician_noise(generator, uneven, noise * float(signal[list(TISSUES).index("white_matter")]))
         gain = generator.uniform(0.5, 1.0) * _LARGEST_SIGNAL / bright
         images[name] = np.clip(np.rint(measured * gain), 1, np.iinfo(np.int16).max).astype(np.int16)
 
