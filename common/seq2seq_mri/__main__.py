@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import fire
 
@@ -13,19 +16,45 @@ from seq2seq_mri.release.convert_released import convert_released
 
 __all__ = ["main"]
 
-COMMANDS = {
-    "datalist": make_datalist,
-    "simulate": {"brain": simulate_brain},
-    "convert_released": convert_released,
-}
-
 
 def main() -> None:
     """Run a command; a user's mistake ends in one line on standard error and exit code 1."""
     try:
-        fire.Fire(COMMANDS, name="seq2seq_mri")
+        fire.Fire(COMMANDS, name="seq2seq_mri", serialize=_run)
     except (ValueError, OSError) as error:
         sys.exit(f"Error: {error}")
+
+
+class _Call:
+    """A command with its arguments, not yet run."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call = call
+
+
+def _later(function: Callable) -> Callable:
+    """Let fire check the whole command line before ``function`` runs.
+
+    Fire calls a function as soon as it has its arguments, and only then refuses an option that it does not know: a
+    misspelt option would run the command without it.
+    """
+
+    @functools.wraps(function)
+    def record(*args: Any, **kwargs: Any) -> _Call:
+        return _Call(functools.partial(function, *args, **kwargs))
+
+    return record
+
+
+def _run(result: Any) -> Any:
+    return result._call() if isinstance(result, _Call) else result
+
+
+COMMANDS = {
+    "datalist": _later(make_datalist),
+    "simulate": {"brain": _later(simulate_brain)},
+    "convert_released": _later(convert_released),
+}
 
 
 if __name__ == "__main__":

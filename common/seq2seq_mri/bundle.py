@@ -1,20 +1,21 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Finding the bundle whose configuration is being run."""
+"""What a bundle's configuration needs around its workflow: its own folder, and errors that can be read."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from types import TracebackType
 
-__all__ = ["find_bundle_root"]
+__all__ = ["explain_errors", "find_bundle_root"]
 
 
 def find_bundle_root(name: str) -> str:
     """Return the folder of the bundle ``name``, so that a configuration works from any working directory.
 
-    ``python -m monai.bundle run`` puts the root of the bundle that it runs on ``sys.path``; the working directory and
-    its ``bundles/<name>`` are looked at too.
+    ``python -m monai.bundle run`` puts the root of the bundle that it runs on ``sys.path``, which is therefore looked
+    at first; then the working directory and its ``bundles/<name>``.
 
     Args:
         name: the ``name`` in the bundle's ``configs/metadata.json``.
@@ -22,10 +23,35 @@ def find_bundle_root(name: str) -> str:
     Raises:
         FileNotFoundError: when no such bundle is found; pass ``--bundle_root`` then.
     """
-    for folder in [Path.cwd(), Path.cwd() / "bundles" / name, *map(Path, sys.path)]:
-        metadata = folder / "configs" / "metadata.json"
-        if metadata.is_file():
-            content = json.loads(metadata.read_text(encoding="utf-8"))
-            if content.get("name") == name:
-                return str(folder)
+    for folder in [*map(Path, sys.path), Path.cwd(), Path.cwd() / "bundles" / name]:
+        if _bundle_name(folder / "configs" / "metadata.json") == name:
+            return str(folder.absolute())
     raise FileNotFoundError(f"The bundle {name} was not found; give its folder by --bundle_root.")
+
+
+def _bundle_name(metadata: Path) -> str | None:
+    """Return the name in a bundle's metadata, or ``None`` for a file that is absent or something else."""
+    try:
+        content = json.loads(metadata.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content.get("name") if isinstance(content, dict) else None
+
+
+def explain_errors() -> None:
+    """Make a program that ends in an error say last what was wrong.
+
+    MONAI's config parser wraps an error into ``RuntimeError: Failed to evaluate ...``, once for each part of the
+    configuration that led to it, and Python prints these after the one that matters. From now on the message of that
+    one is repeated at the end, behind the traceback.
+    """
+    sys.excepthook = _explain
+
+
+def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.__excepthook__(kind, error, trace)
+    origin = error
+    while isinstance(origin, RuntimeError) and origin.__cause__ is not None:
+        origin = origin.__cause__
+    if origin is not error:
+        print(f"\nError: {origin}", file=sys.stderr)

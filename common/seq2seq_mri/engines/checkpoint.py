@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,8 @@ __all__ = ["TrainingCheckpoint", "initial_network", "load_weights", "read_checkp
 
 logger = logging.getLogger(__name__)
 
+# MONAI's value of best_metric_epoch before the first validation.
+_NOT_VALIDATED = -1
 _WEIGHT_KEYS = ("ema_network", "network", "model", "state_dict")
 
 
@@ -36,7 +36,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"There is no checkpoint {path}; train first, or give the path of one.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
         raise ValueError(f"{path} cannot be read as a checkpoint; it is truncated or of another kind.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a checkpoint.")
@@ -106,9 +106,10 @@ class TrainingCheckpoint:
         ema_network: the moving average of the network; ``best.pt`` then holds its weights.
         discriminators: the D_j, if trained.
         discriminator_optimizer: their optimizer.
-        evaluator: the validation engine, whose key metric decides which epoch is best; without it the last is.
+        evaluator: the validation engine, whose key metric decides which epoch is best; without it, and before the first
+            validation, the last is.
         history: the training history, which goes on where it was.
-        interval: epochs between two saves.
+        interval: epochs between two saves of ``last.pt``.
     """
 
     def __init__(
@@ -141,19 +142,22 @@ class TrainingCheckpoint:
             "history": history,
         }
         self.parts = {name: part for name, part in parts.items() if part is not None}
+        self.unused = parts.keys() - self.parts.keys()
 
     def attach(self, engine: Any) -> None:
-        """Save every ``interval`` epochs and at the end."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval) | Events.COMPLETED, self.save)
+        """Save at the end of epochs."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def save(self, engine: Any) -> None:
-        """Write ``best.pt`` if this epoch is the best so far, then ``last.pt``; process 0 only."""
+        """Write ``best.pt`` if this epoch is the best so far, then ``last.pt`` if it is due; process 0 only."""
         if rank() != 0:
             return
         state = engine.state
         validated = self.evaluator.state if self.evaluator is not None else None
-        if validated is None or validated.best_metric_epoch == state.epoch:
+        if validated is None or validated.best_metric_epoch in (_NOT_VALIDATED, state.epoch):
             save_weights(self.ema_network or self.network, self.best, overwrite=True)
+        if state.epoch % self.interval != 0 and state.epoch != state.max_epochs:
+            return
         content: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         content["sequences"] = dict(getattr(self.network, "sequences", {}))
         content["epoch"] = state.epoch
@@ -182,10 +186,17 @@ class TrainingCheckpoint:
                 "another --output_dir."
             )
         content = read_checkpoint(self.last)
+        for leftover in self.last.parent.glob(".*.partial.pt"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
         _check_sequences(self.network, content.get("sequences"), self.last)
         missing = sorted(self.parts.keys() - content.keys())
         if missing:
             raise ValueError(f"{self.last} has no {', '.join(missing)}: it was saved by another configuration.")
+        unused = sorted(self.unused & content.keys())
+        if unused:
+            raise ValueError(
+                f"{self.last} has {', '.join(unused)}, not used here: it was saved by another configuration."
+            )
         if content["epoch_length"] != trainer.state.epoch_length:
             raise ValueError(
                 f"{self.last} was trained with {content['epoch_length']} iterations per epoch, this configuration has "

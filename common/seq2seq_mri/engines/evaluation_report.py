@@ -11,9 +11,16 @@ from typing import Any
 import torch
 from ignite.engine import Events
 
-from seq2seq_mri.analysis.contribution import adjacency_matrix, contribution, write_adjacency, write_contribution
+from seq2seq_mri.analysis.contribution import (
+    Region,
+    adjacency_matrix,
+    contribution,
+    write_adjacency,
+    write_contribution,
+)
 from seq2seq_mri.analysis.differentiation_table import differentiation_table, write_differentiation_table
-from seq2seq_mri.engines.distributed import gather_rows, rank
+from seq2seq_mri.engines.distributed import gather_rows, rank, world_size
+from seq2seq_mri.engines.evaluator import unique_mask
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.metrics.table import format_summary, metrics_table, write_metrics
 from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
@@ -42,7 +49,7 @@ class EvaluationReport:
         output_dir: where to write.
         sequences: the sequence table.
         region: which PSNR and SSIM rank the sequences, ``"whole"`` or ``"foreground"``.
-        figure_subjects: most subjects (of each process) to draw.
+        figure_subjects: most subjects to draw, over all processes.
         overwrite: whether files of an earlier evaluation may be replaced.
 
     Raises:
@@ -54,7 +61,7 @@ class EvaluationReport:
         self,
         output_dir: str | Path,
         sequences: Mapping[str, int],
-        region: str = "whole",
+        region: Region = "whole",
         figure_subjects: int = 10,
         overwrite: bool = False,
     ) -> None:
@@ -69,7 +76,7 @@ class EvaluationReport:
             )
         self.rows: list[dict[str, Any]] = []
         self.differentiation_rows: list[dict[str, Any]] = []
-        self._drawn = 0
+        self._subjects = 0
 
     def attach(self, engine: Any) -> None:
         """Write the tables when all subjects are done."""
@@ -92,9 +99,11 @@ class EvaluationReport:
         """
         self.rows += output["rows"]
         self.differentiation_rows += output.get("differentiation_rows", [])
-        if self._drawn >= self.figure_subjects:
+        # Processes take subjects in turn, so this is the subject's place among those of all.
+        place = self._subjects * world_size() + rank()
+        self._subjects += 1
+        if place >= self.figure_subjects:
             return
-        self._drawn += 1
         subject = str(sample["subject"])
         measured = {
             name: truth[name] if bool(sample["measured"][sequence_index(self.sequences, name)]) else None
@@ -112,15 +121,11 @@ class EvaluationReport:
         if "differentiation" in output:
             targets = output["targets"]
             held = channel_slices({name: self.sequences[name] for name in targets})
-            regions = sample.get("unique_masks")
+            regions = {name: unique_mask(sample, self.sequences, name) for name in targets}
             overlay = differentiation_overlay(
                 {name: truth[name] for name in targets},
                 {name: output["differentiation"][held[name]] for name in targets},
-                regions={}
-                if regions is None
-                else {
-                    name: torch.as_tensor(regions)[sequence_index(self.sequences, name)].cpu() > 0.5 for name in targets
-                },
+                regions={name: region for name, region in regions.items() if region is not None},
                 subject=subject,
                 spacing=spacing,
             )
@@ -133,6 +138,8 @@ class EvaluationReport:
         if rank() != 0:
             return
         if not rows:
+            if engine is not None and engine.failures:
+                return  # the engine lists them, which says more than what follows from them
             raise ValueError("No pair of sequences was measured in any subject, so there are no tables to write.")
         table = metrics_table(rows, self.sequences)
         write_metrics(self.output_dir / "metrics.csv", table, overwrite=self.overwrite)

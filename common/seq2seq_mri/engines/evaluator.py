@@ -1,105 +1,20 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Engines that go through subjects one at a time: synthesising what is missing, or measuring every translation.
-
-A subject that fails does not stop the others; the failures are listed, and raised as one error, at the end.
-"""
+"""Engines that synthesise what a subject lacks, or translate all its sequences and measure the results."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from monai.data import MetaTensor, decollate_batch
-from monai.engines import SupervisedEvaluator
-from monai.engines.utils import IterationEvents
+from monai.data import MetaTensor
 
 from seq2seq_mri.analysis.differentiation import differentiation_map, voxel_auc
-from seq2seq_mri.data.subject_dataset import original_error
-from seq2seq_mri.engines.distributed import gather_rows
+from seq2seq_mri.engines.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.metrics.image_quality import image_quality
 from seq2seq_mri.sequences import channel_slices, sequence_index
 
-__all__ = ["SubjectEvaluator", "SynthesisEvaluator", "TranslationEvaluator", "unique_mask"]
-
-
-class SubjectEvaluator(SupervisedEvaluator):
-    """Base of the engines here: one subject per iteration, postprocessing included, failures collected.
-
-    Args:
-        device: where the network computes.
-        val_data_loader: yields one subject per batch; ``{"subject", "error"}`` for one that could not be loaded.
-        network: the generator.
-        inferer: translates volumes, see :mod:`seq2seq_mri.inferers`.
-        postprocessing: applied to the subject's sample and output together, before the next subject.
-        key_val_metric, additional_metrics, val_handlers: as in :class:`monai.engines.SupervisedEvaluator`.
-    """
-
-    def __init__(
-        self,
-        device: torch.device | str,
-        val_data_loader: Any,
-        network: torch.nn.Module,
-        inferer: Any,
-        *,
-        postprocessing: Any = None,
-        key_val_metric: dict | None = None,
-        additional_metrics: dict | None = None,
-        val_handlers: Sequence | None = None,
-    ) -> None:
-        super().__init__(
-            device=device,
-            val_data_loader=val_data_loader,
-            network=network,
-            inferer=inferer,
-            postprocessing=postprocessing,
-            key_val_metric=key_val_metric,
-            additional_metrics=additional_metrics,
-            val_handlers=val_handlers,
-            decollate=False,
-        )
-        self.failures: list[tuple[str, str]] = []
-
-    def run(self, global_epoch: int = 1) -> None:
-        """Go through all subjects.
-
-        Raises:
-            ValueError: at the end, when subjects have failed; it lists each with its reason.
-        """
-        self.failures = []
-        super().run(global_epoch)
-        failures = gather_rows(self.failures)
-        if failures:
-            listed = "\n".join(f"  {subject}: {reason}" for subject, reason in failures)
-            raise ValueError(f"{len(failures)} subject(s) failed, the others are done:\n{listed}")
-
-    @abstractmethod
-    def evaluate_subject(self, sample: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the output for one subject's sample (tensors without batch axis), or ``None`` if there is none."""
-
-    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict:
-        subject = str(batchdata["subject"][0])
-        engine.state.output = {}
-        try:
-            if "error" in batchdata:
-                raise ValueError(str(batchdata["error"][0]))
-            engine.state.batch = decollate_batch(batchdata)[0]
-            self.network.eval()
-            with torch.no_grad():
-                output = self.evaluate_subject(engine.state.batch)
-            if output is not None:
-                engine.state.output = output
-                engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-                engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        except (ValueError, OSError, RuntimeError) as error:
-            cause = _user_error(error)
-            if cause is None:
-                raise
-            self.failures.append((subject, str(cause)))
-            self.logger.error(f"{subject} failed: {cause}")
-            engine.state.output = {}
-        return engine.state.output
+__all__ = ["SynthesisEvaluator", "TranslationEvaluator", "unique_mask"]
 
 
 class SynthesisEvaluator(SubjectEvaluator):
@@ -114,7 +29,7 @@ class SynthesisEvaluator(SubjectEvaluator):
         targets: ``"missing"`` (those that a subject lacks), ``"all"``, or a list of names.
         fusion: combines the sources, see :mod:`seq2seq_mri.inferers.fusion`.
         report: draws every subject, see :class:`~seq2seq_mri.engines.synthesis_report.SynthesisReport`; or ``None``.
-        **kwargs: of :class:`SubjectEvaluator`.
+        **kwargs: of :class:`~seq2seq_mri.engines.subject_evaluator.SubjectEvaluator`.
 
     Raises:
         ValueError: when a target is not in the table.
@@ -166,18 +81,20 @@ class SynthesisEvaluator(SubjectEvaluator):
 
 
 class TranslationEvaluator(SubjectEvaluator):
-    """Translates every measured sequence into every measured sequence of each subject, and measures the result.
+    """Translates every available sequence into every measured sequence of each subject, and measures the result.
 
-    Output per subject: ``rows``, one dictionary per (source, target) with the image quality, see
-    :func:`~seq2seq_mri.metrics.image_quality.image_quality`; ``psnr`` and ``ssim``, their means over the pairs of two
-    different sequences; and, if ``differentiation`` is set, ``differentiation``, M_d of every measured sequence
-    (``[sum of T, X, Y, Z]``, zeros elsewhere), with ``differentiation_rows``, its voxel AUC against the masks of what
-    only that sequence shows, where the sample has ``unique_masks``.
+    A withheld sequence is measured but not available: it is only a target, never a source.
+
+    Output per subject: ``rows``, one dictionary per pair of two different sequences with the image quality, see
+    :func:`~seq2seq_mri.metrics.image_quality.image_quality`; ``psnr`` and ``ssim``, their means over these pairs; and,
+    if ``differentiation`` is set, ``differentiation``, M_d (``[sum of T of the targets, X, Y, Z]``) of the ``targets``
+    that another sequence was translated into, with ``differentiation_rows``, its voxel AUC against the masks of what
+    only that sequence shows, where the sample has ``unique_masks``. A subject without a pair has no output.
 
     Args:
         sequences: the sequence table.
-        protocol: ``"all_pairs"``, every measured source to every measured target; or ``"released_code"``, only
-            available sources to withheld targets, as the released code evaluates.
+        protocol: ``"all_pairs"``, every available source to every measured target; or ``"released_code"``, only to
+            withheld targets, as the released code evaluates.
         differentiation: whether to compute M_d.
         include_self: whether M_d averages over the self-reconstruction too (the paper's Eq. 5 does).
         perceptual_metric: called with (prediction, truth, foreground), see
@@ -185,7 +102,7 @@ class TranslationEvaluator(SubjectEvaluator):
         data_range: of the images, recorded with every number.
         report: receives every subject's images and output, see
             :class:`~seq2seq_mri.engines.evaluation_report.EvaluationReport`; or ``None``.
-        **kwargs: of :class:`SubjectEvaluator`.
+        **kwargs: of :class:`~seq2seq_mri.engines.subject_evaluator.SubjectEvaluator`.
 
     Raises:
         ValueError: when the protocol is unknown.
@@ -215,12 +132,10 @@ class TranslationEvaluator(SubjectEvaluator):
 
     def evaluate_subject(self, sample: dict[str, Any]) -> dict[str, Any] | None:
         """Translate and measure all pairs of one subject."""
-        available = _names(self.sequences, sample["available"])
+        sources = _names(self.sequences, sample["available"])
         measured = _names(self.sequences, sample["measured"])
-        sources, targets = measured, measured
-        if self.protocol == "released_code":
-            sources, targets = available, [name for name in measured if name not in available]
-        if not targets or (len(measured) < 2 and not self.differentiation):
+        targets = measured if self.protocol == "all_pairs" else [name for name in measured if name not in sources]
+        if not any(source != target for source in sources for target in targets):
             self.logger.info(f"{sample['subject']} has no pair of sequences to measure.")
             return None
         image = sample["image"]
@@ -241,8 +156,7 @@ class TranslationEvaluator(SubjectEvaluator):
             ]
         }
         for name in ("psnr", "ssim"):
-            values = [row[name] for row in output["rows"]]
-            output[name] = sum(values) / len(values) if values else float("nan")
+            output[name] = sum(row[name] for row in output["rows"]) / len(output["rows"])
         if self.differentiation:
             output |= self._differentiation(sample, translated, truth, foreground)
         if self.report is not None:
@@ -262,12 +176,10 @@ class TranslationEvaluator(SubjectEvaluator):
         foreground: torch.Tensor,
     ) -> dict[str, Any]:
         """Compute M_d of every target, and its voxel AUC where it is known what only that sequence shows."""
-        targets = [name for name in self.sequences if any(target == name for _, target in translated)]
+        sources = list(dict.fromkeys(source for source, _ in translated))
+        targets = [name for name in self.sequences if any(target == name != source for source, target in translated)]
         maps, rows = [], []
         for name in targets:
-            sources = [source for source, target in translated if target == name]
-            if sources == [name]:
-                raise ValueError(f"only {name} is measured, so nothing else can predict it; leave the subject out.")
             difference = differentiation_map(
                 [translated[source, name] for source in sources],
                 truth[name],
@@ -282,7 +194,7 @@ class TranslationEvaluator(SubjectEvaluator):
         return {"differentiation": MetaTensor(torch.cat(maps)), "differentiation_rows": rows, "targets": targets}
 
 
-def unique_mask(sample: dict[str, Any], sequences: dict[str, int], name: str) -> torch.Tensor | None:
+def unique_mask(sample: Mapping[str, Any], sequences: Mapping[str, int], name: str) -> torch.Tensor | None:
     """Return the bool mask ``[X, Y, Z]`` of what only ``name`` shows, or ``None`` where the sample does not know."""
     if "unique_masks" not in sample:
         return None
@@ -292,9 +204,3 @@ def unique_mask(sample: dict[str, Any], sequences: dict[str, int], name: str) ->
 
 def _names(sequences: dict[str, int], mask: torch.Tensor) -> list[str]:
     return [name for name, present in zip(sequences, mask.tolist(), strict=True) if present]
-
-
-def _user_error(error: BaseException) -> BaseException | None:
-    """Return what is wrong with the subject, or ``None`` for an error that is not about its data."""
-    error = original_error(error)
-    return error if isinstance(error, (ValueError, OSError)) else None

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 from ignite.engine import Events
+from ignite.exceptions import NotComputableError
 from ignite.handlers import ProgressBar
+from ignite.metrics import Average
 
 from seq2seq_mri.engines.distributed import rank
 from seq2seq_mri.files import atomic_path
@@ -20,6 +22,7 @@ from seq2seq_mri.visualize.training import training_grid
 __all__ = [
     "EpochSeed",
     "LossProgressBar",
+    "SubjectAverage",
     "SubjectProgressBar",
     "TrainingHistory",
     "TranslationImageHandler",
@@ -42,6 +45,37 @@ def mean_ssim(output: dict[str, Any]) -> float:
 def loss_terms(output: dict[str, Any]) -> dict[str, float]:
     """Return the numbers of a trainer's output: the loss and its terms."""
     return {name: value for name, value in output.items() if isinstance(value, float)}
+
+
+class SubjectAverage(Average):
+    """The mean of a number over the subjects of a validation; a subject that has no such number does not count.
+
+    Args:
+        name: of the number in a TranslationEvaluator's output: ``"psnr"`` (dB) or ``"ssim"``, each the mean over the
+            subject's pairs of two different sequences.
+
+    Raises:
+        ValueError: when it is computed and no subject had the number.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(output_transform=lambda output: output[name])
+
+    def iteration_completed(self, engine: Any) -> None:
+        """Take in a subject's number, if it has one."""
+        if self.name in engine.state.output:
+            super().iteration_completed(engine)
+
+    def compute(self) -> Any:
+        """Return the mean over the subjects of all processes."""
+        try:
+            return super().compute()
+        except NotComputableError as error:
+            raise ValueError(
+                f"No subject has two measured sequences, so there is no {self.name} to average; "
+                "put a subject with two or more sequences into the datalist's section."
+            ) from error
 
 
 class EpochSeed:
@@ -75,7 +109,7 @@ class EpochSeed:
 class LossProgressBar(ProgressBar):
     """A progress bar over the iterations of each epoch, showing the loss and its terms; process 0 only."""
 
-    def attach(self, engine: Any, *args: Any, **kwargs: Any) -> None:
+    def attach(self, engine: Any) -> None:  # type: ignore[override]
         """Attach to ``engine``."""
         if rank() == 0:
             super().attach(engine, output_transform=loss_terms)
@@ -87,7 +121,7 @@ class SubjectProgressBar(ProgressBar):
     def __init__(self) -> None:
         super().__init__(desc="subjects", persist=True)
 
-    def attach(self, engine: Any, *args: Any, **kwargs: Any) -> None:
+    def attach(self, engine: Any) -> None:  # type: ignore[override]
         """Attach to ``engine``."""
         if rank() == 0:
             super().attach(engine)
@@ -95,6 +129,8 @@ class SubjectProgressBar(ProgressBar):
 
 class TrainingHistory:
     """Keeps every epoch's mean losses, learning rate and validation metrics, and writes them as ``history.csv``.
+
+    The learning rate is that of the epoch's first iteration; the losses are those of process 0.
 
     Args:
         directory: where to write.
@@ -109,6 +145,7 @@ class TrainingHistory:
         self.rows: list[dict[str, float]] = []
         self._sums: dict[str, float] = {}
         self._count = 0
+        self._learning_rate = float("nan")
 
     def attach(self, engine: Any) -> None:
         """Accumulate over iterations; write at each epoch's end."""
@@ -126,6 +163,7 @@ class TrainingHistory:
 
     def _start(self, engine: Any) -> None:
         self._sums, self._count = {}, 0
+        self._learning_rate = float(self.optimizer.param_groups[0]["lr"])
 
     def _add(self, engine: Any) -> None:
         for name, value in loss_terms(engine.state.output).items():
@@ -133,7 +171,7 @@ class TrainingHistory:
         self._count += 1
 
     def _write(self, engine: Any) -> None:
-        row = {"epoch": float(engine.state.epoch), "learning_rate": float(self.optimizer.param_groups[0]["lr"])}
+        row = {"epoch": float(engine.state.epoch), "learning_rate": self._learning_rate}
         row |= {name: total / max(self._count, 1) for name, total in self._sums.items()}
         if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
             row |= {name: float(value) for name, value in self.evaluator.state.metrics.items()}

@@ -89,12 +89,10 @@ class Seq2SeqTrainer(SupervisedTrainer):
             decollate=False,
         )
 
-    def run(self) -> None:
+    def run(self) -> None:  # type: ignore[override]
         """Train from the current state to ``max_epochs``; a training that has got there is left as it is."""
         if self.state.epoch >= self.state.max_epochs:
-            self.logger.info(
-                f"Epoch {self.state.epoch} of {self.state.max_epochs} is done; raise max_epochs to go on."
-            )
+            self.logger.info(f"Epoch {self.state.epoch} of {self.state.max_epochs} is done; raise max_epochs to go on.")
             return
         broadcast_parameters(self.network)
         if self.step.discriminators is not None:
@@ -113,7 +111,7 @@ class Seq2SeqTrainer(SupervisedTrainer):
             terms = ", ".join(f"{name} {value.item():.4g}" for name, value in output.terms.items())
             raise ValueError(
                 f"The loss is not finite in iteration {self.state.iteration} ({terms}); lower the learning rate, "
-                f"or check the images of {', '.join(batchdata.get('subject', []))}."
+                f"or check the images of {', '.join(dict.fromkeys(batchdata.get('subject', [])))}."
             )
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.LOSS_COMPLETED)

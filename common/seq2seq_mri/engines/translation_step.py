@@ -175,6 +175,8 @@ class TranslationStep:
     ) -> None:
         subject, weight = _weights(group, encodings, wanted)
         chosen = weight > 0
+        if not bool(chosen.any()):
+            return
         truth = self.view(image, subject[chosen], group.target[chosen])
         terms = self.loss.translation(group.prediction[chosen.to(image.device)], truth)
         for name, values in terms.items():

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import nibabel
 import numpy as np
 from tqdm import tqdm
 
+from seq2seq_mri.data.datalist import write_datalist
 from seq2seq_mri.data.simulation.subject import SimulatedSubject, draw_subject, grid_affine
 from seq2seq_mri.files import atomic_path, check_writable_directory
 
@@ -47,8 +48,8 @@ def simulate_brain(
     -unique-t1gd and -unique-flair, the masks. And OUTPUT_DIR/datalist.json, written last, with paths relative to
     OUTPUT_DIR. The axes point right, anterior and superior (RAS); the grid's centre is the origin.
 
-    Equal arguments give equal files, byte for byte, with the same versions of the libraries. A subject depends on
-    the seed and on its number alone, so a larger cohort begins with the smaller one's anatomy.
+    Equal arguments give equal files, byte for byte, with the same versions of the libraries. The
+    anatomy of a subject depends on the seed and on its number alone, not on the size of the cohort.
 
     Args:
         output_dir: folder to write to; made when absent.
@@ -80,7 +81,7 @@ def simulate_brain(
     silenced = {"training": _check_missing(missing, "missing")}
     silenced["validation"] = silenced["testing"] = _check_missing(missing_in_evaluation, "missing_in_evaluation")
     for name, value, highest in (("healthy", healthy, 1.0), ("noise", noise, 0.5), ("bias", bias, 0.5)):
-        if not 0 <= value <= highest:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
             raise ValueError(f"{name} is {value!r}; give a number from 0 to {highest}.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed is {seed!r}; give a whole number from 0.")
@@ -91,26 +92,22 @@ def simulate_brain(
         _refuse_existing(folder, names)
 
     sections: dict[str, list[dict]] = {section: [] for section in _SECTIONS}
-    progress = tqdm(total=len(names), desc="simulating", unit="subject")
     number = 0
-    for section, count in zip(_SECTIONS, counts, strict=True):
-        plan = np.random.default_rng([seed, _SECTIONS.index(section)])
-        without_glioma = set(plan.permutation(count)[: int(healthy * count)].tolist())
-        for position in range(count):
-            generator = np.random.default_rng([seed, len(_SECTIONS), number])
-            hidden = _draw_silenced(generator, *silenced[section])
-            subject = draw_subject(generator, shape, spacing, position not in without_glioma, noise, bias)
-            entry = _write_subject(folder, names[number], subject, grid_affine(shape, spacing), hidden, overwrite)
-            sections[section].append(entry)
-            number += 1
-            progress.update()
-    progress.close()
+    with tqdm(total=len(names), desc="Simulating", unit="subject") as progress:
+        for index, (section, count) in enumerate(zip(_SECTIONS, counts, strict=True)):
+            plan = np.random.default_rng([seed, index])
+            without_glioma = set(plan.permutation(count)[: int(healthy * count)].tolist())
+            for position, hidden in enumerate(_draw_silenced(plan, count, *silenced[section])):
+                generator = np.random.default_rng([seed, len(_SECTIONS), number])
+                subject = draw_subject(generator, shape, spacing, position not in without_glioma, noise, bias)
+                entry = _write_subject(folder, names[number], subject, grid_affine(shape, spacing), hidden, overwrite)
+                sections[section].append(entry)
+                number += 1
+                progress.update()
 
-    datalist = {"name": "simulated brain cohort", "sequences": dict.fromkeys(_FILE_ENDINGS, 1), **sections}
-    path = folder / "datalist.json"
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        temporary.write_text(json.dumps(datalist, indent=2) + "\n", encoding="utf-8")
-    return str(path)
+    content = {"name": "simulated brain cohort", "sequences": dict.fromkeys(_FILE_ENDINGS, 1), **sections}
+    write_datalist(content, folder / "datalist.json", overwrite=overwrite)
+    return str(folder / "datalist.json")
 
 
 def _write_subject(
@@ -141,10 +138,16 @@ def _write_subject(
     return entry
 
 
-def _draw_silenced(generator: np.random.Generator, least: int, most: int) -> set[str]:
-    names = list(_FILE_ENDINGS)
-    order = generator.permutation(len(names))
-    return {names[index] for index in order[: generator.integers(least, most + 1)]}
+def _draw_silenced(generator: np.random.Generator, count: int, least: int, most: int) -> list[set[str]]:
+    """Draw which sequences each of ``count`` subjects lacks, from all sets of allowed size.
+
+    Every set is dealt once before any comes again, so that in a small cohort no sequence is left without partners.
+    """
+    sets = [set(names) for size in range(least, most + 1) for names in combinations(_FILE_ENDINGS, size)]
+    dealt: list[set[str]] = []
+    while len(dealt) < count:
+        dealt += [sets[index] for index in generator.permutation(len(sets))]
+    return dealt[:count]
 
 
 def _refuse_existing(folder: Path, names: Sequence[str]) -> None:

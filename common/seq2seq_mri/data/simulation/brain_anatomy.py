@@ -46,8 +46,8 @@ def paint(fractions: np.ndarray, tissue: str, share: np.ndarray) -> None:
 
 def brain_surface(points: np.ndarray) -> np.ndarray:
     """Return the distance in mm, ``[N]``, into the skull-stripped brain with the fluid around it."""
-    parts = union(_cerebrum(points), union(_cerebellum(points), _brainstem(points), 8.0), 10.0)
-    return parts + 0.3
+    parts = union(_cerebrum(points), union(_cerebellum(points), _brainstem(points), 6.0), 6.0)
+    return parts
 
 
 def draw_anatomy(generator: np.random.Generator, points: np.ndarray, width: float) -> Anatomy:
@@ -58,14 +58,19 @@ def draw_anatomy(generator: np.random.Generator, points: np.ndarray, width: floa
         points: float32 ``[3, N]`` in the brain's own coordinates, mm, inside ``brain_surface``.
         width: width of a voxel in these coordinates, mm.
     """
-    mirrored = np.stack([np.abs(points[0]), points[1], points[2]])
+    mirrored = _mirrored(points)
     fractions = np.zeros((len(TISSUES), points.shape[1]), dtype=np.float32)
     fractions[list(TISSUES).index("csf")] = 1
-    depth, cortex = _paint_cerebrum(generator, fractions, points, mirrored, width)
+    depth, cortex = _paint_cerebrum(generator, fractions, points, width)
     ventricle = _paint_deep_structures(generator, fractions, points, mirrored, width)
     hindbrain = _paint_hindbrain(generator, fractions, points, width)
     _paint_vessels(generator, fractions, points, cortex, width)
     return Anatomy(fractions, union(depth, hindbrain), ventricle)
+
+
+def _mirrored(points: np.ndarray) -> np.ndarray:
+    """Fold the left half onto the right, so that a structure on both sides is described once."""
+    return np.stack([np.abs(points[0]), points[1], points[2]])
 
 
 def _cerebrum(points: np.ndarray) -> np.ndarray:
@@ -75,7 +80,7 @@ def _cerebrum(points: np.ndarray) -> np.ndarray:
     tapered = np.stack([np.abs(x) * (1 + 0.0010 * (y + 25)), y, z])
     dome = ellipsoid(tapered, (0, -15, 8), (67, 86, 62))
     # the base: orbital surface in front, tentorium sloping down to the back
-    base = np.where(y > -10, -15.5 + 0.05 * (y + 10), -15.5 + 0.12 * (y + 10))
+    base = np.where(y > -10, -15.5 - 0.14 * (y + 10), -15.5 + 0.12 * (y + 10))
     dome = intersection(dome, (z - base).astype(points.dtype), 12.0)
     tilted = np.stack([np.abs(x), y, z + 0.25 * (y + 10)])
     temporal = ellipsoid(tilted, (43, -12, -17), (23, 44, 19))
@@ -83,8 +88,7 @@ def _cerebrum(points: np.ndarray) -> np.ndarray:
 
 
 def _cerebellum(points: np.ndarray) -> np.ndarray:
-    mirrored = np.stack([np.abs(points[0]), points[1], points[2]])
-    hemispheres = ellipsoid(mirrored, (22, -62, -36), (32, 28, 23))
+    hemispheres = ellipsoid(_mirrored(points), (22, -62, -36), (32, 28, 23))
     return union(hemispheres, ellipsoid(points, (0, -58, -29), (14, 22, 23)), 6.0)
 
 
@@ -92,49 +96,50 @@ def _brainstem(points: np.ndarray) -> np.ndarray:
     return tube(points, [(0, -17, -8, 13), (0, -23, -27, 15), (0, -28, -42, 10), (0, -34, -60, 7)])
 
 
-def _folding_surfaces(points: np.ndarray, mirrored: np.ndarray, wander: np.ndarray) -> np.ndarray:
-    """Distance in mm to the nearest surface from which gyri fold inward: outside, falx, Sylvian fissure.
+def _folding_surfaces(points: np.ndarray, wander: np.ndarray) -> np.ndarray:
+    """Distance in mm below the nearest surface from which gyri fold inward: outside, falx, Sylvian fissure.
 
     ``wander`` (``[N]``, mm) moves the Sylvian fissure off its straight course.
     """
-    x, y, z = mirrored
+    x, y, z = _mirrored(points)
     falx = x - 1.0
     # the Sylvian fissure climbs from the pole of the temporal lobe backwards, down to the insula
     height = 0.908 * (z - (-12 - 0.46 * (y - 25))) + wander
     along = np.maximum(np.maximum(y - 30, -38 - y), 0)
     cleft = np.sqrt(height**2 + np.maximum(38 - x, 0) ** 2 + along**2)
-    insula = np.sqrt((x - 38 + 0.4 * wander) ** 2 + np.maximum(np.abs(height) - 10, 0) ** 2 + np.maximum(np.abs(y - 5) - 20, 0) ** 2)
+    insula = np.sqrt(
+        (x - 38 + 0.4 * wander) ** 2 + np.maximum(np.abs(height) - 10, 0) ** 2 + np.maximum(np.abs(y - 5) - 20, 0) ** 2
+    )
     sylvian = np.minimum(cleft - 0.3, insula - 0.8)
     depth = intersection(_cerebrum(points), falx.astype(points.dtype), 3.0)
     return intersection(depth, sylvian.astype(points.dtype), 2.0)
 
 
 def _paint_cerebrum(
-    generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, mirrored: np.ndarray, width: float
+    generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, width: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    folds = RandomField(generator, wavelength=22.0, bandwidth=0.22)
+    """Paint the folded cortex and the white matter in it; return the distances into the whole and into the cortex."""
+    folds = RandomField(generator, wavelength=25.0, bandwidth=0.22)
     reach = RandomField(generator, wavelength=40.0)
-    atrophy = generator.uniform(0.5, 1.1)
+    atrophy = generator.uniform(0.2, 0.6)
     thickness = generator.uniform(2.9, 3.4)
 
     wander = 3.5 * reach(points)
-    depth = _folding_surfaces(points, mirrored, wander)
+    depth = _folding_surfaces(points, wander)
     step = 1.5
     normal = np.empty_like(points)
     for axis in range(3):
-        moved, moved_mirrored = points.copy(), mirrored.copy()
+        moved = points.copy()
         moved[axis] += step
-        if axis == 0:
-            moved_mirrored[0] = np.abs(moved[0])
-        else:
-            moved_mirrored[axis] += step
-        normal[axis] = (_folding_surfaces(moved, moved_mirrored, wander) - depth) / step
+        normal[axis] = (_folding_surfaces(moved, wander) - depth) / step
     # Sulci run into depth at right angles to the surface: the folds there are those of the nearest surface point,
     # but for a remainder that bends them. The two hemispheres use distant parts of the same random function.
     surface = points - 0.85 * np.clip(depth, 0, 25) * normal
     surface[0] += np.where(points[0] < 0, np.float32(96), np.float32(0))
     sulcus = folds.distance_to_zero(surface)
-    bottom = 14 + 5 * reach(surface)
+    # midway between two surfaces, where the normal turns over and is short, there is no sulcus
+    sulcus += 15 * np.maximum(0.85 - np.sqrt(np.einsum("in,in->n", normal, normal)), 0)
+    bottom = 12 + 4 * reach(surface)
     sulcus = np.sqrt(sulcus**2 + np.maximum(depth - bottom, 0) ** 2) - atrophy
     cortex = np.minimum(depth - 0.6 * atrophy, sulcus).astype(points.dtype)
     paint(fractions, "grey_matter", coverage(cortex, width))
@@ -145,6 +150,7 @@ def _paint_cerebrum(
 def _paint_deep_structures(
     generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, mirrored: np.ndarray, width: float
 ) -> np.ndarray:
+    """Paint corpus callosum, basal ganglia, thalami and ventricles; return the distance into the lateral ventricles."""
     # the corpus callosum bridges the hemispheres in an arch above the ventricles
     flattened = np.stack([mirrored[0] * 0.28, points[1], points[2]])
     arch = [(0, 27, 0, 3.5), (0, 33, 8, 5), (0, 24, 20, 4.5), (0, 4, 27, 3.5), (0, -20, 26, 3.5), (0, -38, 17, 5.5)]
@@ -152,7 +158,7 @@ def _paint_deep_structures(
     core = ellipsoid(mirrored, (14, -2, 4), (24, 36, 20))
     paint(fractions, "white_matter", coverage(core, width))
 
-    size = generator.uniform(0.75, 1.35)
+    size = generator.uniform(0.7, 1.25)
     horns = [(7, 29, 6, 2.5), (8, 18, 14, 4.5), (9, -4, 20, 4.5), (15, -26, 19, 5), (24, -38, 10, 6)]
     ventricle = tube(mirrored, [(*node[:3], size * node[3]) for node in horns])
     occipital = tube(mirrored, [(24, -38, 10, 5 * size), (25, -58, 5, 2.5 * size)])
@@ -178,26 +184,22 @@ def _paint_deep_structures(
 def _paint_hindbrain(
     generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, width: float
 ) -> np.ndarray:
+    """Paint brainstem, cerebellum and fourth ventricle; return the distance into them."""
     stem = _brainstem(points)
-    paint(fractions, "brainstem", coverage(stem - 1.5, width))
-    cerebellum = _cerebellum(points) - 1.0
+    paint(fractions, "brainstem", coverage(stem - 0.8, width))
+    cerebellum = _cerebellum(points) - 0.5
     # folia are thin leaves that run from side to side
     leaves = RandomField(generator, wavelength=17.0, bandwidth=0.25)
     stretched = np.stack([0.35 * points[0], 1.5 * points[1], 1.7 * points[2]])
     fissure = leaves.distance_to_zero(stretched) / 1.6
-    fissure = np.sqrt(fissure**2 + np.maximum(cerebellum - 10, 0) ** 2) - 0.3
+    fissure = np.sqrt(fissure**2 + np.maximum(cerebellum - 9, 0) ** 2) - 0.1
     cortex = np.minimum(cerebellum, fissure).astype(points.dtype)
-    # under the tentorium the cerebellum ends where the cerebrum's fluid begins
-    own = coverage(cerebellum, width) * coverage(-_cerebrum(points) + 1.0, width)
-    within = fractions.copy()
-    fractions *= 1 - own
-    share = np.zeros_like(within)
-    share[list(TISSUES).index("csf")] = 1
-    paint(share, "grey_matter", coverage(cortex, width))
-    paint(share, "white_matter", coverage(cortex - 1.9, width))
-    peduncle = np.minimum(_brainstem(points) + 14, cerebellum - 5)
-    paint(share, "white_matter", coverage(peduncle, width))
-    fractions += share * own
+    # at the tentorium the cerebellum ends where the cerebrum's fluid begins
+    own = coverage(cerebellum, width) * coverage(1.0 - _cerebrum(points), width)
+    peduncle = np.minimum(stem + 14, cerebellum - 5)
+    paint(fractions, "csf", own)
+    paint(fractions, "grey_matter", own * coverage(cortex, width))
+    paint(fractions, "white_matter", own * coverage(union(cortex - 1.9, peduncle), width))
     fourth = ellipsoid(points, (0, -41, -30), (6, 5, 9))
     paint(fractions, "csf", coverage(fourth, width))
     return union(stem, cerebellum)
@@ -206,6 +208,7 @@ def _paint_hindbrain(
 def _paint_vessels(
     generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, cortex: np.ndarray, width: float
 ) -> None:
+    """Paint what contrast agent shows in every brain besides a tumour."""
     # the superior sagittal sinus, at the upper and rear edge of the falx
     surface = brain_surface(points)
     sinus = np.minimum(np.minimum(3.5 - np.abs(points[0]), surface + 0.5), 4.5 - surface)
@@ -214,7 +217,7 @@ def _paint_vessels(
     # here and there a vein lies in a sulcus
     course = RandomField(generator, wavelength=20.0)
     fluid = fractions[list(TISSUES).index("csf")]
-    share = fluid * coverage(2 * (course(points) - 1.5), 1.0) * coverage(-cortex, width) * coverage(6 - surface, 4.0)
+    share = fluid * coverage(2 * (course(points) - 1.2), 1.0) * coverage(-cortex, width) * coverage(6 - surface, 4.0)
     moved = share * fluid
     fractions[list(TISSUES).index("csf")] -= moved
     fractions[list(TISSUES).index("vein")] += moved

@@ -87,7 +87,7 @@ class Glioma:
 
 def draw_glioma(generator: np.random.Generator) -> Glioma:
     """Draw a glioma in the white matter of one hemisphere."""
-    radius = generator.uniform(17, 24)
+    radius = generator.uniform(21, 28)
     side = generator.choice([-1.0, 1.0])
     centre = np.array([side * generator.uniform(24, 38), generator.uniform(-58, 32), generator.uniform(6, 36)])
     rotation, _ = np.linalg.qr(generator.standard_normal((3, 3)))
@@ -96,9 +96,9 @@ def draw_glioma(generator: np.random.Generator) -> Glioma:
         centre=centre.astype(np.float32),
         radius=radius,
         axes=(np.diag(stretch / np.prod(stretch) ** (1 / 3)) @ rotation).astype(np.float32),
-        rim=generator.uniform(6.0, 10.0),
-        enhancing=generator.uniform(0.5, 0.75),
-        oedema=generator.uniform(5, 13),
+        rim=generator.uniform(8.0, 13.0),
+        enhancing=generator.uniform(0.6, 0.8),
+        oedema=generator.uniform(4, 10),
         pressure=generator.uniform(0.15, 0.35),
     )
 

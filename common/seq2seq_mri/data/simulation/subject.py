@@ -70,12 +70,14 @@ def draw_subject(
     points, scale = _brain_coordinates(generator, world, shape, spacing)
     width = float(np.prod(spacing) ** (1 / 3)) / scale
 
-    tumour = draw_glioma(generator) if glioma else None
+    # streams of their own, so that a patient's anatomy is the same with and without a tumour
+    lesion, scanner = generator.spawn(2)
+    tumour = draw_glioma(lesion) if glioma else None
     inside = brain_surface(points) > 0
     points, world = points[:, inside], world[:, inside]
     anatomy = draw_anatomy(generator, points if tumour is None else tumour.displaced(points), width)
     if tumour is not None:
-        tumour.grow(generator, points, anatomy, width)
+        tumour.grow(lesion, points, anatomy, width)
 
     signals = brain_signals(draw_tissues(generator))
     texture = np.exp(0.015 * RandomField(generator, wavelength=18.0, bandwidth=0.4)(points))
@@ -83,9 +85,9 @@ def draw_subject(
     for name, signal in signals.items():
         clean[name] = signal.astype(np.float32) @ anatomy.fractions
         bright = float(np.percentile(clean[name], 99))
-        uneven = clean[name] * texture * bias_field(generator, world / scale, bias)
-        measured = rician_noise(generator, uneven, noise * float(signal[list(TISSUES).index("white_matter")]))
-        gain = generator.uniform(0.5, 1.0) * _LARGEST_SIGNAL / bright
+        uneven = clean[name] * texture * bias_field(scanner, world / scale, bias)
+        measured = rician_noise(scanner, uneven, noise * float(signal[list(TISSUES).index("white_matter")]))
+        gain = scanner.uniform(0.5, 1.0) * _LARGEST_SIGNAL / bright
         images[name] = np.clip(np.rint(measured * gain), 1, np.iinfo(np.int16).max).astype(np.int16)
 
     def volume(values: np.ndarray) -> np.ndarray:
@@ -93,10 +95,10 @@ def draw_subject(
         filled[inside] = values
         return filled.reshape(tuple(shape))
 
-    lesion, unique = _lesion_masks(anatomy.fractions)
+    segmentation, unique = _lesion_masks(anatomy.fractions)
     return SimulatedSubject(
         images={name: volume(image) for name, image in images.items()},
-        segmentation=volume(lesion),
+        segmentation=volume(segmentation),
         unique={name: volume(mask) for name, mask in unique.items()},
         signals={name: volume(signal) for name, signal in clean.items()},
     )

@@ -1,0 +1,207 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Training and evaluation of seq2seq_brats on a tiny simulated cohort."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from seq2seq_mri.engines.checkpoint import read_checkpoint
+from seq2seq_mri.metrics.table import METRIC_COLUMNS
+
+SEQUENCES = ["t1", "t1gd", "t2", "flair"]
+PAIRS = list(itertools.permutations(SEQUENCES, 2))
+TESTED = ["SimBrain-00003", "SimBrain-00004"]
+
+
+def leftovers(folder) -> list[str]:
+    """Return files that an atomic writing has not finished."""
+    return [str(path) for path in folder.rglob("*") if ".partial" in path.name]
+
+
+def test_training_leaves_checkpoints_history_and_images(trained) -> None:
+    last = read_checkpoint(trained / "checkpoints" / "last.pt")
+    best = read_checkpoint(trained / "checkpoints" / "best.pt")
+    assert last["epoch"] == 2
+    assert best.keys() == last["ema_network"].keys()
+    history = pd.read_csv(trained / "history.csv")
+    assert history.epoch.tolist() == [1, 2]
+    assert np.isfinite(history[["loss", "reconstruction", "val_psnr", "val_ssim"]]).to_numpy().all()
+    assert list((trained / "tensorboard").iterdir())
+    assert not leftovers(trained)
+
+
+def test_metrics_have_every_pair_of_every_subject(trained) -> None:
+    table = pd.read_csv(trained / "evaluation" / "metrics.csv")
+    assert tuple(table.columns) == METRIC_COLUMNS
+    expected = [(subject, *pair) for subject in TESTED for pair in PAIRS]
+    assert list(table[["subject", "source", "target"]].itertuples(index=False, name=None)) == expected
+    measured = table[["psnr", "ssim", "psnr_foreground", "ssim_foreground", "data_range"]]
+    assert np.isfinite(measured).to_numpy().all()
+    assert (table.data_range == 1).all()
+    assert table.lpips.isna().all()
+
+
+def test_contributions_sum_to_zero_and_follow_from_the_metrics(trained) -> None:
+    ranking = pd.read_csv(trained / "evaluation" / "contribution.csv")
+    assert list(ranking.columns) == ["sequence", "c_t", "rank_t", "c_d", "rank_d"]
+    assert sorted(ranking.sequence) == sorted(SEQUENCES)
+    assert abs(ranking.c_t.sum() + ranking.c_d.sum()) < 1e-9
+    for rank in ("rank_t", "rank_d"):
+        assert sorted(ranking[rank]) == [1, 2, 3, 4]
+    adjacency = pd.read_csv(trained / "evaluation" / "adjacency.csv", index_col=0)
+    assert list(adjacency.index) == list(adjacency.columns) == SEQUENCES
+    assert (np.diag(adjacency) == 0).all()
+    # C_t is the mean of a row over all S sequences, C_d minus that of a column (Eq. 4).
+    by_name = ranking.set_index("sequence")
+    for name in SEQUENCES:
+        assert by_name.c_t[name] == pytest.approx(adjacency.loc[name].sum() / 4, abs=1e-9)
+        assert by_name.c_d[name] == pytest.approx(-adjacency[name].sum() / 4, abs=1e-9)
+
+
+def test_differentiation_maps_lie_on_the_grid_of_the_source(trained, runs) -> None:
+    for entry in runs.datalist["testing"]:
+        source = nibabel.load(runs.dataset_dir / entry["t1"])
+        foreground = np.asarray(source.dataobj) > 0
+        for name in SEQUENCES:
+            folder = trained / "evaluation" / "differentiation" / entry["subject"]
+            image = nibabel.load(folder / f"{entry['subject']}_{name}_md.nii.gz")
+            assert image.shape == source.shape
+            assert image.get_data_dtype() == np.float32
+            np.testing.assert_array_equal(image.affine, source.affine)
+            assert nibabel.aff2axcodes(image.affine) == nibabel.aff2axcodes(source.affine)
+            values = image.get_fdata()
+            assert values.min() >= 0
+            assert values.max() <= 1
+            assert values[foreground].mean() > 0
+
+
+def test_differentiation_is_measured_where_it_is_known(trained, runs) -> None:
+    table = pd.read_csv(trained / "evaluation" / "differentiation.csv")
+    expected = [(entry["subject"], name) for entry in runs.datalist["testing"] for name in entry.get("unique", {})]
+    assert sorted(zip(table.subject, table.sequence, strict=True)) == sorted(expected)
+    assert table.auc.between(0, 1).all()
+
+
+def test_evaluation_draws_its_figures(trained) -> None:
+    names = {path.name for path in (trained / "evaluation" / "figures").iterdir()}
+    of_subjects = {f"{subject}_{kind}.png" for subject in TESTED for kind in ("translations", "differentiation")}
+    assert names == {"adjacency.png", "contribution.png", "metrics.png"} | of_subjects
+    assert not leftovers(trained)
+
+
+def test_an_evaluation_is_not_replaced_unasked(trained, runs, copied) -> None:
+    folder = copied(trained)
+    before = (folder / "evaluation" / "metrics.csv").read_bytes()
+    with pytest.raises(RuntimeError) as caught:
+        runs.evaluate(folder)
+    assert "metrics.csv exists; give another --output_dir, or --overwrite true" in chain(caught.value)
+    runs.evaluate(folder, overwrite=True)
+    # The same weights and subjects give the same bytes.
+    assert (folder / "evaluation" / "metrics.csv").read_bytes() == before
+
+
+def test_a_training_is_not_replaced_unasked(trained, runs, copied) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        runs.train(copied(trained))
+    assert "this output directory holds a training. Go on with it by --resume true" in chain(caught.value)
+
+
+def test_the_same_seed_gives_the_same_weights(runs, tmp_path) -> None:
+    weights = []
+    for name in ("a", "b"):
+        runs.train(tmp_path / name)
+        weights.append(read_checkpoint(tmp_path / name / "checkpoints" / "last.pt")["network"])
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
+def test_resumed_training_goes_on(trained, runs, copied) -> None:
+    folder = copied(trained)
+    runs.train(folder, max_epochs=3, resume=True)
+    assert pd.read_csv(folder / "history.csv").epoch.tolist() == [1, 2, 3]
+
+
+def test_released_protocol_measures_withheld_targets_from_available_sources(trained, runs, copied) -> None:
+    folder = copied(trained)
+    entry = runs.datalist["training"][0]
+    datalist = runs.datalist | {"testing": [entry], "training": [], "validation": []}
+    path = folder / "datalist.json"
+    path.write_text(json.dumps(datalist))
+    runs.evaluate(folder, datalist=str(path), protocol="released_code", evaluation_dir=str(folder / "released"))
+    table = pd.read_csv(folder / "released" / "metrics.csv")
+    (withheld,) = entry["withheld"]
+    assert table.target.unique().tolist() == [withheld]
+    assert table.source.tolist() == [name for name in SEQUENCES if name != withheld]
+
+
+def test_validation_passes_over_a_subject_that_has_nothing_to_compare(runs, tmp_path) -> None:
+    alone = runs.subject(0, without=("t1gd", "t2", "flair"))
+    datalist = dict(runs.datalist, validation=[*runs.datalist["validation"], alone], testing=[])
+    path = tmp_path / "datalist.json"
+    path.write_text(json.dumps(datalist))
+    runs.train(tmp_path / "output", datalist=str(path))
+    assert np.isfinite(pd.read_csv(tmp_path / "output" / "history.csv").val_psnr).all()
+
+
+def test_unpaired_training_updates_every_discriminator(runs, tmp_path) -> None:
+    quick = {"max_epochs": 1, "val_interval": 1, "val_slices": 12, "num_workers": 0}
+    workflow = runs.workflow("train", ("unpaired.json",), output_dir=str(tmp_path), **quick)
+    discriminators = workflow.parser.get_parsed_content("train#discriminators")
+    before = {name: value.clone() for name, value in discriminators.named_parameters()}
+    workflow.run()
+    workflow.finalize()
+    changed = {name for name, value in discriminators.named_parameters() if not torch.equal(value, before[name])}
+    assert changed == before.keys()
+    stored = read_checkpoint(tmp_path / "checkpoints" / "last.pt")["discriminators"]
+    assert all(torch.equal(stored[name], value) for name, value in discriminators.named_parameters())
+    assert {"adversarial", "cycle", "discriminator"} <= set(pd.read_csv(tmp_path / "history.csv").columns)
+
+
+def chain(error: BaseException | None) -> str:
+    """Return the messages of an error and of its causes."""
+    messages = []
+    while error is not None:
+        messages.append(str(error))
+        error = error.__cause__
+    return "\n".join(messages)
+
+
+@pytest.mark.slow
+def test_the_command_line_does_the_good_subjects_and_ends_with_the_failures(runs, tmp_path, write_datalist) -> None:
+    """From a foreign folder, as in the documentation: worker processes, logging.conf, the bundle's folder found."""
+    good, bad = runs.subject(0, without=("t2",)), runs.subject(1) | {"t1": str(tmp_path / "none.nii.gz")}
+    options = {
+        "config_file": runs.configs(["inference.json"])[0],
+        "dataset_dir": runs.dataset_dir,
+        "datalist": write_datalist(bad, good),
+        "output_dir": tmp_path / "output",
+        "checkpoint": runs.weights,
+        "slice_size": [40, 44],
+        "network_def#channels": [4, 8, 8],
+        "network_def#num_res_blocks": 1,
+        "network_def#code_channels": 4,
+        "network_def#weight_code_channels": 2,
+    }
+    command = [sys.executable, "-m", "monai.bundle", "run", "inference"]
+    command += [part for name, value in options.items() for part in (f"--{name}", str(value).replace(" ", ""))]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    *_, summary, failure = done.stderr.splitlines()
+    assert summary == "Error: 1 subject(s) failed, the others are done:"
+    assert failure.startswith(f"  {bad['subject']}: ")
+    assert f"{tmp_path / 'none.nii.gz'} does not exist" in failure
+    assert "1 synthesised images of 1 subjects" in done.stdout
+    names = {path.name for path in (tmp_path / "output" / good["subject"]).iterdir()}
+    assert names == {f"{good['subject']}_t2{ending}" for ending in (".nii.gz", "_disagreement.nii.gz", ".png")}

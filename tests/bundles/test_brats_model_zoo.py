@@ -1,0 +1,146 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What MONAI's bundle tools, the model zoo and MONAI Label ask of seq2seq_brats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
+
+from seq2seq_mri.engines.checkpoint import load_weights, save_weights
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
+
+
+@pytest.mark.parametrize(
+    ("kind", "overlays"),
+    [
+        ("train", ()),
+        ("train", ("unpaired.json",)),
+        ("train", ("multi_gpu_train.json",)),
+        ("train", ("demo.json",)),
+        ("evaluate", ()),
+        ("evaluate", ("demo.json",)),
+        ("inference", ()),
+        ("inference", ("multi_gpu_inference.json",)),
+    ],
+)
+def test_no_property_is_missing(runs, tmp_path, monkeypatch, kind, overlays) -> None:
+    monkeypatch.chdir(tmp_path)
+    overrides = {"output_dir": str(tmp_path / "output"), "checkpoint": str(runs.weights), "lpips": "none"}
+    workflow = runs.workflow(kind, overlays, **overrides)
+    assert workflow.check_properties() == []
+    workflow.finalize()
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_no_property_is_missing_of_the_published_size(runs, tmp_path, kind) -> None:
+    # All but the channels, which would take 155 million parameters.
+    content = json.loads(Path(runs.configs(["published.json"])[0]).read_text())
+    small = {name: value for name, value in content.items() if not name.startswith("network_def")}
+    small["lambda_perceptual"] = 0.0  # its network would have to be downloaded
+    workflow = runs.workflow(kind, output_dir=str(tmp_path), checkpoint=str(runs.weights), lpips="none", **small)
+    assert workflow.check_properties() == []
+    workflow.finalize()
+
+
+def test_mlflow_writes_to_a_database(runs) -> None:
+    # MLflow has given up folders as a store.
+    parser = ConfigParser()
+    parser.read_config(runs.configs(["train.json", "mlflow.json"]))
+    assert parser.get_parsed_content("tracking_uri").startswith("sqlite:///")
+
+
+def test_mlflow_gets_the_losses(runs, tmp_path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy", reason="MLflow's local store needs it")
+    workflow = runs.train(tmp_path, ("mlflow.json",))
+    assert workflow.check_properties() == []
+    client = mlflow.MlflowClient(workflow.parser.get_parsed_content("tracking_uri"))
+    experiment = client.get_experiment_by_name("seq2seq_brats")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.metrics["reconstruction"] > 0
+
+
+def network(brats: Path, *configs: str) -> Seq2SeqGenerator:
+    """Return ``network_def`` of the configs, without memory for its weights."""
+    parser = ConfigParser()
+    parser.read_config([str(brats / "configs" / name) for name in configs])
+    with torch.device("meta"):
+        return parser.get_parsed_content("network_def")
+
+
+def parameters(module: torch.nn.Module, of: tuple[type, ...] = (torch.nn.Module,)) -> float:
+    """Return the number of parameters in the modules of some types, in millions."""
+    own = (p.numel() for part in module.modules() if isinstance(part, of) for p in part.parameters(recurse=False))
+    return sum(own) / 1e6
+
+
+def test_published_overlay_has_the_published_size(brats) -> None:
+    generator = network(brats, "train.json", "published.json")
+    convolutions = (torch.nn.Conv2d, torch.nn.Linear)
+    assert parameters(generator) == pytest.approx(155.16, abs=0.005)
+    assert parameters(generator, convolutions) == pytest.approx(35.81, abs=0.005)
+
+
+def test_published_overlay_has_the_class_defaults(brats) -> None:
+    with torch.device("meta"):
+        default = Seq2SeqGenerator(spatial_dims=2, sequences={"t1": 1, "t1gd": 1, "t2": 1, "flair": 1})
+    shapes = {name: value.shape for name, value in default.state_dict().items()}
+    published = network(brats, "train.json", "published.json").state_dict()
+    assert {name: value.shape for name, value in published.items()} == shapes
+
+
+@pytest.mark.parametrize("configs", [("train.json",), ("inference.json",)])
+def test_weights_of_the_bundle_fit_into_sixteen_megabytes(brats, configs) -> None:
+    assert parameters(network(brats, *configs)) * 2 < 16
+
+
+@pytest.mark.parametrize("config", ["train.json", "inference.json"])
+def test_verify_net_in_out(brats, config) -> None:
+    verify_net_in_out(
+        "network_def",
+        meta_file=str(brats / "configs" / "metadata.json"),
+        config_file=str(brats / "configs" / config),
+        device="cpu",
+        p=1,
+        n=1,
+        any=1,
+    )
+
+
+@pytest.mark.slow
+def test_exported_torchscript_gives_the_same(brats, tmp_path) -> None:
+    parser = ConfigParser()
+    parser.read_config(str(brats / "configs" / "inference.json"))
+    generator = parser.get_parsed_content("network_def")
+    weights = brats / "models" / "model.pt"
+    if not weights.is_file():
+        weights = tmp_path / "model.pt"
+        save_weights(generator, weights, dtype="bfloat16")
+    load_weights(generator, weights).eval()
+    ckpt_export(
+        "network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(weights),
+        meta_file=str(brats / "configs" / "metadata.json"),
+        config_file=str(brats / "configs" / "inference.json"),
+    )
+    embedded = {"metadata.json": "", "inference.json": ""}
+    exported = torch.jit.load(str(tmp_path / "model.ts"), _extra_files=embedded).eval()
+    assert json.loads(embedded["metadata.json"])["name"] == "seq2seq_brats"
+    assert "network_def" in json.loads(embedded["inference.json"])
+    image = torch.rand(2, 3, 37, 42)
+    target = torch.eye(4)[[3, 1]]
+    with torch.no_grad():
+        torch.testing.assert_close(exported(image), generator(image), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(exported(image, target), generator(image, target), rtol=1e-5, atol=1e-6)
+
+
+def test_weights_under_other_names_are_refused(brats, tmp_path) -> None:
+    generator = network(brats, "inference.json")
+    torch.save({"state_dict": {f"module.{name}": torch.zeros(1) for name in generator.state_dict()}}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"w\.pt belongs to another network configuration"):
+        load_weights(generator, tmp_path / "w.pt")

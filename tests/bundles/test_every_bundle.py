@@ -1,0 +1,146 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What holds for the files of each bundle, without running it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+from monai.bundle import verify_metadata
+
+BUNDLES = sorted(path for path in (Path(__file__).resolve().parents[2] / "bundles").iterdir() if path.is_dir())
+CONFIGS = sorted(path for bundle in BUNDLES for path in (bundle / "configs").glob("*.json"))
+OVERLAYS = [path for path in CONFIGS if path.stem not in ("train", "inference", "metadata")]
+PARENTS = {"multi_gpu_inference": "inference"}
+MODEL_ZOO_LIMIT = 25 * 2**20
+
+each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+each_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda path: f"{path.parents[1].name}-{path.stem}")
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@each_bundle
+def test_has_what_the_model_zoo_asks_for(bundle: Path) -> None:
+    assert "_v" not in bundle.name
+    assert (bundle / "LICENSE").is_file()
+    assert {"metadata.json", "train.json", "inference.json", "logging.conf"} <= {
+        path.name for path in (bundle / "configs").iterdir()
+    }
+
+
+@each_bundle
+def test_holds_no_python_and_no_large_or_linked_file(bundle: Path) -> None:
+    files = [path for path in bundle.rglob("*") if not path.is_dir()]
+    assert not [path for path in files if path.suffix in (".py", ".pyc", ".ipynb")]
+    assert not [path for path in files if path.is_symlink()]
+    assert all(path.stat().st_size <= MODEL_ZOO_LIMIT for path in files)
+
+
+@each_config
+def test_json_is_indented_by_four(config: Path) -> None:
+    text = config.read_text(encoding="utf-8")
+    assert text.rstrip("\n") == json.dumps(json.loads(text), indent=4, ensure_ascii=False)
+    assert text.endswith("}\n")
+
+
+@each_config
+def test_no_lambda_and_no_path_of_a_machine(config: Path) -> None:
+    text = config.read_text(encoding="utf-8")
+    assert "lambda " not in text  # breaks workers that are spawned
+    assert not re.search(r'"/(home|root|work|tmp|mnt|data)\b', text)
+
+
+@each_config
+def test_targets_are_dotted(config: Path) -> None:
+    for target in re.findall(r'"_target_":\s*"([^"]+)"', config.read_text(encoding="utf-8")):
+        assert "." in target.lstrip("$")
+
+
+@each_bundle
+def test_inference_does_without_the_metadata(bundle: Path) -> None:
+    # MONAI Label parses inference.json alone.
+    assert "_meta_" not in (bundle / "configs" / "inference.json").read_text(encoding="utf-8")
+
+
+@each_bundle
+def test_training_and_inference_share_the_network_and_the_sequences(bundle: Path) -> None:
+    train, inference = (read(bundle / "configs" / f"{name}.json") for name in ("train", "inference"))
+    assert train["network_def"] == inference["network_def"]
+    for name in ("sequences", "spatial_dims", "slice_size", "percentile", "resample"):
+        assert train.get(name) == inference.get(name), name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: f"{path.parents[1].name}-{path.stem}")
+def test_overlay_is_thin(overlay: Path) -> None:
+    """An overlay changes what its parent has, and adds no more than is declared here."""
+    content = read(overlay)
+    parent = read(overlay.parent / f"{PARENTS.get(overlay.stem, 'train')}.json")
+    added = []
+    for key in content:
+        node: Any = parent
+        *groups, last = key.removeprefix("+").split("#")
+        for part in groups:
+            assert part in node, f"{key}: the parent has no {part}"
+            node = node[part]
+        assert isinstance(node, dict)
+        if last not in node:
+            added.append(key)
+    declared = {
+        "evaluate": set(content) - {"initialize", "finalize", "run"},
+        "demo": {"simulate", "lpips", "overwrite"},
+        "unpaired": {"discriminator_learning_rate", "train#discriminators_on_device"},
+        "mlflow": {"tracking_uri", "experiment_name"},
+        "multi_gpu_train": {"backend"},
+        "multi_gpu_inference": {"backend"},
+    }
+    assert set(added) <= declared.get(overlay.stem, set())
+
+
+@each_bundle
+def test_metadata_names_its_version_and_its_ports(bundle: Path) -> None:
+    metadata = read(bundle / "configs" / "metadata.json")
+    assert metadata["name"] == bundle.name
+    assert metadata["version"] in metadata["changelog"]
+    data_format = metadata["network_data_format"]
+    assert next(iter(data_format["inputs"])) == "image"
+    assert next(iter(data_format["outputs"])) == "pred"
+    assert "*" not in json.dumps(data_format)
+    definition = read(bundle / "configs" / "inference.json")["network_def"]
+    assert data_format["inputs"]["image"]["num_channels"] == definition["in_channels"]
+
+
+@each_bundle
+def test_metadata_version_is_that_of_the_package(bundle: Path, repository: Path) -> None:
+    match = re.search(r"^version = (.+)$", (repository / "setup.cfg").read_text(), flags=re.MULTILINE)
+    assert match
+    assert read(bundle / "configs" / "metadata.json")["version"] == match[1]
+
+
+@each_bundle
+def test_metadata_fits_the_schema(bundle: Path, shared_data: Path, tmp_path: Path) -> None:
+    metadata = bundle / "configs" / "metadata.json"
+    schema = shared_data / "schema" / Path(read(metadata)["schema"]).name
+    jsonschema.validate(read(metadata), read(schema))
+    # A schema that is there already is not downloaded.
+    local = tmp_path / schema.name
+    local.write_bytes(schema.read_bytes())
+    verify_metadata(meta_file=str(metadata), filepath=str(local))
+
+
+@each_bundle
+def test_shipped_weights_are_plain_and_small(bundle: Path) -> None:
+    path = bundle / "models" / "model.pt"
+    if not path.is_file():
+        pytest.skip("models/model.pt is not there yet")
+    assert path.stat().st_size <= 16 * 2**20
+    weights = torch.load(path, weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in weights.values())
+    assert {value.dtype for value in weights.values()} <= {torch.bfloat16, torch.float16, torch.int64}

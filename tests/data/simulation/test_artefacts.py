@@ -1,0 +1,43 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Noise against the moments of Rice's distribution; smoothness and strength of the bias field."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from seq2seq_mri.data.simulation.artefacts import bias_field, rician_noise
+
+
+@pytest.mark.parametrize("signal", [0.0, 1.0, 3.0, 20.0])
+def test_noise_has_rices_distribution(signal: float) -> None:
+    deviation = 1.5
+    noisy = rician_noise(np.random.default_rng(1), np.full(200_000, signal, dtype=np.float32), deviation)
+    expected = stats.rice(signal / deviation, scale=deviation)
+    assert noisy.dtype == np.float32
+    assert noisy.mean() == pytest.approx(expected.mean(), rel=0.01)
+    assert noisy.std() == pytest.approx(expected.std(), rel=0.01)
+    assert stats.kstest(noisy[:5000].astype(float), expected.cdf).pvalue > 0.001
+
+
+def test_no_noise_changes_nothing() -> None:
+    signal = np.linspace(0, 2, 11, dtype=np.float32)
+    np.testing.assert_array_equal(rician_noise(np.random.default_rng(0), signal, 0.0), signal)
+
+
+def test_bias_field_is_positive_smooth_and_one_at_the_centre() -> None:
+    points = np.zeros((3, 181), dtype=np.float32)
+    points[0] = np.linspace(-90, 90, 181)
+    field = bias_field(np.random.default_rng(2), points, 0.1)
+    assert (field > 0).all()
+    assert field[90] == 1
+    assert np.abs(np.diff(field)).max() < 0.02
+
+
+def test_bias_field_has_the_strength_asked_for() -> None:
+    generator = np.random.default_rng(3)
+    at_the_extent = np.array([[90.0], [0.0], [0.0]])
+    logarithms = [float(np.log(bias_field(generator, at_the_extent, 0.1)[0])) for _ in range(2000)]
+    assert np.std(logarithms) == pytest.approx(0.1, rel=0.1)
+    assert bias_field(generator, at_the_extent, 0.0) == 1

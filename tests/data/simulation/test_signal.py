@@ -1,0 +1,111 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The signal equations against closed forms and against the Bloch equations integrated in small steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seq2seq_mri.data.simulation.signal import (
+    brain_signals,
+    inversion_recovery,
+    relaxation_with_gadolinium,
+    spin_echo,
+)
+from seq2seq_mri.data.simulation.tissue import TISSUES, draw_tissues
+
+
+def longitudinal(start: float, duration: float, t1: float, steps: int = 20000) -> float:
+    """Integrate dM/dt = (1 - M) / T1 by the midpoint rule."""
+    magnetisation, step = start, duration / steps
+    for _ in range(steps):
+        middle = magnetisation + 0.5 * step * (1 - magnetisation) / t1
+        magnetisation += step * (1 - middle) / t1
+    return magnetisation
+
+
+@pytest.mark.parametrize(("t1", "t2"), [(832.0, 78.0), (1331.0, 92.0), (4300.0, 2000.0)])
+def test_spin_echo_is_the_bloch_equations_solution(t1: float, t2: float) -> None:
+    recovered = longitudinal(0.0, 500.0, t1)
+    expected = 0.7 * recovered * np.exp(-12.0 / t2)
+    assert spin_echo(0.7, t1, t2, repetition_time=500, echo_time=12) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("t1", "t2"), [(832.0, 78.0), (1331.0, 92.0), (4300.0, 2000.0)])
+def test_inversion_recovery_is_the_bloch_equations_steady_state(t1: float, t2: float) -> None:
+    # 180°, wait TI, 90° (nothing is left along the field), wait TR - TI, and again
+    before_inversion = longitudinal(0.0, 9000.0 - 2500.0, t1)
+    expected = 0.8 * abs(longitudinal(-before_inversion, 2500.0, t1)) * np.exp(-140.0 / t2)
+    signal = inversion_recovery(0.8, t1, t2, repetition_time=9000, inversion_time=2500, echo_time=140)
+
+    assert signal == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_spin_echo_limits() -> None:
+    assert spin_echo(0.9, 1000, 100, repetition_time=1e9, echo_time=0) == pytest.approx(0.9)
+    assert spin_echo(0.9, 1000, 100, repetition_time=0, echo_time=0) == 0
+    one_constant = spin_echo(1.0, 700, 70, repetition_time=700, echo_time=70)
+    assert one_constant == pytest.approx((1 - np.exp(-1)) * np.exp(-1))
+
+
+def test_inversion_recovery_nulls_at_ln_2_times_t1() -> None:
+    signal = inversion_recovery(1.0, 900, 80, repetition_time=1e9, inversion_time=900 * np.log(2), echo_time=10)
+    assert signal == pytest.approx(0, abs=1e-12)
+
+
+def test_signals_broadcast() -> None:
+    signal = spin_echo(np.ones((3, 1)), np.array([500.0, 900.0]), 80, repetition_time=500, echo_time=10)
+    assert signal.shape == (3, 2)
+
+
+def test_gadolinium_adds_relaxation_rates() -> None:
+    t1, t2 = relaxation_with_gadolinium(1000.0, 100.0, 0.5, r1=4.0, r2=5.0)
+    assert t1 == pytest.approx(1000 / 3)
+    assert t2 == pytest.approx(80.0)
+    unchanged = relaxation_with_gadolinium(1000.0, 100.0, 0.0)
+    assert unchanged == (pytest.approx(1000.0), pytest.approx(100.0))
+
+
+def test_contrasts_are_those_of_the_sequences() -> None:
+    names = list(TISSUES)
+    signals = {sequence: dict(zip(names, values, strict=True)) for sequence, values in brain_signals(TISSUES).items()}
+    assert signals["t1"]["white_matter"] > signals["t1"]["grey_matter"] > signals["t1"]["csf"]
+    assert signals["t2"]["csf"] > signals["t2"]["oedema"] > signals["t2"]["grey_matter"] > signals["t2"]["white_matter"]
+    assert signals["flair"]["oedema"] > signals["flair"]["grey_matter"] > 10 * signals["flair"]["csf"]
+    assert signals["t1gd"]["enhancing_tumour"] > 2 * signals["t1"]["enhancing_tumour"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_only_gadolinium_separates_enhancing_from_other_tumour(seed: int) -> None:
+    tissues = draw_tissues(np.random.default_rng(seed))
+    enhancing, other = list(tissues).index("enhancing_tumour"), list(tissues).index("tumour")
+    signals = brain_signals(tissues)
+    for sequence in ("t1", "t2", "flair"):
+        assert signals[sequence][enhancing] == signals[sequence][other]
+    assert signals["t1gd"][enhancing] > 1.5 * signals["t1gd"][other]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_only_flair_separates_fluid_oedema_from_fluid(seed: int) -> None:
+    tissues = draw_tissues(np.random.default_rng(seed))
+    oedema, fluid, white = (list(tissues).index(name) for name in ("fluid_oedema", "csf", "white_matter"))
+    differences = {
+        sequence: abs(values[oedema] - values[fluid]) / values.max()
+        for sequence, values in brain_signals(tissues).items()
+    }
+    assert differences["t1"] < 0.15
+    assert differences["t2"] < 0.1
+    assert differences["flair"] > 0.5
+    flair = brain_signals(tissues)["flair"]
+    assert flair[oedema] > flair[white]
+
+
+def test_drawn_tissues_spread_about_their_means() -> None:
+    generator = np.random.default_rng(0)
+    drawn = [draw_tissues(generator, spread=0.05)["grey_matter"] for _ in range(400)]
+    mean = TISSUES["grey_matter"]
+    for attribute, spread in (("proton_density", 0.025), ("t1", 0.05), ("t2", 0.05)):
+        values = np.array([getattr(tissue, attribute) for tissue in drawn])
+        assert values.mean() == pytest.approx(getattr(mean, attribute), rel=0.01)
+        assert values.std() / values.mean() == pytest.approx(spread, rel=0.15)
+    assert all(tissue.proton_density <= 1 for tissue in draw_tissues(generator, spread=0.3).values())

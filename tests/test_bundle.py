@@ -1,0 +1,87 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Finding a bundle's folder from any working directory."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from seq2seq_mri.bundle import explain_errors, find_bundle_root
+
+
+@pytest.fixture
+def make_bundle(tmp_path):
+    def make(where: str, content: str = json.dumps({"name": "mine"})) -> str:
+        folder = tmp_path / where
+        (folder / "configs").mkdir(parents=True)
+        (folder / "configs" / "metadata.json").write_text(content)
+        return str(folder)
+
+    return make
+
+
+@pytest.mark.parametrize("inside", [".", "bundles/mine"])
+def test_in_or_below_the_working_directory(make_bundle, tmp_path, monkeypatch, inside) -> None:
+    folder = make_bundle(inside)
+    monkeypatch.chdir(tmp_path)
+    assert find_bundle_root("mine") == folder
+
+
+def test_on_the_search_path(make_bundle, tmp_path, monkeypatch) -> None:
+    """``monai.bundle run`` puts the bundle that it runs there."""
+    folder = make_bundle("elsewhere/mine")
+    make_bundle("elsewhere/other", json.dumps({"name": "other"}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "elsewhere" / "other"), "", folder, *sys.path])
+    assert find_bundle_root("mine") == folder
+
+
+def test_the_bundle_that_is_run_comes_before_another_copy(make_bundle, tmp_path, monkeypatch) -> None:
+    make_bundle("checkout/bundles/mine")
+    folder = make_bundle("unzipped/mine")
+    monkeypatch.chdir(tmp_path / "checkout")
+    monkeypatch.setattr(sys, "path", ["", folder, *sys.path])
+    assert find_bundle_root("mine") == folder
+
+
+@pytest.mark.parametrize("content", ["{not JSON", "[]", '"mine"', "{}", ""])
+def test_other_metadata_are_passed_over(make_bundle, tmp_path, monkeypatch, content) -> None:
+    make_bundle("foreign", content)
+    folder = make_bundle("mine")
+    monkeypatch.chdir(tmp_path / "foreign")
+    monkeypatch.setattr(sys, "path", [folder, *sys.path])
+    assert find_bundle_root("mine") == folder
+
+
+def test_not_found(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="The bundle nothing was not found; give its folder by --bundle_root"):
+        find_bundle_root("nothing")
+
+
+def end_with(error: Exception, capsys) -> list[str]:
+    """Return the lines that a program which ends in ``error`` prints."""
+    try:
+        raise error
+    except Exception as raised:
+        sys.excepthook(type(raised), raised, raised.__traceback__)
+    return capsys.readouterr().err.splitlines()
+
+
+def test_the_error_that_matters_is_printed_last(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    explain_errors()
+    wrapped = RuntimeError("Failed to instantiate component 'monai.handlers.StatsHandler'")
+    wrapped.__cause__ = RuntimeError("Failed to evaluate ConfigExpression")
+    wrapped.__cause__.__cause__ = ValueError("Subject 'p1': image.nii.gz does not exist")
+    lines = end_with(wrapped, capsys)
+    assert lines[-1] == "Error: Subject 'p1': image.nii.gz does not exist"
+    assert "Traceback (most recent call last):" in lines
+
+
+def test_an_error_that_is_not_wrapped_is_printed_once(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    explain_errors()
+    assert end_with(ValueError("a mistake"), capsys)[-1] == "ValueError: a mistake"

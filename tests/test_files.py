@@ -1,0 +1,111 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import pytest
+
+from seq2seq_mri.files import atomic_path, check_writable_directory
+
+
+def test_writes_and_makes_folders(tmp_path) -> None:
+    path = tmp_path / "a" / "b" / "table.csv"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent
+        assert not path.exists()
+        temporary.write_text("content")
+    assert path.read_text() == "content"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        ("image.nii.gz", ".nii.gz"),
+        ("sub-1.5_t1.nii.gz", ".nii.gz"),
+        ("table.csv", ".csv"),
+        ("version1.2.png", ".png"),
+        ("noending", ""),
+    ],
+)
+def test_temporary_name_keeps_the_ending(tmp_path, name, ending) -> None:
+    with atomic_path(tmp_path / name) as temporary:
+        assert temporary.name.endswith(f".partial{ending}")
+        assert temporary.name.startswith(".")
+
+
+def write_half(path) -> None:
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_text("half")
+        raise KeyError("a mistake")
+
+
+def test_error_leaves_what_was_there(tmp_path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("before")
+    with pytest.raises(KeyError):
+        write_half(path)
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_refuses_to_overwrite_unasked(tmp_path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("before")
+    with pytest.raises(FileExistsError, match=r"table\.csv exists; remove it"), atomic_path(path):
+        pytest.fail("the block must not be entered")
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_text("after")
+    assert path.read_text() == "after"
+
+
+@pytest.mark.parametrize("moment", ["in the block", "when renaming"])
+def test_full_disc_names_the_file(tmp_path, monkeypatch, moment) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "image.nii.gz"
+    if moment == "when renaming":
+        monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match=f"cannot write {path}: No space left on device") as caught:  # noqa: PT012, SIM117
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            if moment == "in the block":
+                full()
+    assert caught.value.errno == errno.ENOSPC
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_below_a_file_cannot_be_made(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "table.csv"
+    with pytest.raises(OSError, match=f"cannot write {path}: "), atomic_path(path):
+        pytest.fail("the block must not be entered")
+
+
+def test_permissions_follow_the_umask(tmp_path) -> None:
+    before = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "table.csv") as temporary:
+            temporary.write_text("content")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "table.csv").stat().st_mode) == 0o640
+
+
+def test_writable_directory_is_made_and_stays_empty(tmp_path) -> None:
+    folder = check_writable_directory(str(tmp_path / "a" / "b"))
+    assert folder == tmp_path / "a" / "b"
+    assert not list(folder.iterdir())
+    assert check_writable_directory(folder) == folder
+
+
+@pytest.mark.parametrize("below", ["file", "file/folder"])
+def test_directory_that_is_a_file(tmp_path, below) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=f"The output directory {tmp_path / below} cannot be written: "):
+        check_writable_directory(tmp_path / below)

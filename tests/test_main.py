@@ -1,0 +1,143 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The command line."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from seq2seq_mri.__main__ import main
+from seq2seq_mri.data.make_datalist import make_datalist
+from seq2seq_mri.data.simulation.brain import simulate_brain
+from seq2seq_mri.release.convert_released import convert_released
+
+COMMANDS = {
+    "datalist": make_datalist,
+    "simulate brain": simulate_brain,
+    "convert_released": convert_released,
+}
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Runs a command in an empty folder; returns exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    # Help must not need one where there is no terminal.
+    monkeypatch.setenv("PAGER", "no-such-pager")
+
+    def run_command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["seq2seq_mri", *arguments])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as exit:
+            code = exit.code or 0
+        captured = capsys.readouterr()
+        # As the interpreter does with a message.
+        return (code, captured.out, captured.err) if isinstance(code, int) else (1, captured.out, f"{code}\n")
+
+    return run_command
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_lists_the_commands(run, arguments) -> None:
+    code, output, errors = run(*arguments)
+    assert code == 0
+    for command in ("datalist", "simulate", "convert_released"):
+        assert command in output + errors
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_and_explains_every_argument(run, command) -> None:
+    code, output, errors = run(*command.split(), "--help")
+    assert code == 0
+    text = " ".join((output + errors).split())
+    function = COMMANDS[command]
+    summary = inspect.getdoc(function).splitlines()[0]
+    assert " ".join(summary.split()) in text
+    for name, parameter in inspect.signature(function).parameters.items():
+        shown = name.upper() if parameter.default is inspect.Parameter.empty else f"--{name}="
+        assert shown in text
+    # The explanation of the last argument, so all of them were understood.
+    explanation = inspect.getdoc(function).split(f"\n    {name}: ")[1].splitlines()[0]
+    assert " ".join(explanation.split()) in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["datalist", "nowhere", "datalist.json"], "nowhere does not exist"),
+        (["datalist", ".", "datalist.json"], "No image of a known sequence was found"),
+        (["datalist", ".", "datalist.json", "--layout", "mine"], "mine"),
+        (["simulate", "brain", "cohort", "--subjects", "0"], "subjects is 0; give a positive whole number"),
+        (["simulate", "brain", "cohort", "--shape", "3"], "shape is 3; give three whole numbers of at least 32"),
+        (["simulate", "brain", "a_file/cohort"], "a_file/cohort cannot be written"),
+        (["convert_released", "a.pt", "a.yaml", "b.pt"], "does not exist"),
+    ],
+)
+def test_a_mistake_gives_one_line(run, tmp_path, arguments, message) -> None:
+    (tmp_path / "a_file").write_text("")
+    code, output, errors = run(*arguments)
+    assert code == 1
+    assert not output
+    assert errors.startswith("Error: ")
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["simulate", "brain", "cohort", "--subjects", "1", "--shape", "32,32,32", "--sed", "3"],
+        ["simulate", "heart", "cohort"],
+        ["datalist", "."],
+        ["nonsense"],
+    ],
+)
+def test_a_misspelt_command_line_does_nothing(run, tmp_path, arguments) -> None:
+    code, output, errors = run(*arguments)
+    assert code == 2
+    assert not output
+    assert "ERROR: " in errors
+    assert "Traceback" not in errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_simulates_a_cohort_and_lists_it(run, tmp_path) -> None:
+    simulate = ["simulate", "brain", "cohort", "--splits", "1,0,1", "--shape", "32,32,32", "--spacing", "6"]
+    code, output, _ = run(*simulate)
+    assert code == 0
+    assert output.strip() == "cohort/datalist.json"
+    content = json.loads((tmp_path / "cohort" / "datalist.json").read_text())
+    assert [len(content[section]) for section in ("training", "validation", "testing")] == [1, 0, 1]
+
+    code, _, errors = run(*simulate)
+    assert code == 1
+    assert "exists" in errors
+
+    code, output, _ = run("datalist", "cohort", "scanned.json", "--testing", "SimBrain-00001")
+    assert code == 0
+    assert "2 of 2 subjects" in output
+    scanned = json.loads((tmp_path / "scanned.json").read_text())
+    assert [entry["subject"] for entry in scanned["testing"]] == ["SimBrain-00001"]
+    assert set(scanned["testing"][0]) >= {"subject", "t1", "t1gd", "t2", "flair"}
+
+
+@pytest.mark.slow
+def test_runs_as_a_module(tmp_path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "seq2seq_mri", "datalist", "nowhere", "datalist.json"],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "Error: The dataset's folder nowhere does not exist or is not a folder.\n"
