@@ -73,7 +73,7 @@ def test_differentiation_maps_lie_on_the_grid_of_the_source(trained, runs) -> No
         source = nibabel.load(runs.dataset_dir / entry["t1"])
         foreground = np.asarray(source.dataobj) > 0
         for name in SEQUENCES:
-            folder = trained / "evaluation" / "differentiation" / entry["subject"]
+            folder = trained / "evaluation" / "differentiation"
             image = nibabel.load(folder / f"{entry['subject']}_{name}_md.nii.gz")
             assert image.shape == source.shape
             assert image.get_data_dtype() == np.float32

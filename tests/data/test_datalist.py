@@ -124,7 +124,7 @@ def test_wrong_entries(tmp_path, content, entry, message):
     content["testing"] = [entry]
     # Found whatever section is asked for, and without looking at files.
     with pytest.raises(ValueError, match=message):
-        load_datalist(written(tmp_path, content), "training", check_files=False)
+        load_datalist(written(tmp_path, content), "training")
 
 
 def test_the_table_of_the_configuration_rules(tmp_path, content):

@@ -153,6 +153,11 @@ class TestSaveSequences:
             "p1_dce.nii.gz", "p1_t1.nii.gz", "p1_t2.nii.gz"
         ]  # fmt: skip
 
+    def test_without_folders_of_subjects(self, write_volume, tmp_path) -> None:
+        sample = self.sample(write_volume) | {"targets": ["t1"], "pred": torch.zeros(1, 9, 8, 7)}
+        SaveSequencesd("pred", self.TABLE, tmp_path / "out", suffixes="_md", subject_folder=False)(sample)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["p1_t1_md.nii.gz"]
+
     def test_refuses(self, write_volume, tmp_path) -> None:
         sample = self.sample(write_volume) | {"targets": ["dce"], "pred": torch.zeros(1, 9, 8, 7)}
         with pytest.raises(ValueError, match="'p1': 'pred' has 1 channels, but dce have 2 timepoints"):

@@ -46,8 +46,9 @@ def load_datalist(
         section: the name of a section, or several names.
         dataset_dir: the folder that relative paths start from; default: the folder of ``datalist``.
         sequences: the sequence table that the entries must keep to; default: the datalist's own.
-        check_files: whether every subject must have a sequence, and all files must exist. Inference leaves both to
-            the loading of each subject, so that one bad subject does not stop the others.
+        check_files: whether every subject must have a sequence, all its sequences must be in the table, and all files
+            must exist. Inference leaves this to the loading of each subject, so that one bad subject does not stop the
+            others.
 
     Returns:
         the subjects' dictionaries, with absolute paths, in the order of the file.
@@ -72,7 +73,7 @@ def load_datalist(
     subjects: dict[str, str] = {}
     for known in (name for name in content if isinstance(content[name], list)):
         for number, entry in enumerate(content[known]):
-            subject = _check_entry(entry, table, f"{path}, {known}[{number}]")
+            subject = _check_entry(entry, table if check_files else None, f"{path}, {known}[{number}]")
             if subject in subjects:
                 raise ValueError(f"{path}: subject {subject} stands twice, in {subjects[subject]} and in {known}.")
             subjects[subject] = known
@@ -103,8 +104,8 @@ def _read_json(path: Path) -> dict:
     return content
 
 
-def _check_entry(entry: object, table: Mapping[str, int], where: str) -> str:
-    """Check the form of one entry and return its subject."""
+def _check_entry(entry: object, table: Mapping[str, int] | None, where: str) -> str:
+    """Check the form of one entry, and its sequences if a table is given, and return its subject."""
     if not isinstance(entry, dict) or not isinstance(entry.get("subject"), str):
         raise ValueError(f'{where} is not of the form {{"subject": "name", "t1": "path", ...}}.')
     subject = entry["subject"]
@@ -117,7 +118,7 @@ def _check_entry(entry: object, table: Mapping[str, int], where: str) -> str:
         if not isinstance(paths, dict):
             raise ValueError(f"{where}, subject {subject}: {group}not a mapping from sequences to paths.")
         for name, value in paths.items():
-            if name not in table:
+            if table is not None and name not in table:
                 raise ValueError(
                     f"{where}, subject {subject}: {group}unknown sequence '{name}'; "
                     f"the sequence table has {', '.join(table)}."

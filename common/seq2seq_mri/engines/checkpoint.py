@@ -89,8 +89,7 @@ def save_weights(network: torch.nn.Module, path: str | Path, dtype: str | None =
     for name, tensor in network.state_dict().items():
         tensor = tensor.detach().cpu()
         stored[name] = tensor.to(getattr(torch, dtype)) if dtype and tensor.is_floating_point() else tensor.clone()
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        torch.save(stored, temporary)
+    _save(stored, path, overwrite)
 
 
 class TrainingCheckpoint:
@@ -166,8 +165,7 @@ class TrainingCheckpoint:
         if validated is not None:
             content["best_metric"] = float(validated.best_metric)
             content["best_metric_epoch"] = int(validated.best_metric_epoch)
-        with atomic_path(self.last, overwrite=True) as temporary:
-            torch.save(content, temporary)
+        _save(content, self.last, overwrite=True)
 
     def prepare(self, trainer: Any, resume: bool = False) -> None:
         """Restore ``trainer`` and all parts from ``last.pt`` when ``resume`` is set and the file exists.
@@ -213,6 +211,12 @@ class TrainingCheckpoint:
             self.evaluator.state.best_metric = content["best_metric"]
             self.evaluator.state.best_metric_epoch = content["best_metric_epoch"]
         logger.info(f"Resumed from {self.last} after epoch {content['epoch']}.")
+
+
+def _save(content: dict[str, Any], path: str | Path, overwrite: bool) -> None:
+    # Into an open file: given a path, torch.save writes the temporary file's name into the archive.
+    with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
 
 
 def _check_sequences(network: torch.nn.Module, stored: Mapping[str, int] | None, path: str | Path) -> None:

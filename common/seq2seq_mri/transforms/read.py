@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import zlib
 from dataclasses import dataclass
@@ -68,11 +69,20 @@ def read_volume(path: str | os.PathLike, subject: str, allow_constant: bool = Fa
         raise ValueError(f"{where} has an affine that is singular or not finite; correct the file's header.")
     try:
         voxels = image.get_fdata(dtype=np.float32, caching="unchanged")
+        _check_checksum(path)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"{where} is corrupt or truncated ({error}); copy or convert it again.") from error
     voxels = _timepoints_first(voxels, where)
     _check_intensities(voxels, where, allow_constant)
     return Volume(voxels, np.asarray(image.affine, dtype=np.float64), path)
+
+
+def _check_checksum(path: Path) -> None:
+    """Read a compressed file to its end, where gzip compares checksums; nibabel stops after the last voxel."""
+    if path.suffix == ".gz":
+        with gzip.open(path) as file:
+            while file.read(2**20):
+                pass
 
 
 def _timepoints_first(voxels: np.ndarray, where: str) -> np.ndarray:

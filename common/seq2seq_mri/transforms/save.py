@@ -83,6 +83,7 @@ class SaveSequencesd(MapTransform):
         names_key: key of the list of the sequences that the volumes hold, in their order; when a sample has no such
             key, the volumes hold all of the table.
         suffixes: what to append to the file name for each of ``keys``, for example ``["", "_uncertainty"]``.
+        subject_folder: whether each subject has a folder of its own, or all files are in ``output_dir``.
         image_key: key of the image whose metadata name the source file.
         existing: ``"error"``, ``"skip"`` or ``"overwrite"`` files that exist.
         allow_missing_keys: whether ``keys`` that a sample has not are passed over.
@@ -98,6 +99,7 @@ class SaveSequencesd(MapTransform):
         output_dir: str | os.PathLike,
         names_key: str = "targets",
         suffixes: str | Sequence[str] = "",
+        subject_folder: bool = True,
         image_key: str = "image",
         existing: str = "error",
         allow_missing_keys: bool = False,
@@ -107,6 +109,7 @@ class SaveSequencesd(MapTransform):
         self.output_dir = Path(output_dir)
         self.names_key = names_key
         self.suffixes = ensure_tuple_rep(suffixes, len(self.keys))
+        self.subject_folder = subject_folder
         self.image_key = image_key
         self.existing = _check_existing(existing)
 
@@ -123,6 +126,7 @@ class SaveSequencesd(MapTransform):
         for name in names:
             sequence_index(self.sequences, name)
         held = {name: self.sequences[name] for name in names}
+        folder = self.output_dir / subject if self.subject_folder else self.output_dir
         like = data[self.image_key].meta["filename_or_obj"]
         for key, suffix in self.key_iterator(data, self.suffixes):
             volume = data[key]
@@ -132,7 +136,7 @@ class SaveSequencesd(MapTransform):
                     f"{sum(held.values())} timepoints."
                 )
             for name, part in channel_slices(held).items():
-                path = self.output_dir / subject / f"{subject}_{name}{suffix}.nii.gz"
+                path = folder / f"{subject}_{name}{suffix}.nii.gz"
                 save_volume(path, volume[part], like, self.existing)
         return dict(data)
 

@@ -1,0 +1,284 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Measuring translations and synthesising sequences, one subject at a time, whatever happens to the others."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from engine_parts import SEQUENCES, loader, make_sample, tiny_generator, translation_evaluator
+from ignite.engine import Events
+
+from seq2seq_mri.engines.evaluator import SynthesisEvaluator
+from seq2seq_mri.inferers.fusion import MeanFusion
+from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.sequences import channel_slices
+
+NAMES = list(SEQUENCES)
+CHANNELS = channel_slices(SEQUENCES)
+
+
+class Collect:
+    """A report that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.added: dict[str, tuple] = {}
+
+    def add(self, sample, output, truth, translated) -> None:
+        self.added[sample["subject"]] = (output, truth, translated)
+
+    def draw(self, sample, output) -> None:
+        self.added[sample["subject"]] = (output,)
+
+
+def evaluate(samples: list[dict], **arguments: Any) -> dict[str, tuple]:
+    report = Collect()
+    translation_evaluator(samples, report=report, **arguments).run()
+    return report.added
+
+
+def translate(sample: dict, source: str, target: str) -> torch.Tensor:
+    """Return one pair's translation, by itself."""
+    network = tiny_generator(SEQUENCES).eval()
+    return SliceTranslationInferer()(sample["image"][None], network, sources=[source], targets=[target])[0]
+
+
+def image_of(sample: dict, name: str) -> torch.Tensor:
+    return sample["image"].as_tensor()[CHANNELS[name]]
+
+
+def pairs_of(output: dict) -> list[tuple[str, str]]:
+    return [(row["source"], row["target"]) for row in output["rows"]]
+
+
+def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Count the (inside, outside) pairs in which the voxel inside has the higher value."""
+    inside, outside = scores[labels], scores[~labels]
+    greater = (inside[:, None] > outside).sum() + 0.5 * (inside[:, None] == outside).sum()
+    return float(greater / (len(inside) * len(outside)))
+
+
+class TestTranslation:
+    def test_every_pair_is_measured(self) -> None:
+        sample = make_sample("p1", NAMES)
+        ((output, truth, translated),) = evaluate([sample], data_range=2.0).values()
+        assert pairs_of(output) == list(itertools.permutations(NAMES, 2))
+        assert translated.keys() == set(itertools.product(NAMES, NAMES))
+        foreground = sample["image"].as_tensor().amax(0) > 0
+        for row in output["rows"]:
+            prediction = translate(sample, row["source"], row["target"])
+            torch.testing.assert_close(translated[row["source"], row["target"]], prediction)
+            error = (prediction - image_of(sample, row["target"])).square().double()
+            psnr = [20 * math.log10(2) - 10 * math.log10(one.mean()) for one in error]
+            inside = [20 * math.log10(2) - 10 * math.log10(one[foreground].mean()) for one in error]
+            assert row["psnr"] == pytest.approx(np.mean(psnr), abs=1e-4)
+            assert row["psnr_foreground"] == pytest.approx(np.mean(inside), abs=1e-4)
+            assert row["data_range"] == 2.0
+            assert row["subject"] == "p1"
+            assert math.isnan(row["lpips"])
+        for name in NAMES:
+            torch.testing.assert_close(truth[name], image_of(sample, name))
+
+    def test_perceptual_metric_sees_every_pair(self) -> None:
+        ((output, *_),) = evaluate(
+            [make_sample("p1", NAMES)], perceptual_metric=lambda prediction, truth, foreground: len(truth) / 10
+        ).values()
+        assert {row["target"]: row["lpips"] for row in output["rows"]} == {"t1": 0.1, "dce": 0.3, "t2": 0.1}
+
+    def test_missing_sequences_are_left_out(self) -> None:
+        ((output, *_),) = evaluate([make_sample("p1", ["t2", "dce"])]).values()
+        assert pairs_of(output) == [("dce", "t2"), ("t2", "dce")]
+
+    def test_withheld_sequences_are_only_truth(self) -> None:
+        ((output, _, translated),) = evaluate([make_sample("p1", ["t1", "t2"], withheld=["dce"])]).values()
+        assert pairs_of(output) == [("t1", "dce"), ("t1", "t2"), ("t2", "t1"), ("t2", "dce")]
+        spoilt = make_sample("p1", ["t1", "t2"], withheld=["dce"])
+        spoilt["image"][CHANNELS["dce"]] = 0.5
+        ((_, _, again),) = evaluate([spoilt]).values()
+        assert all(torch.equal(image, again[pair]) for pair, image in translated.items())
+
+    def test_released_protocol_goes_from_available_to_withheld(self) -> None:
+        samples = [make_sample("p1", ["t1"], withheld=["dce", "t2"]), make_sample("p2", NAMES)]
+        added = evaluate(samples, protocol="released_code")
+        assert list(added) == ["p1"]
+        assert pairs_of(added["p1"][0]) == [("t1", "dce"), ("t1", "t2")]
+
+    def test_unknown_protocol(self) -> None:
+        with pytest.raises(ValueError, match="Unknown protocol 'some'; choose all_pairs or released_code"):
+            translation_evaluator([], protocol="some")
+
+    def test_a_subject_without_pairs_has_no_output(self, caplog) -> None:
+        evaluator = translation_evaluator([make_sample("p1", ["dce"])], differentiation=True, report=Collect())
+        with caplog.at_level("INFO", logger=evaluator.logger.name):
+            evaluator.run()
+        assert "p1 has no pair of sequences to measure" in caplog.text
+        assert evaluator.state.output == {}
+        assert evaluator.report.added == {}
+
+    def test_network_is_in_evaluation_mode(self) -> None:
+        network = tiny_generator(SEQUENCES).train()
+        evaluate([make_sample("p1", NAMES)], network=network)
+        assert not network.training
+
+
+class TestDifferentiation:
+    @pytest.mark.parametrize("include_self", [True, False])
+    def test_equals_the_mean_over_sources_of_the_absolute_error(self, include_self) -> None:
+        sample = make_sample("p1", ["t1", "t2"], withheld=["dce"])
+        ((output, *_),) = evaluate([sample], differentiation=True, include_self=include_self).values()
+        assert output["targets"] == NAMES
+        held = channel_slices(SEQUENCES)
+        for target in NAMES:
+            sources = [name for name in ("t1", "t2") if include_self or name != target]
+            errors = [(translate(sample, name, target) - image_of(sample, target)).abs() for name in sources]
+            expected = sum(errors) / len(errors)
+            torch.testing.assert_close(output["differentiation"].as_tensor()[held[target]], expected)
+
+    def test_has_no_map_of_what_nothing_else_was_translated_into(self) -> None:
+        sample = make_sample("p1", ["t1"], withheld=["dce"])
+        ((output, *_),) = evaluate([sample], differentiation=True).values()
+        assert output["targets"] == ["dce"]
+        assert output["differentiation"].shape == (3, *sample["image"].shape[1:])
+
+    def test_area_under_the_curve_where_the_region_is_known(self) -> None:
+        sample = make_sample("p1", NAMES, unique=["t1", "dce"])
+        ((output, *_),) = evaluate([sample], differentiation=True).values()
+        rows = {row["sequence"]: row["auc"] for row in output["differentiation_rows"]}
+        assert list(rows) == ["t1", "dce"]
+        foreground = (sample["image"].as_tensor().amax(0) > 0).numpy()
+        for name, value in rows.items():
+            scores = output["differentiation"].as_tensor()[CHANNELS[name]].mean(0).numpy()[foreground]
+            labels = sample["unique_masks"].as_tensor()[NAMES.index(name)].numpy()[foreground] > 0
+            assert value == pytest.approx(area_under_curve(scores, labels), abs=1e-6)
+
+    def test_unknown_regions_have_no_row(self) -> None:
+        outside = make_sample("p2", NAMES, unique=["t1"])
+        outside["unique_masks"][:, 1:-1, 1:-1] = 0
+        added = evaluate([make_sample("p1", NAMES), outside], differentiation=True)
+        assert [output["differentiation_rows"] for output, *_ in added.values()] == [[], []]
+
+
+class TestFailures:
+    """p1 and p5 are good; p2 could not be loaded, p3 has NaN, p4 cannot be saved."""
+
+    @staticmethod
+    def samples() -> list[dict]:
+        samples: list[dict] = [make_sample(f"p{k}", NAMES) for k in (1, 3, 4, 5)]
+        samples[1]["image"][0, 3, 3, 3] = torch.nan
+        samples.insert(1, {"subject": "p2", "error": "Subject 'p2': scan.nii.gz does not exist."})
+        return samples
+
+    @staticmethod
+    def save(data: dict) -> dict:
+        if data["subject"] == "p4":
+            raise OSError(28, "cannot write p4.nii.gz: No space left on device")
+        return {**data, "saved": True}
+
+    def test_others_are_done_and_failures_are_listed(self, caplog) -> None:
+        report = Collect()
+        evaluator = translation_evaluator(self.samples(), report=report, postprocessing=self.save)
+        saved = []
+        evaluator.add_event_handler(
+            Events.ITERATION_COMPLETED, lambda engine: saved.append(engine.state.output.get("saved", False))
+        )
+        with pytest.raises(ValueError, match=r"3 subject\(s\) failed, the others are done:") as caught:
+            evaluator.run()
+        lines = str(caught.value).splitlines()
+        assert lines[1] == "  p2: Subject 'p2': scan.nii.gz does not exist."
+        assert lines[2].startswith("  p3: The ")
+        assert "NaN" in lines[2]
+        assert lines[3].startswith("  p4: ")
+        assert "No space left on device" in lines[3]
+        assert len(lines) == 4
+        assert saved == [True, False, False, False, True]
+        assert {"p1", "p5"} <= report.added.keys() <= {"p1", "p4", "p5"}
+        assert "p3 failed: The" in caplog.text
+
+    def test_failures_are_those_of_the_last_run(self) -> None:
+        evaluator = translation_evaluator(self.samples(), postprocessing=self.save)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="3 subject"):
+                evaluator.run()
+
+    def test_programming_errors_are_not_swallowed(self) -> None:
+        def broken(data: dict) -> dict:
+            raise TypeError("a bug")
+
+        evaluator = translation_evaluator([make_sample("p1", NAMES)], postprocessing=broken)
+        with pytest.raises(RuntimeError) as caught:
+            evaluator.run()
+        assert isinstance(caught.value.__cause__, TypeError)
+
+    @pytest.mark.parametrize("error", [TypeError("a bug"), RuntimeError("out of memory"), KeyError("a bug")])
+    def test_errors_of_the_network_are_not_swallowed(self, error) -> None:
+        def broken(*arguments: Any, **options: Any) -> None:
+            raise error
+
+        evaluator = translation_evaluator([make_sample("p1", NAMES)], inferer=broken)
+        with pytest.raises(type(error), match=r"a bug|out of memory"):
+            evaluator.run()
+
+
+def test_a_process_without_subjects_takes_part() -> None:
+    evaluator = translation_evaluator([])
+    fired = []
+    for event in (Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED):
+        evaluator.add_event_handler(event, lambda engine, event=event: fired.append((event, engine.state.epoch)))
+    evaluator.run(global_epoch=4)
+    assert fired == [(Events.EPOCH_STARTED, 4), (Events.EPOCH_COMPLETED, 4), (Events.COMPLETED, 4)]
+
+
+class TestSynthesis:
+    @staticmethod
+    def evaluator(samples: list[dict], **arguments: Any) -> SynthesisEvaluator:
+        return SynthesisEvaluator(
+            SEQUENCES,
+            fusion=MeanFusion(),
+            report=Collect(),
+            device="cpu",
+            val_data_loader=loader(samples),
+            network=tiny_generator(SEQUENCES),
+            inferer=SliceTranslationInferer(),
+            **arguments,
+        )
+
+    @pytest.mark.parametrize(
+        ("targets", "expected"),
+        [("missing", ["dce"]), ("all", NAMES), ("t2", ["t2"]), (["t2", "dce"], ["t2", "dce"])],
+    )
+    def test_fuses_the_sources(self, targets, expected) -> None:
+        sample = make_sample("p1", ["t1", "t2"])
+        evaluator = self.evaluator([sample], targets=targets)
+        evaluator.run()
+        (output,) = evaluator.report.added["p1"]
+        assert (output["targets"], output["sources"]) == (expected, ["t1", "t2"])
+        for name, part in channel_slices({name: SEQUENCES[name] for name in expected}).items():
+            sources = [source for source in ("t1", "t2") if source != name]
+            images = torch.stack([translate(sample, source, name) for source in sources])
+            torch.testing.assert_close(output["pred"].as_tensor()[part], images.mean(0))
+            expected_deviation = images.std(0, correction=0)
+            torch.testing.assert_close(
+                output["disagreement"].as_tensor()[part], expected_deviation, rtol=1e-4, atol=1e-6
+            )
+
+    def test_withheld_sequences_are_missing(self) -> None:
+        evaluator = self.evaluator([make_sample("p1", ["t1"], withheld=["t2"])])
+        evaluator.run()
+        (output,) = evaluator.report.added["p1"]
+        assert (output["targets"], output["sources"]) == (["dce", "t2"], ["t1"])
+
+    def test_nothing_is_missing(self, caplog) -> None:
+        evaluator = self.evaluator([make_sample("p1", NAMES)])
+        with caplog.at_level("INFO", logger=evaluator.logger.name):
+            evaluator.run()
+        assert "p1 has every sequence; nothing is missing" in caplog.text
+        assert evaluator.report.added == {}
+
+    @pytest.mark.parametrize("targets", ["swi", ["t1", "swi"]])
+    def test_unknown_target(self, targets) -> None:
+        with pytest.raises(ValueError, match="swi"):
+            self.evaluator([], targets=targets)

@@ -1,0 +1,99 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The table and the pictures of a synthesis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from engine_parts import SEQUENCES, loader, make_sample, tiny_generator
+
+from seq2seq_mri.engines.evaluator import SynthesisEvaluator
+from seq2seq_mri.engines.synthesis_report import SynthesisReport
+from seq2seq_mri.inferers.fusion import MeanFusion
+from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
+
+NAMES = list(SEQUENCES)
+
+
+def synthesise(folder: Path, samples: list[dict], seed: int = 0, targets: Any = "missing", **arguments: Any) -> None:
+    failing = arguments.pop("failing", ())
+
+    def save(data: dict) -> dict:
+        if data["subject"] in failing:
+            raise FileExistsError(17, "the image exists")
+        return data
+
+    report = SynthesisReport(folder, SEQUENCES, **arguments)
+    SynthesisEvaluator(
+        SEQUENCES,
+        targets=targets,
+        fusion=MeanFusion(),
+        report=report,
+        device="cpu",
+        val_data_loader=loader(samples),
+        network=tiny_generator(SEQUENCES, seed=seed),
+        inferer=SliceTranslationInferer(),
+        postprocessing=save,
+        val_handlers=[report],
+    ).run()
+
+
+def rows(folder: Path) -> list[tuple]:
+    return list(pd.read_csv(folder / "synthesis.csv").itertuples(index=False, name=None))
+
+
+def test_lists_and_draws_what_was_synthesised(tmp_path) -> None:
+    synthesise(tmp_path, [make_sample("p2", ["t1", "t2"]), make_sample("p1", ["dce"]), make_sample("p3", NAMES)])
+    assert rows(tmp_path) == [
+        ("p1", "t1", "dce", "p1/p1_t1.nii.gz"),
+        ("p1", "t2", "dce", "p1/p1_t2.nii.gz"),
+        ("p2", "dce", "t1 t2", "p2/p2_dce.nii.gz"),
+    ]
+    pictures = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png")}
+    assert pictures == {"p1/p1_t1.png", "p1/p1_t2.png", "p2/p2_dce.png"}
+
+
+def test_a_failed_subject_is_not_listed(tmp_path) -> None:
+    samples = [make_sample("p1", ["t1"]), make_sample("p2", ["t2"])]
+    with pytest.raises(ValueError, match=r"1 subject\(s\) failed, the others are done:\n  p1: .*the image exists"):
+        synthesise(tmp_path, samples, failing=["p1"], figures=False, targets="dce")
+    assert rows(tmp_path) == [("p2", "dce", "t2", "p2/p2_dce.nii.gz")]
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_an_earlier_table_is_added_to(tmp_path) -> None:
+    sample = make_sample("p1", ["t1"])
+    synthesise(tmp_path, [sample], targets="t2", figures=False)
+    synthesise(tmp_path, [make_sample("p2", ["dce"]), sample], targets="dce", figures=False)
+    assert [row[:2] for row in rows(tmp_path)] == [("p1", "dce"), ("p1", "t2"), ("p2", "dce")]
+    before = (tmp_path / "synthesis.csv").read_bytes()
+    with pytest.raises(ValueError, match=r"1 subject\(s\) failed"):
+        synthesise(tmp_path, [sample], targets="dce", figures=False, failing=["p1"])
+    assert (tmp_path / "synthesis.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("existing", ["error", "skip", "overwrite"])
+def test_pictures_and_lines_stay_with_their_images(tmp_path, existing) -> None:
+    synthesise(tmp_path, [make_sample("p1", ["t1", "t2"])], targets="dce")
+    picture = tmp_path / "p1" / "p1_dce.png"
+    before = picture.read_bytes(), rows(tmp_path)
+    assert before[1][0][2] == "t1 t2"
+    synthesise(tmp_path, [make_sample("p1", ["t2"])], targets="dce", seed=1, existing=existing)
+    replaced = existing == "overwrite"
+    assert (picture.read_bytes() != before[0]) == replaced
+    assert rows(tmp_path)[0][2] == ("t2" if replaced else "t1 t2")
+
+
+def test_another_table_of_that_name(tmp_path) -> None:
+    (tmp_path / "synthesis.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"synthesis\.csv has the columns a, b; expected subject, target"):
+        SynthesisReport(tmp_path, SEQUENCES)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot be written"):
+        SynthesisReport(tmp_path / "file" / "output", SEQUENCES)
