@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.bundle import ConfigWorkflow
 from monai.data import DataLoader, MetaTensor
+from monai.utils import set_determinism
 
 from seq2seq_mri.engines.evaluator import TranslationEvaluator
 from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
@@ -84,6 +86,29 @@ def translation_evaluator(samples: Sequence[Mapping[str, Any]], **arguments: Any
         "inferer": SliceTranslationInferer(),
     }
     return TranslationEvaluator(sequences, **(settings | arguments))
+
+
+def run_bundle_here(run_id: str, config_files: Sequence[Path], overrides: Mapping[str, Any]) -> None:
+    """Run a bundle in this process, which saves the start of another, computing the same bits as a command does."""
+    threads, search_path = torch.get_num_threads(), list(sys.path)
+    torch.set_num_threads(1)
+    kinds = {"training": "train", "evaluating": "eval", "inference": "infer"}
+    try:
+        workflow = ConfigWorkflow(
+            [str(path) for path in config_files],
+            workflow_type=kinds[run_id],
+            run_id=run_id,
+            # MONAI's logging.conf binds the root logger to the standard output of the moment.
+            logging_file=False,
+            **overrides,
+        )
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    finally:
+        sys.path[:] = search_path
+        set_determinism(seed=None)
+        torch.set_num_threads(threads)
 
 
 def bundle_command(

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from engine_parts import SEQUENCES as TABLE
-from engine_parts import TINY_OVERRIDES, bundle_command, command_environment, tiny_generator
+from engine_parts import TINY_OVERRIDES, bundle_command, command_environment, run_bundle_here, tiny_generator
 from ignite.engine import Events
 from training_parts import SEQUENCES, Training
 
@@ -236,22 +237,46 @@ def test_another_set_of_parts_is_refused(tmp_path, before, after, message) -> No
         Training(tmp_path, **after).run(resume=True)
 
 
-def test_a_full_disc_leaves_the_last_checkpoint(tmp_path, monkeypatch) -> None:
-    training = Training(tmp_path)
-    write = torch.save
-
-    def save_until_the_disc_is_full(content: Any, path: Path) -> None:
-        write(content, path)
-        if training.trainer.state.epoch == 3:
-            os.truncate(path, path.stat().st_size // 2)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(torch, "save", save_until_the_disc_is_full)
-    with pytest.raises(OSError, match=r"cannot write .*last\.pt: No space left on device") as caught:
+def train_until_nothing_can_be_written(training: Training, block: Callable[[], None]) -> OSError:
+    """Train, ``block`` in the third epoch, and return the error; the second epoch's checkpoint must be left."""
+    training.trainer.add_event_handler(Events.EPOCH_STARTED(once=3), lambda engine: block())
+    with pytest.raises(OSError, match=r"cannot write .*last\.pt: ") as caught:
         training.run()
-    assert caught.value.errno == errno.ENOSPC
-    assert read_checkpoint(last(tmp_path))["epoch"] == 2
-    assert sorted(path.name for path in last(tmp_path).parent.iterdir()) == ["best.pt", "last.pt"]
+    folder = training.checkpoint.last.parent
+    assert read_checkpoint(folder / "last.pt")["epoch"] == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "last.pt"]
+    return caught.value
+
+
+def test_a_full_disc_leaves_the_last_checkpoint(tmp_path, monkeypatch) -> None:
+    def save_half(content: Any, file: Any) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    error = train_until_nothing_can_be_written(
+        Training(tmp_path), lambda: monkeypatch.setattr(torch, "save", save_half)
+    )
+    assert error.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("written", [0.0, 0.5, 0.999])
+def test_a_failing_write_leaves_the_last_checkpoint(tmp_path, written) -> None:
+    """The operating system refuses, somewhere within torch's archive."""
+    resource = pytest.importorskip("resource")
+    training = Training(tmp_path, val_interval=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def block() -> None:
+        # Large enough for all other files of the training.
+        size = max(
+            int(written * last(tmp_path).stat().st_size), (tmp_path / "checkpoints" / "best.pt").stat().st_size + 1
+        )
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+
+    try:
+        assert train_until_nothing_can_be_written(training, block).errno == errno.EFBIG
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_resuming_removes_what_a_killed_process_left(interrupted) -> None:
@@ -304,25 +329,15 @@ class Command:
     """A training that is started by the user's command, and may be killed."""
 
     def __init__(
-        self, configs: Path, cohort: Path, output_dir: Path, num_workers: int = 0, resume: bool = False
+        self, config: Path, settings: dict[str, Any], output_dir: Path, num_workers: int, resume: bool
     ) -> None:
-        overrides = TINY_OVERRIDES | {
-            "dataset_dir": str(cohort),
-            "output_dir": str(output_dir),
-            "num_workers": num_workers,
-            "resume": resume,
-            "samples_per_subject": 2,
-            "max_epochs": 20,
-            "val_interval": 3,
-            "val_slices": 12,
-            "lambda_cycle": 10.0,
-        }
+        overrides = settings | {"output_dir": str(output_dir), "num_workers": num_workers, "resume": resume}
         self.output_dir = output_dir
         self.started = len(self._event_files())
         self.log = output_dir.parent / f"{output_dir.name}.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                bundle_command("training", [configs / "train.json"], overrides),
+                bundle_command("training", [config], overrides),
                 env=command_environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -356,12 +371,22 @@ class Command:
 @pytest.mark.slow
 def test_killed_five_times_equals_never_killed(brain_cohort, brats_configs, tmp_path) -> None:
     """With and without worker processes, whose number must not matter either."""
-    Command(brats_configs, brain_cohort, tmp_path / "straight").finish()
+    config = brats_configs / "train.json"
+    settings = TINY_OVERRIDES | {
+        "dataset_dir": str(brain_cohort),
+        "device": "cpu",
+        "samples_per_subject": 2,
+        "max_epochs": 20,
+        "val_interval": 3,
+        "val_slices": 12,
+        "lambda_cycle": 10.0,
+    }
+    run_bundle_here("training", [config], settings | {"output_dir": str(tmp_path / "straight"), "num_workers": 0})
     moments = random.Random(0)
     for kill in range(5):
-        command = Command(brats_configs, brain_cohort, tmp_path / "killed", num_workers=2 * (kill % 2), resume=kill > 0)
+        command = Command(config, settings, tmp_path / "killed", num_workers=2 * (kill % 2), resume=kill > 0)
         command.kill(epochs=moments.choice([0, 1, 2]), delay=moments.uniform(0, 0.3))
-    Command(brats_configs, brain_cohort, tmp_path / "killed", num_workers=2, resume=True).finish()
+    Command(config, settings, tmp_path / "killed", num_workers=2, resume=True).finish()
     assert_same_training(tmp_path / "straight", tmp_path / "killed")
     assert "Resumed from" in (tmp_path / "killed.log").read_text(errors="replace")
     assert {path.name for path in (tmp_path / "killed" / "checkpoints").iterdir()} == {"best.pt", "last.pt"}

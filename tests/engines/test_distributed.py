@@ -12,7 +12,7 @@ import distributed_parts
 import pandas as pd
 import pytest
 import torch
-from engine_parts import SEQUENCES, TINY_NETWORK, TINY_OVERRIDES, bundle_command, command_environment
+from engine_parts import SEQUENCES, TINY_NETWORK, TINY_OVERRIDES, bundle_command, command_environment, run_bundle_here
 
 from seq2seq_mri.engines import distributed
 from seq2seq_mri.engines.checkpoint import read_checkpoint, save_weights
@@ -20,9 +20,6 @@ from seq2seq_mri.metrics.table import read_metrics
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 
 BRATS = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
-# GPUs are left alone: two processes cannot share one.
-SINGLE_PROCESS = {"device": "cpu"}
-TWO_PROCESSES = {"device": "cpu", "backend": "gloo"}
 
 
 class TestOneProcess:
@@ -56,20 +53,23 @@ class TestOneProcess:
         assert distributed.select_device() == torch.device("cpu")
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The folder in which two processes left their results."""
+    folder = tmp_path_factory.mktemp("two_processes")
+    rendezvous = f"file://{folder / 'rendezvous'}"
+    torch.multiprocessing.spawn(distributed_parts.run, (2, rendezvous, str(folder)), nprocs=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(folder) -> list[dict[str, Any]]:
+    """What each process left."""
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+
 @pytest.mark.slow
 class TestTwoProcesses:
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory) -> Path:
-        """The folder in which two processes left their results."""
-        folder = tmp_path_factory.mktemp("two_processes")
-        rendezvous = f"file://{folder / 'rendezvous'}"
-        torch.multiprocessing.spawn(distributed_parts.run, (2, rendezvous, str(folder)), nprocs=2)
-        return folder
-
-    @pytest.fixture(scope="class")
-    def results(self, folder) -> list[dict[str, Any]]:
-        return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
-
     def test_gradients_are_averaged(self, results) -> None:
         for result in results:
             both, one, none, untrained = result["gradients"]
@@ -96,9 +96,15 @@ class TestTwoProcesses:
             assert result["val_psnr"] == pytest.approx(table.psnr.mean())
 
 
-def run_bundle(run_id: str, files: Sequence[Path], overrides: dict[str, Any], processes: int = 1) -> None:
+def run_in_one_and_in_two(
+    run_id: str, files: Sequence[Path], overlay: Path, folder: Path, overrides: dict[str, Any], **one: Any
+) -> tuple[Path, Path]:
+    """Run a bundle in this process, with ``one`` in addition, and in two processes under ``torchrun``."""
+    common = TINY_OVERRIDES | overrides | {"device": "cpu"}
+    run_bundle_here(run_id, files, common | {"output_dir": str(folder / "one")} | one)
+    two = common | {"output_dir": str(folder / "two"), "backend": "gloo"}
     done = subprocess.run(
-        bundle_command(run_id, files, TINY_OVERRIDES | overrides, processes),
+        bundle_command(run_id, [*files, overlay], two, processes=2),
         env=command_environment(),
         capture_output=True,
         text=True,
@@ -106,6 +112,7 @@ def run_bundle(run_id: str, files: Sequence[Path], overrides: dict[str, Any], pr
         check=False,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return folder / "one", folder / "two"
 
 
 def assert_same_files(first: Path, second: Path) -> None:
@@ -130,6 +137,7 @@ def test_first_update_equals_that_of_the_doubled_batch(brain_cohort, brats_confi
     """Gradient descent, so that the update is the gradient; crops and flips depend on the subject, not the process."""
     common = {
         "dataset_dir": str(brain_cohort),
+        "batch_size": 2,
         "initial_weights": str(weights),
         "max_epochs": 1,
         "val_interval": 1,
@@ -142,30 +150,25 @@ def test_first_update_equals_that_of_the_doubled_batch(brain_cohort, brats_confi
         "learning_rate": 0.01,
     }
     train, multi = brats_configs / "train.json", brats_configs / "multi_gpu_train.json"
-    run_bundle("training", [train], common | SINGLE_PROCESS | {"batch_size": 4, "output_dir": str(tmp_path / "one")})
-    two = common | TWO_PROCESSES | {"batch_size": 2, "output_dir": str(tmp_path / "two")}
-    run_bundle("training", [train, multi], two, processes=2)
-
+    folders = run_in_one_and_in_two("training", [train], multi, tmp_path, common, batch_size=4)
     start = read_checkpoint(weights)
-    one, both = (read_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("one", "two"))
+    one, both = (read_checkpoint(folder / "checkpoints" / "last.pt") for folder in folders)
     assert one["epoch_length"] == both["epoch_length"] == 1
     largest = max((one["network"][name] - value).abs().max().item() for name, value in start.items())
     assert largest > 1e-3
     for name, value in one["network"].items():
         torch.testing.assert_close(both["network"][name], value, rtol=0, atol=1e-4 * largest, msg=name)
-    rows = [pd.read_csv(tmp_path / name / "history.csv") for name in ("one", "two")]
+    rows = [pd.read_csv(folder / "history.csv") for folder in folders]
     assert rows[1].val_psnr[0] == pytest.approx(rows[0].val_psnr[0], abs=1e-4)
 
 
 @pytest.mark.slow
 def test_inference_equals_that_of_one_process(brain_cohort, brats_configs, weights, tmp_path) -> None:
-    common = {"dataset_dir": str(brain_cohort), "checkpoint": str(weights), "targets": "all", "num_workers": 0}
+    common = {"dataset_dir": str(brain_cohort), "checkpoint": str(weights), "targets": "t1gd", "num_workers": 0}
     inference, multi = brats_configs / "inference.json", brats_configs / "multi_gpu_inference.json"
-    run_bundle("inference", [inference], common | SINGLE_PROCESS | {"output_dir": str(tmp_path / "one")})
-    two = common | TWO_PROCESSES | {"output_dir": str(tmp_path / "two")}
-    run_bundle("inference", [inference, multi], two, processes=2)
-    assert_same_files(tmp_path / "one", tmp_path / "two")
-    assert len(pd.read_csv(tmp_path / "two" / "synthesis.csv")) == 3 * len(BRATS)
+    one, two = run_in_one_and_in_two("inference", [inference], multi, tmp_path, common)
+    assert_same_files(one, two)
+    assert len(pd.read_csv(two / "synthesis.csv")) == 3
 
 
 @pytest.mark.slow
@@ -174,13 +177,14 @@ def test_evaluation_equals_that_of_one_process(brain_cohort, brats_configs, weig
         "dataset_dir": str(brain_cohort),
         "checkpoint": str(weights),
         "lpips": "none",
-        "figure_subjects": 2,
+        "figure_subjects": 1,
         "dataloader#num_workers": 0,
     }
-    files = [brats_configs / "train.json", brats_configs / "evaluate.json"]
-    run_bundle("evaluating", files, common | SINGLE_PROCESS | {"output_dir": str(tmp_path / "one")})
-    two = common | TWO_PROCESSES | {"output_dir": str(tmp_path / "two")}
-    run_bundle("evaluating", [*files, brats_configs / "multi_gpu_inference.json"], two, processes=2)
-    assert_same_files(tmp_path / "one" / "evaluation", tmp_path / "two" / "evaluation")
-    assert len(pd.read_csv(tmp_path / "two" / "evaluation" / "metrics.csv")) == 3 * 12
-    assert len(list((tmp_path / "two" / "evaluation" / "figures").glob("*_translations.png"))) == 2
+    files, multi = (
+        [brats_configs / "train.json", brats_configs / "evaluate.json"],
+        brats_configs / "multi_gpu_inference.json",
+    )
+    one, two = run_in_one_and_in_two("evaluating", files, multi, tmp_path, common)
+    assert_same_files(one / "evaluation", two / "evaluation")
+    assert len(pd.read_csv(two / "evaluation" / "metrics.csv")) == 3 * 12
+    assert len(list((two / "evaluation" / "figures").glob("*_translations.png"))) == 1

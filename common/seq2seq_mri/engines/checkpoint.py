@@ -216,7 +216,13 @@ class TrainingCheckpoint:
 def _save(content: dict[str, Any], path: str | Path, overwrite: bool) -> None:
     # Into an open file: given a path, torch.save writes the temporary file's name into the archive.
     with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # torch's archive writer says only that it is at an unexpected position when the disc is full.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def _check_sequences(network: torch.nn.Module, stored: Mapping[str, int] | None, path: str | Path) -> None:

@@ -27,19 +27,7 @@ __all__ = [
     "TrainingHistory",
     "TranslationImageHandler",
     "loss_terms",
-    "mean_psnr",
-    "mean_ssim",
 ]
-
-
-def mean_psnr(output: dict[str, Any]) -> float:
-    """Return a subject's PSNR in dB, the mean over its pairs, from a TranslationEvaluator's output."""
-    return output["psnr"]
-
-
-def mean_ssim(output: dict[str, Any]) -> float:
-    """Return a subject's SSIM, the mean over its pairs, from a TranslationEvaluator's output."""
-    return output["ssim"]
 
 
 def loss_terms(output: dict[str, Any]) -> dict[str, float]:

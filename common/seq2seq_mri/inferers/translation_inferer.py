@@ -96,7 +96,13 @@ class TranslationInferer(Inferer):
                 raise ValueError(f"There is no {role} sequence to translate; give at least one.")
             for name in names:
                 sequence_index(generator.sequences, name)
-        result = self.translate_volume({s: volume[channels[s]] for s in sources}, generator, targets, reduce)
+        volumes = {source: volume[channels[source]] for source in sources}
+        result = self.translate_volume(volumes, generator, targets, reduce)
+        # Around the brain there is nothing to translate; a blurred edge would reach into it.
+        empty = torch.stack([(part == self.background).all(dim=0) for part in volumes.values()]).all(dim=0)
+        filling = torch.tensor([self.background, 0.0] if reduce is not None else [self.background])
+        empty = empty.to(result.device)
+        result = torch.where(empty, filling.to(result).view(-1, 1, 1, 1, 1), result)
         return result if reduce is None else (result[0], result[1])
 
     @abstractmethod

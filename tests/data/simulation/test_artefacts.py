@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Noise against the moments of Rice's distribution; smoothness and strength of the bias field."""
+"""Noise against the moments of Rice's distribution; the bias field; the point spread function."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seq2seq_mri.data.simulation.artefacts import bias_field, rician_noise
+from seq2seq_mri.data.simulation.artefacts import bias_field, blurred, rician_noise
 
 
 @pytest.mark.parametrize("signal", [0.0, 1.0, 3.0, 20.0])
@@ -41,3 +41,19 @@ def test_bias_field_has_the_strength_asked_for() -> None:
     logarithms = [float(np.log(bias_field(generator, at_the_extent, 0.1)[0])) for _ in range(2000)]
     assert np.std(logarithms) == pytest.approx(0.1, rel=0.1)
     assert bias_field(generator, at_the_extent, 0.0) == 1
+
+
+def test_blur_keeps_a_constant_and_nothing_comes_from_outside() -> None:
+    inside = np.zeros((12, 13, 14), dtype=bool)
+    inside[2:9, 3:10, 4:11] = True
+    np.testing.assert_allclose(blurred(np.full(7**3, 3.0, dtype=np.float32), inside), 3.0, rtol=1e-5)
+
+
+def test_blur_of_a_point_is_the_gaussian() -> None:
+    inside = np.ones((15, 15, 15), dtype=bool)
+    point = np.zeros(inside.shape)
+    point[7, 7, 7] = 1
+    spread = blurred(point[inside], inside, deviation=1.0).reshape(inside.shape)
+    assert spread.sum() == pytest.approx(1, rel=1e-3)
+    assert spread[8, 7, 7] / spread[7, 7, 7] == pytest.approx(np.exp(-0.5), rel=1e-3)
+    assert spread[8, 8, 8] / spread[7, 7, 7] == pytest.approx(np.exp(-1.5), rel=1e-3)

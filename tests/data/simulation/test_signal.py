@@ -76,9 +76,10 @@ def test_contrasts_are_those_of_the_sequences() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_only_gadolinium_separates_enhancing_from_other_tumour(seed: int) -> None:
+@pytest.mark.parametrize(("shown", "plain"), [("enhancing_tumour", "tumour"), ("cortical_vessel", "grey_matter")])
+def test_only_gadolinium_separates_what_enhances(seed: int, shown: str, plain: str) -> None:
     tissues = draw_tissues(np.random.default_rng(seed))
-    enhancing, other = list(tissues).index("enhancing_tumour"), list(tissues).index("tumour")
+    enhancing, other = list(tissues).index(shown), list(tissues).index(plain)
     signals = brain_signals(tissues)
     for sequence in ("t1", "t2", "flair"):
         assert signals[sequence][enhancing] == signals[sequence][other]

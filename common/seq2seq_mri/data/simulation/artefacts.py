@@ -1,11 +1,12 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What a scanner adds to the signal: uneven sensitivity and noise."""
+"""What a scanner does to the signal: blur, uneven sensitivity and noise."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
-__all__ = ["bias_field", "rician_noise"]
+__all__ = ["bias_field", "blurred", "rician_noise"]
 
 
 def bias_field(generator: np.random.Generator, points: np.ndarray, strength: float, extent: float = 90.0) -> np.ndarray:
@@ -41,3 +42,20 @@ def rician_noise(generator: np.random.Generator, signal: np.ndarray, deviation: 
     """
     noise = generator.standard_normal((2, *signal.shape), dtype=np.float32) * np.float32(deviation)
     return np.hypot(signal + noise[0], noise[1]).astype(signal.dtype)
+
+
+def blurred(signal: np.ndarray, inside: np.ndarray, deviation: float = 0.65) -> np.ndarray:
+    """Return the signal as seen with a Gaussian point spread function, nothing coming from outside the brain.
+
+    Args:
+        signal: ``[N]``, at the points of the brain.
+        inside: bool ``[X, Y, Z]``, the N points of the brain, in the order of a C array.
+        deviation: of the point spread function, voxels; 0.65 is a full width at half maximum of 1.5.
+
+    Returns:
+        ``[N]``, of the type of ``signal``; a constant signal stays as it is.
+    """
+    volume = np.zeros(inside.shape, dtype=signal.dtype)
+    volume[inside] = signal
+    received = ndimage.gaussian_filter(volume, deviation)[inside]
+    return received / ndimage.gaussian_filter(inside.astype(signal.dtype), deviation)[inside]

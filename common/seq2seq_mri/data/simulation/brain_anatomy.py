@@ -121,7 +121,7 @@ def _paint_cerebrum(
     """Paint the folded cortex and the white matter in it; return the distances into the whole and into the cortex."""
     folds = RandomField(generator, wavelength=25.0, bandwidth=0.22)
     reach = RandomField(generator, wavelength=40.0)
-    atrophy = generator.uniform(0.2, 0.6)
+    atrophy = generator.uniform(-0.5, 0.0)  # negative: the banks of sulci touch
     thickness = generator.uniform(2.9, 3.4)
 
     wander = 3.5 * reach(points)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seq2seq_mri.data.simulation.artefacts import bias_field, rician_noise
+from seq2seq_mri.data.simulation.artefacts import bias_field, blurred, rician_noise
 from seq2seq_mri.data.simulation.brain_anatomy import BRAIN_CENTRE, BRAIN_RADII, brain_surface, draw_anatomy
 from seq2seq_mri.data.simulation.glioma import draw_glioma
 from seq2seq_mri.data.simulation.random_fields import RandomField
 from seq2seq_mri.data.simulation.signal import brain_signals
 from seq2seq_mri.data.simulation.tissue import TISSUES, draw_tissues
+from seq2seq_mri.data.simulation.vessels import grow_cortical_vessels
 
 __all__ = ["SEGMENTATION_LABELS", "SimulatedSubject", "draw_subject", "grid_affine"]
 
@@ -31,7 +32,7 @@ class SimulatedSubject:
         images: sequence's name → int16, in [1, 32767] in the brain, exactly 0 outside.
         segmentation: uint8, BraTS labels (1 necrosis and non-enhancing core, 2 oedema, 3 enhancing tumour).
         unique: sequence's name → uint8 mask of what only this sequence shows; empty without a glioma.
-        signals: sequence's name → float32, the same without sensitivity, texture and noise.
+        signals: sequence's name → float32, the same without blur, sensitivity, texture and noise.
     """
 
     images: dict[str, np.ndarray]
@@ -76,6 +77,7 @@ def draw_subject(
     inside = brain_surface(points) > 0
     points, world = points[:, inside], world[:, inside]
     anatomy = draw_anatomy(generator, points if tumour is None else tumour.displaced(points), width)
+    grow_cortical_vessels(generator, points, anatomy, width)
     if tumour is not None:
         tumour.grow(lesion, points, anatomy, width)
 
@@ -85,7 +87,7 @@ def draw_subject(
     for name, signal in signals.items():
         clean[name] = signal.astype(np.float32) @ anatomy.fractions
         bright = float(np.percentile(clean[name], 99))
-        uneven = clean[name] * texture * bias_field(scanner, world / scale, bias)
+        uneven = blurred(clean[name], inside.reshape(tuple(shape))) * texture * bias_field(scanner, world / scale, bias)
         measured = rician_noise(scanner, uneven, noise * float(signal[list(TISSUES).index("white_matter")]))
         gain = scanner.uniform(0.5, 1.0) * _LARGEST_SIGNAL / bright
         images[name] = np.clip(np.rint(measured * gain), 1, np.iinfo(np.int16).max).astype(np.int16)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class Tissue:
 TISSUES: dict[str, Tissue] = {
     "csf": Tissue(1.00, 4300, 2000),
     "grey_matter": Tissue(0.82, 1331, 92, 0.012),
+    "cortical_vessel": Tissue(0.82, 1331, 92, 0.80),
     "white_matter": Tissue(0.70, 832, 78, 0.005),
     "caudate": Tissue(0.81, 1250, 85, 0.012),
     "putamen": Tissue(0.80, 1180, 80, 0.012),
@@ -61,8 +62,8 @@ def draw_tissues(generator: np.random.Generator, spread: float = 0.012) -> dict[
             contrast agent has its own: the dose in blood varies by 15 %, the leakage into the tumour by 25 %.
 
     Returns:
-        name → parameters in the order of ``TISSUES``. Tumour that enhances and tumour that does not are drawn as
-        one: they differ in gadolinium alone.
+        name → parameters in the order of ``TISSUES``. Tumour that enhances and tumour that does not, and grey matter
+        with and without vessels, are drawn as one: they differ in gadolinium alone.
     """
     dose = float(np.exp(generator.normal(0, 0.15)))
     leakage = float(np.exp(np.clip(generator.normal(0, 0.25), -0.5, 0.5)))
@@ -75,7 +76,6 @@ def draw_tissues(generator: np.random.Generator, spread: float = 0.012) -> dict[
             t2=mean.t2 * t2,
             gadolinium=mean.gadolinium * dose * (leakage if name == "enhancing_tumour" else 1.0),
         )
-    tumour = drawn["tumour"]
-    uptake = drawn["enhancing_tumour"].gadolinium
-    drawn["enhancing_tumour"] = Tissue(tumour.proton_density, tumour.t1, tumour.t2, uptake)
+    for enhancing, plain in (("enhancing_tumour", "tumour"), ("cortical_vessel", "grey_matter")):
+        drawn[enhancing] = replace(drawn[plain], gadolinium=drawn[enhancing].gadolinium)
     return drawn
