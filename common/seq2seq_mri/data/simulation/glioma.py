@@ -97,7 +97,7 @@ def draw_glioma(generator: np.random.Generator) -> Glioma:
         radius=radius,
         axes=(np.diag(stretch / np.prod(stretch) ** (1 / 3)) @ rotation).astype(np.float32),
         rim=generator.uniform(8.0, 13.0),
-        enhancing=generator.uniform(0.6, 0.8),
+        enhancing=generator.uniform(0.3, 0.42),
         oedema=generator.uniform(4, 10),
         pressure=generator.uniform(0.15, 0.35),
     )

@@ -104,7 +104,7 @@ def relaxation_with_gadolinium(
 def brain_signals(tissues: Mapping[str, Tissue]) -> dict[str, np.ndarray]:
     """Return every tissue's noise-free signal in T1, T1Gd, T2 and FLAIR.
 
-    T1 and T1Gd: spin echo, TR 400 ms, TE 8 ms. T2: spin echo, TR 4500 ms, TE 70 ms. FLAIR: inversion recovery,
+    T1 and T1Gd: spin echo, TR 400 ms, TE 8 ms. T2: spin echo, TR 4500 ms, TE 60 ms. FLAIR: inversion recovery,
     TR 9000 ms, TI 2500 ms, TE 140 ms.
 
     Args:
@@ -121,6 +121,6 @@ def brain_signals(tissues: Mapping[str, Tissue]) -> dict[str, np.ndarray]:
     return {
         "t1": spin_echo(density, t1, t2, repetition_time=400, echo_time=8),
         "t1gd": spin_echo(density, t1_after, t2_after, repetition_time=400, echo_time=8),
-        "t2": spin_echo(density, t1, t2, repetition_time=4500, echo_time=70),
+        "t2": spin_echo(density, t1, t2, repetition_time=4500, echo_time=60),
         "flair": inversion_recovery(density, t1, t2, repetition_time=9000, inversion_time=2500, echo_time=140),
     }

@@ -14,7 +14,7 @@ __all__ = ["grow_cortical_vessels"]
 
 
 def grow_cortical_vessels(
-    generator: np.random.Generator, points: np.ndarray, anatomy: Anatomy, width: float, radius: float = 0.9
+    generator: np.random.Generator, points: np.ndarray, anatomy: Anatomy, width: float, radius: float = 3.4
 ) -> None:
     """Thread vessels through grey matter, in place.
 
