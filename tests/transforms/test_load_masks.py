@@ -45,7 +45,7 @@ def test_without_masks_nothing_is_added(write_volume) -> None:
 def test_refuses(write_volume, tmp_path, oblique_affine) -> None:
     subject = {"subject": "p1", "t1": write_volume("t1.nii.gz")}
     other = write_volume("mask.nii.gz", np.ones((9, 8, 7)), oblique_affine)
-    with pytest.raises(ValueError, match="'p1': .*mask.nii.gz is on another grid"):
+    with pytest.raises(ValueError, match=r"'p1': .*mask\.nii\.gz is on another grid"):
         LOAD[1](LOAD[0](subject | {"unique": {"t1gd": other}}))
     with pytest.raises(FileNotFoundError, match="p1"):
         LOAD[1](LOAD[0](subject | {"unique": {"t1gd": str(tmp_path / "none.nii.gz")}}))
