@@ -86,6 +86,19 @@ def test_empty_slices_are_background(volume, generator, expected, lowest):
     assert (disagreement[..., 0] == 0).all()
 
 
+@pytest.mark.parametrize("with_fusion", [False, True])
+def test_voxels_empty_in_all_sources_are_background(volume, generator, with_fusion):
+    volume = volume.clone()
+    volume[..., :3, :, :] = 0
+    volume[:, 0, 3] = 0  # empty in one source only
+    sources = ["t1", "t2"]
+    inferer = SliceTranslationInferer()
+    result = inferer(volume, generator, sources, ["t1"], MeanFusion() if with_fusion else None)
+    for values in result:
+        assert not values[..., :3, :, :].any()
+    assert result[0][..., 3:, :, :].all()
+
+
 def test_all_empty(generator):
     found = SliceTranslationInferer()(torch.zeros(1, 5, 8, 8, 3), generator, SOURCES, TARGETS)
     assert found.shape == (2, 4, 8, 8, 3)

@@ -79,6 +79,7 @@ class TranslationInferer(Inferer):
         Returns:
             without ``reduce``: float32 ``(len(sources), ΣT of the targets, X, Y, Z)``.
             With ``reduce``: the fused volume and the disagreement, each float32 ``(ΣT of the targets, X, Y, Z)``.
+            Voxels that are background in all sources are background, with a disagreement of 0.
 
         Raises:
             ValueError: when shapes do not fit the network, there is no source or target, or one is unknown.
@@ -101,8 +102,7 @@ class TranslationInferer(Inferer):
         # Around the brain there is nothing to translate; a blurred edge would reach into it.
         empty = torch.stack([(part == self.background).all(dim=0) for part in volumes.values()]).all(dim=0)
         filling = torch.tensor([self.background, 0.0] if reduce is not None else [self.background])
-        empty = empty.to(result.device)
-        result = torch.where(empty, filling.to(result).view(-1, 1, 1, 1, 1), result)
+        result = torch.where(empty.to(result.device), filling.to(result).view(-1, 1, 1, 1, 1), result)
         return result if reduce is None else (result[0], result[1])
 
     @abstractmethod
