@@ -91,7 +91,7 @@ def format_summary(table: pd.DataFrame) -> str:
     data_ranges = ", ".join(f"{value:g}" for value in sorted(table["data_range"].dropna().unique()))
     lines = [f"Mean ± standard deviation over subjects; PSNR in dB; data range {data_ranges}."]
     for summary in (summarise_pairs(table), summarise_targets(table)):
-        shown = summary.drop(columns=[column for column in summary if column.endswith(("_mean", "_sd"))])
+        shown = summary.drop(columns=[column for column in summary if str(column).endswith(("_mean", "_sd"))])
         for measure in _MEASURES:
             if table[measure].notna().any():
                 digits = 2 if measure.startswith("psnr") else 4
