@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from seq2seq_mri.inferers.activation_memory import activation_memory
 from seq2seq_mri.inferers.translation_inferer import Reduction, TranslationInferer, check_spatial_size
-from seq2seq_mri.networks.generator import Seq2SeqGenerator
+from seq2seq_mri.networks.translator import SequenceTranslator
 from seq2seq_mri.transforms.slice_stack import slice_stacks
 
 __all__ = ["SliceTranslationInferer"]
@@ -32,7 +32,7 @@ class SliceTranslationInferer(TranslationInferer):
             stay below this many MiB (weights, inputs and results, and workspaces inside of an operation, not
             counted); at least one. Two small batches are run to measure it, once for each size of slices.
         skip_empty: whether slices that are background in all sources are not translated but background.
-        autocast_dtype, output_range, output_device, progress: see
+        autocast_dtype, winograd, output_range, output_device, progress: see
             :class:`~seq2seq_mri.inferers.translation_inferer.TranslationInferer`.
 
     Raises:
@@ -53,11 +53,12 @@ class SliceTranslationInferer(TranslationInferer):
         memory_limit_mb: float | None = None,
         skip_empty: bool = True,
         autocast_dtype: str | None = None,
+        winograd: bool = True,
         output_range: Sequence[float] | None = (0.0, 1.0),
         output_device: str | torch.device = "cpu",
         progress: bool = False,
     ) -> None:
-        super().__init__(autocast_dtype, output_range, output_device, progress)
+        super().__init__(autocast_dtype, winograd, output_range, output_device, progress)
         if slice_batch_size < 1:
             raise ValueError(f"slice_batch_size is {slice_batch_size}; give at least 1.")
         if memory_limit_mb is not None and memory_limit_mb <= 0:
@@ -70,7 +71,7 @@ class SliceTranslationInferer(TranslationInferer):
     def translate_volume(
         self,
         volumes: Mapping[str, torch.Tensor],
-        generator: Seq2SeqGenerator,
+        generator: SequenceTranslator,
         targets: Sequence[str],
         reduce: Reduction | None,
     ) -> torch.Tensor:
@@ -79,7 +80,9 @@ class SliceTranslationInferer(TranslationInferer):
         check_spatial_size(shape[:2], generator, "An axial slice")
         rows = sum(generator.sequences[target] for target in targets)
         layers = len(volumes) if reduce is None else 2
-        result = torch.full((layers, rows, *shape), self.background, device=self.output_device)
+        # Slices are written whole, so they come before the axes within a slice; the caller gets them as the last axis.
+        slices_first = torch.full((layers, rows, shape[2], *shape[:2]), self.background, device=self.output_device)
+        result = slices_first.movedim(2, -1)
         if reduce is not None:
             result[1] = 0  # where nothing is translated, sources do not disagree
         slices = self._slices(volumes)
@@ -92,9 +95,8 @@ class SliceTranslationInferer(TranslationInferer):
                 images = self._images(volumes, batch, generator.in_channels, device)
                 row = 0
                 for values in self.translate_batch(images, generator, targets, reduce):
-                    # (K, N, T, X, Y) -> (K, T, X, Y, N)
                     last = row + values.shape[2]
-                    result[:, row:last, :, :, batch] = values.permute(0, 2, 3, 4, 1).to(self.output_device)
+                    slices_first[:, row:last, batch] = values.transpose(1, 2).to(self.output_device)
                     row = last
                 bar.update(len(batch))
         return result
@@ -115,14 +117,15 @@ class SliceTranslationInferer(TranslationInferer):
     def _batch_size(
         self,
         volumes: Mapping[str, torch.Tensor],
-        generator: Seq2SeqGenerator,
+        generator: SequenceTranslator,
         targets: Sequence[str],
         reduce: Reduction | None,
         device: torch.device,
     ) -> int:
         if self.memory_limit_mb is None:
             return self.slice_batch_size
-        key = (id(generator), *next(iter(volumes.values())).shape[1:3], *volumes, "to", *targets)
+        size = sum(weight.nbytes for weight in generator.parameters())
+        key = (size, *next(iter(volumes.values())).shape[1:3], *volumes, "to", *targets)
         if key not in self._measured:
 
             def peak(count: int) -> int:

@@ -7,17 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from seq2seq_mri.networks.generator import Seq2SeqGenerator
+from seq2seq_mri.networks.translator import SequenceTranslator
 from seq2seq_mri.sequences import sequence_codes
 
 __all__ = ["translate"]
 
 
 def translate(
-    generator: Seq2SeqGenerator,
+    generator: SequenceTranslator,
     images: Mapping[str, torch.Tensor],
     targets: Sequence[str],
-    autocast_dtype: torch.dtype | None = None,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Translate images of one or more source sequences into every target, one target after the other.
 
@@ -25,11 +24,9 @@ def translate(
     sources are decoded in one batch per target, so that the target's kernels are computed once. No gradients.
 
     Args:
-        generator: the network, on the device of the images.
+        generator: the network, on the device of the images; it computes in the precision of its parameters.
         images: source name → ``(N, T_source, C, *spatial)``; N, C and spatial agree.
         targets: names of the sequences to make.
-        autocast_dtype: ``torch.bfloat16`` or ``torch.float16`` to compute in mixed precision; None for the
-            parameters' own precision.
 
     Yields:
         the target's name and its images ``(len(images), N, T_target, C, *spatial)``, float32, in the range of the
@@ -48,15 +45,16 @@ def translate(
         raise ValueError("There is no source image to translate.")
     first = next(iter(images.values()))
     count, spatial_size = len(first), list(first.shape[3:])
-    codes = sequence_codes(generator.sequences, targets).to(first.device)
+    dtype = next(generator.parameters()).dtype
+    codes = sequence_codes(generator.sequences, targets).to(first.device, dtype)
     unrolled: dict[int, torch.Tensor] = {}
     features: torch.Tensor | None = None
     for name, code in zip(targets, codes, strict=True):
         timepoints = generator.sequences[name]
-        # The contexts are left before each yield: the consumer's own computations are not in them.
-        with torch.no_grad(), torch.autocast(first.device.type, autocast_dtype, enabled=autocast_dtype is not None):
+        # The context is left before each yield: the consumer's own computations are not in it.
+        with torch.no_grad():
             if features is None:
-                features = torch.cat([generator.encode(image) for image in images.values()])
+                features = torch.cat([generator.encode(image.to(dtype)) for image in images.values()])
             if timepoints not in unrolled:
                 unrolled[timepoints] = generator.recur(features, timepoints)
             result = generator.render(unrolled[timepoints], code[None], spatial_size)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
+from seq2seq_mri.inferers.prepared_network import NetworkPreparation
 from seq2seq_mri.inferers.translation import translate
-from seq2seq_mri.networks.generator import Seq2SeqGenerator
+from seq2seq_mri.networks.translator import SequenceTranslator
 from seq2seq_mri.sequences import channel_slices, sequence_index
 
 __all__ = ["Reduction", "TranslationInferer", "check_spatial_size"]
@@ -26,7 +27,10 @@ class TranslationInferer(Inferer):
     """Base of the inferers that translate a subject's volume from its sources into targets.
 
     Args:
-        autocast_dtype: ``"bfloat16"`` or ``"float16"`` to compute in mixed precision; None for the parameters' own.
+        autocast_dtype: ``"bfloat16"`` or ``"float16"``: precision in which the network computes, with statistics and
+            sums in float32; None for the precision of its parameters.
+        winograd: whether 3 × 3 convolutions of many channels go by Winograd's algorithm where that is faster: in
+            float32, in 2D, on a CPU. Results then differ by rounding, some 1e-5 of their norm.
         output_range: lowest and highest intensity of the result; values outside are set to the bound. The lowest one
             is the background's. None to leave values as they are, with a background of 0.
         output_device: where results are gathered; ``"cpu"`` keeps whole volumes off the accelerator.
@@ -41,6 +45,7 @@ class TranslationInferer(Inferer):
     def __init__(
         self,
         autocast_dtype: str | None = None,
+        winograd: bool = True,
         output_range: Sequence[float] | None = (0.0, 1.0),
         output_device: str | torch.device = "cpu",
         progress: bool = False,
@@ -50,7 +55,8 @@ class TranslationInferer(Inferer):
             raise ValueError(f"Unknown autocast_dtype '{autocast_dtype}'; choose {', '.join(AUTOCAST_DTYPES)} or null.")
         if output_range is not None and not (len(output_range) == 2 and output_range[0] < output_range[1]):
             raise ValueError(f"The output range {tuple(output_range)} is not a lower and a higher bound.")
-        self.autocast_dtype = None if autocast_dtype is None else AUTOCAST_DTYPES[autocast_dtype]
+        dtype = None if autocast_dtype is None else AUTOCAST_DTYPES[autocast_dtype]
+        self.prepare = NetworkPreparation(dtype, winograd)
         self.output_range = output_range
         self.background = 0.0 if output_range is None else float(output_range[0])
         self.output_device = torch.device(output_device)
@@ -69,7 +75,8 @@ class TranslationInferer(Inferer):
         Args:
             inputs: ``(1, ΣT, X, Y, Z)``: all timepoints of all sequences of the table, in its order; sequences that
                 are no sources may hold anything. Axial slices along the last axis.
-            network: the generator, also when wrapped in DistributedDataParallel; put it into evaluation mode before.
+            network: the generator, also when wrapped in DistributedDataParallel, or one that is collapsed to at least
+                these targets. Its collapsed form is kept while its weights do not change.
             sources: sequences to translate; by default those that are not background everywhere.
             targets: sequences to make; by default all of the table.
             reduce: combines the translations of a target from all sources, see
@@ -98,7 +105,7 @@ class TranslationInferer(Inferer):
             for name in names:
                 sequence_index(generator.sequences, name)
         volumes = {source: volume[channels[source]] for source in sources}
-        result = self.translate_volume(volumes, generator, targets, reduce)
+        result = self.translate_volume(volumes, self.prepare(generator, targets), targets, reduce)
         # Around the brain there is nothing to translate; a blurred edge would reach into it.
         empty = torch.stack([(part == self.background).all(dim=0) for part in volumes.values()]).all(dim=0)
         filling = torch.tensor([self.background, 0.0] if reduce is not None else [self.background])
@@ -109,7 +116,7 @@ class TranslationInferer(Inferer):
     def translate_volume(
         self,
         volumes: Mapping[str, torch.Tensor],
-        generator: Seq2SeqGenerator,
+        generator: SequenceTranslator,
         targets: Sequence[str],
         reduce: Reduction | None,
     ) -> torch.Tensor:
@@ -128,7 +135,7 @@ class TranslationInferer(Inferer):
     def translate_batch(
         self,
         images: Mapping[str, torch.Tensor],
-        generator: Seq2SeqGenerator,
+        generator: SequenceTranslator,
         targets: Sequence[str],
         reduce: Reduction | None,
     ) -> Iterator[torch.Tensor]:
@@ -144,13 +151,13 @@ class TranslationInferer(Inferer):
             for each target ``(K, N, T_target, *spatial)``, float32; K as in :meth:`translate_volume`.
         """
         names = list(images)
-        for target, prediction in translate(generator, images, targets, self.autocast_dtype):
+        for target, prediction in translate(generator, images, targets):
             values = prediction[:, :, :, generator.in_channels // 2]
             if self.output_range is not None:
                 values = values.clamp(*self.output_range)
             yield values if reduce is None else torch.stack(reduce(values, names, target))
 
-    def _generator(self, network: Callable) -> Seq2SeqGenerator:
+    def _generator(self, network: Callable) -> SequenceTranslator:
         generator: Any = getattr(network, "module", network)
         if generator.spatial_dims != self.spatial_dims:
             raise ValueError(
@@ -159,7 +166,7 @@ class TranslationInferer(Inferer):
             )
         return generator
 
-    def _check_volume(self, inputs: torch.Tensor, generator: Seq2SeqGenerator) -> None:
+    def _check_volume(self, inputs: torch.Tensor, generator: SequenceTranslator) -> None:
         channels = sum(generator.sequences.values())
         if inputs.ndim != 5 or inputs.shape[0] != 1 or inputs.shape[1] != channels:
             raise ValueError(
@@ -168,7 +175,7 @@ class TranslationInferer(Inferer):
             )
 
 
-def check_spatial_size(size: Sequence[int], generator: Seq2SeqGenerator, subject: str) -> None:
+def check_spatial_size(size: Sequence[int], generator: SequenceTranslator, subject: str) -> None:
     """Check that the generator can take images of ``size``.
 
     Raises:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from seq2seq_mri.networks.collapsed import CollapsedGenerator
 from seq2seq_mri.networks.conv_lstm import ConvLSTM
 from seq2seq_mri.networks.decoder import HyperDecoder
 from seq2seq_mri.networks.discriminator import SequenceDiscriminators
@@ -10,4 +11,12 @@ from seq2seq_mri.networks.encoder import Encoder
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.networks.hyper_conv import HyperConv
 
-__all__ = ["ConvLSTM", "Encoder", "HyperConv", "HyperDecoder", "Seq2SeqGenerator", "SequenceDiscriminators"]
+__all__ = [
+    "CollapsedGenerator",
+    "ConvLSTM",
+    "Encoder",
+    "HyperConv",
+    "HyperDecoder",
+    "Seq2SeqGenerator",
+    "SequenceDiscriminators",
+]

@@ -3,22 +3,79 @@
 
 from __future__ import annotations
 
+import copy
+from abc import ABC, abstractmethod
+
 import torch
-from monai.networks.layers.factories import Conv, Norm
+import torch.nn.functional as F
+from monai.networks.layers.factories import Conv
 from torch import nn
 
-__all__ = ["LEAKY_SLOPE", "ResidualBlock", "conv_norm", "reflect_conv"]
+__all__ = [
+    "LEAKY_SLOPE",
+    "ConditionalLayer",
+    "ResidualBlock",
+    "Unconditional",
+    "conv_norm",
+    "instance_norm",
+    "reflect_conv",
+    "reflect_conv_of",
+]
 
 LEAKY_SLOPE = 0.2
 
 
 def reflect_conv(
-    spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
-) -> nn.Module:
+    spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
+) -> nn.Conv2d | nn.Conv3d:
     """Return a convolution with mirrored borders that keeps the spatial size (divided by ``stride``)."""
     return Conv[Conv.CONV, spatial_dims](
-        in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, padding_mode="reflect"
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        padding=kernel_size // 2,
+        padding_mode="reflect",
+        groups=groups,
     )
+
+
+def reflect_conv_of(kernel: torch.Tensor, bias: torch.Tensor, groups: int = 1) -> nn.Conv2d | nn.Conv3d:
+    """Return a convolution with mirrored borders that has a copy of the given kernel and bias.
+
+    Args:
+        kernel: ``(out_channels, in_channels / groups, *kernel_size)``, odd sizes.
+        bias: ``(out_channels,)``.
+        groups: number of groups of channels that are convolved separately.
+    """
+    conv = reflect_conv(kernel.dim() - 2, kernel.shape[1] * groups, kernel.shape[0], kernel.shape[2], groups=groups)
+    conv.to(kernel)
+    conv.load_state_dict({"weight": kernel, "bias": bias})
+    return conv
+
+
+class InstanceNorm(nn.GroupNorm):
+    """Instance normalisation for two and three spatial dimensions, fast and exact on channels-last feature maps.
+
+    It is torch's group normalisation with one channel per group, because its instance normalisation copies such maps
+    into another format and back, for twelve times the time. On channels-last maps torch computes the variance as
+    E[x²] - E[x]², from which nothing is left in float32 where the mean is large against the deviation. So the mean is
+    taken away before; that is done in place, in the output of the convolution before it.
+
+    Args:
+        channels: number of channels.
+        affine: whether scale and shift are parameters.
+    """
+
+    def __init__(self, channels: int, affine: bool = False) -> None:
+        super().__init__(channels, channels, affine=affine)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise ``x`` ``(N, channels, *spatial)``, which is overwritten."""
+        # Below float32 the values themselves are less exact than that variance.
+        if x.device.type == "cpu" and x.dtype != torch.bfloat16 and x.dtype != torch.float16:
+            x = x.sub_(x.mean(dim=list(range(2, x.dim())), keepdim=True))
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 def conv_norm(
@@ -32,7 +89,7 @@ def conv_norm(
     """Return convolution, instance normalisation without affine parameters, and LeakyReLU where ``activation``."""
     layers: list[nn.Module] = [
         reflect_conv(spatial_dims, in_channels, out_channels, kernel_size, stride),
-        Norm[Norm.INSTANCE, spatial_dims](out_channels),
+        InstanceNorm(out_channels),
     ]
     if activation:
         layers.append(nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
@@ -55,3 +112,31 @@ class ResidualBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``(N, channels, *spatial)`` to the same shape."""
         return x + self.second(self.first(x))
+
+
+class ConditionalLayer(nn.Module, ABC):
+    """A layer called with its input and a code, from which it can be freed."""
+
+    @abstractmethod
+    def collapse(self, code: torch.Tensor) -> ConditionalLayer:
+        """Return the layer that this one is for one code ``(1, code_channels)``: a copy that ignores the code."""
+
+
+class Unconditional(ConditionalLayer):
+    """A layer in the place of a conditional one; it ignores the code.
+
+    Args:
+        layer: the layer.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def collapse(self, code: torch.Tensor) -> Unconditional:
+        """Return a copy: it is the same for every code."""
+        return copy.deepcopy(self)
+
+    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Apply the layer to ``x`` ``(N, in_channels, *spatial)``."""
+        return self.layer(x)

@@ -7,14 +7,22 @@ Every module here is called with ``(x, code)``, so that the decoder is the same 
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
 import torch.nn.functional as F
-from monai.networks.layers.factories import Conv, Norm
+from monai.networks.layers.factories import Conv
 from torch import nn
 
-from seq2seq_mri.networks.blocks import LEAKY_SLOPE, reflect_conv
+from seq2seq_mri.networks.blocks import (
+    LEAKY_SLOPE,
+    ConditionalLayer,
+    InstanceNorm,
+    Unconditional,
+    reflect_conv,
+    reflect_conv_of,
+)
 from seq2seq_mri.networks.functional import reflect_pad
 from seq2seq_mri.networks.hyper_conv import HyperConv, convolve_per_sample
 
@@ -22,10 +30,9 @@ __all__ = [
     "CONDITIONINGS",
     "AdaptiveInstanceNorm",
     "CodeEmbedding",
-    "ConditionalBlock",
-    "ConditionalResidualBlock",
     "DynamicConv",
     "conditional_conv",
+    "conditional_norm",
 ]
 
 CONDITIONINGS = ("hyper", "adain", "dynamic")
@@ -53,26 +60,7 @@ class CodeEmbedding(nn.Module):
         return self.activation(self.linear(F.pad(code, [0, self.code_channels - code.shape[1]])))
 
 
-class UnconditionalConv(nn.Module):
-    """A convolution with mirrored borders that ignores the code.
-
-    Args:
-        spatial_dims: 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        kernel_size: odd size of the kernel.
-    """
-
-    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int) -> None:
-        super().__init__()
-        self.conv = reflect_conv(spatial_dims, in_channels, out_channels, kernel_size)
-
-    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Map ``(N, in_channels, *spatial)`` to ``(N, out_channels, *spatial)``."""
-        return self.conv(x)
-
-
-class DynamicConv(nn.Module):
+class DynamicConv(ConditionalLayer):
     """A filter per channel predicted from the code by a linear layer, followed by an ordinary 1-wide convolution.
 
     Predicting a full kernel would take ``code_channels · in_channels · out_channels · kernel_size ** spatial_dims``
@@ -99,6 +87,12 @@ class DynamicConv(nn.Module):
         nn.init.normal_(self.filters.weight, std=scale)
         nn.init.normal_(self.filters.bias, std=scale)
 
+    def collapse(self, code: torch.Tensor) -> Unconditional:
+        """Return the ordinary convolutions that these are for one code ``(1, code_channels)``."""
+        kernel = self.filters(code).reshape(self.filter_shape)
+        filtering = reflect_conv_of(kernel, kernel.new_zeros(len(kernel)), groups=len(kernel))
+        return Unconditional(nn.Sequential(filtering, copy.deepcopy(self.mixing)))
+
     def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """Filter ``x`` ``(N, in_channels, *spatial)`` by ``code`` ``(K, code_channels)``, K dividing N.
 
@@ -112,40 +106,29 @@ class DynamicConv(nn.Module):
         return self.mixing(convolve_per_sample(reflect_pad(x, width), kernels, biases, on_accelerator, channels))
 
 
-class PlainInstanceNorm(nn.Module):
-    """Instance normalisation that ignores the code.
-
-    Args:
-        spatial_dims: 2 or 3.
-        channels: number of channels.
-    """
-
-    def __init__(self, spatial_dims: int, channels: int) -> None:
-        super().__init__()
-        self.norm = Norm[Norm.INSTANCE, spatial_dims](channels)
-
-    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Normalise ``x`` ``(N, channels, *spatial)``."""
-        return self.norm(x)
-
-
-class AdaptiveInstanceNorm(nn.Module):
+class AdaptiveInstanceNorm(ConditionalLayer):
     """Instance normalisation whose scale and shift are linear functions of the code (Huang & Belongie, ICCV 2017).
 
     Args:
-        spatial_dims: 2 or 3.
         channels: number of channels.
         code_channels: length of the code.
     """
 
-    def __init__(self, spatial_dims: int, channels: int, code_channels: int) -> None:
+    def __init__(self, channels: int, code_channels: int) -> None:
         super().__init__()
-        self.norm = Norm[Norm.INSTANCE, spatial_dims](channels)
+        self.norm = InstanceNorm(channels)
         self.scale = nn.Linear(code_channels, channels)
         self.shift = nn.Linear(code_channels, channels)
         for linear, centre in ((self.scale, 1.0), (self.shift, 0.0)):
             nn.init.normal_(linear.weight, std=0.1)
             nn.init.constant_(linear.bias, centre)
+
+    @torch.no_grad()
+    def collapse(self, code: torch.Tensor) -> Unconditional:
+        """Return the instance normalisation with fixed scale and shift that this is for one code."""
+        norm = InstanceNorm(self.scale.out_features, affine=True).to(code)
+        norm.load_state_dict({"weight": self.scale(code)[0], "bias": self.shift(code)[0]})
+        return Unconditional(norm)
 
     def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """Normalise ``x`` ``(N, channels, *spatial)`` by ``code`` ``(K, code_channels)``, K dividing N."""
@@ -164,7 +147,7 @@ def conditional_conv(
     kernel_size: int,
     code_channels: int,
     weight_code_channels: int,
-) -> nn.Module:
+) -> ConditionalLayer:
     """Return the convolution of a conditioning: HyperConv, ordinary for ``adain``, or DynamicConv.
 
     Raises:
@@ -173,70 +156,14 @@ def conditional_conv(
     if conditioning == "hyper":
         return HyperConv(spatial_dims, in_channels, out_channels, kernel_size, code_channels, weight_code_channels)
     if conditioning == "adain":
-        return UnconditionalConv(spatial_dims, in_channels, out_channels, kernel_size)
+        return Unconditional(reflect_conv(spatial_dims, in_channels, out_channels, kernel_size))
     if conditioning == "dynamic":
         return DynamicConv(spatial_dims, in_channels, out_channels, kernel_size, code_channels)
     raise ValueError(f"Unknown conditioning '{conditioning}'; use one of {', '.join(CONDITIONINGS)}.")
 
 
-class ConditionalBlock(nn.Module):
-    """Conditional convolution, instance normalisation (adaptive for ``adain``) and LeakyReLU where ``activation``.
-
-    Args:
-        conditioning: ``"hyper"``, ``"adain"`` or ``"dynamic"``.
-        spatial_dims: 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        code_channels: length of the code.
-        weight_code_channels: number of kernels in a HyperConv's bank.
-        activation: whether LeakyReLU follows.
-    """
-
-    def __init__(
-        self,
-        conditioning: str,
-        spatial_dims: int,
-        in_channels: int,
-        out_channels: int,
-        code_channels: int,
-        weight_code_channels: int,
-        activation: bool = True,
-    ) -> None:
-        super().__init__()
-        self.conv = conditional_conv(
-            conditioning, spatial_dims, in_channels, out_channels, 3, code_channels, weight_code_channels
-        )
-        self.norm: nn.Module = (
-            AdaptiveInstanceNorm(spatial_dims, out_channels, code_channels)
-            if conditioning == "adain"
-            else PlainInstanceNorm(spatial_dims, out_channels)
-        )
-        self.activation: nn.Module = nn.LeakyReLU(LEAKY_SLOPE, inplace=True) if activation else nn.Identity()
-
-    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Map ``(N, in_channels, *spatial)`` and ``(K, code_channels)`` to ``(N, out_channels, *spatial)``."""
-        return self.activation(self.norm(self.conv(x, code), code))
-
-
-class ConditionalResidualBlock(nn.Module):
-    """The encoder's residual block with conditional convolutions.
-
-    Args:
-        conditioning: ``"hyper"``, ``"adain"`` or ``"dynamic"``.
-        spatial_dims: 2 or 3.
-        channels: number of input and output channels.
-        code_channels: length of the code.
-        weight_code_channels: number of kernels in a HyperConv's bank.
-    """
-
-    def __init__(
-        self, conditioning: str, spatial_dims: int, channels: int, code_channels: int, weight_code_channels: int
-    ) -> None:
-        super().__init__()
-        sizes = (spatial_dims, channels, channels, code_channels, weight_code_channels)
-        self.first = ConditionalBlock(conditioning, *sizes)
-        self.second = ConditionalBlock(conditioning, *sizes, activation=False)
-
-    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Map ``(N, channels, *spatial)`` and ``(K, code_channels)`` to the shape of ``x``."""
-        return x + self.second(self.first(x, code), code)
+def conditional_norm(conditioning: str, channels: int, code_channels: int) -> ConditionalLayer:
+    """Return the instance normalisation of a conditioning: adaptive for ``adain``, else without regard to the code."""
+    if conditioning == "adain":
+        return AdaptiveInstanceNorm(channels, code_channels)
+    return Unconditional(InstanceNorm(channels))

@@ -9,7 +9,7 @@ import torch
 from monai.networks.layers.factories import Conv
 from torch import nn
 
-from seq2seq_mri.networks.functional import convolve
+from seq2seq_mri.networks.functional import channels_last, convolve
 
 __all__ = ["HIDDEN_SCALE", "ConvLSTM", "ConvLSTMCell"]
 
@@ -65,17 +65,10 @@ class ConvLSTMCell(nn.Module):
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
         """Run the layer; see :class:`ConvLSTM` for the arguments, here with the state of this one layer."""
         size = self.hidden_channels
-        weight, bias = self.conv.weight, self.conv.bias
-        if bias is None:  # it never is; torch.jit.script has to be told
-            raise ValueError("The convolution of a ConvLSTM needs a bias.")
-        input_kernel, hidden_kernel = weight[:, : self.in_channels], weight[:, self.in_channels :]
         steps = x.shape[1] * repeats
         outputs: list[torch.Tensor] = []
         if state is None:
-            # A zero state leaves nothing for the hidden half of the kernel and for the forget gate to act on:
-            # without them the step costs 3/8 and gives the same.
-            kernel = torch.cat([input_kernel[:size], input_kernel[2 * size :]])
-            gates = convolve(x[:, 0], kernel, torch.cat([bias[:size], bias[2 * size :]]), self.padding)
+            gates = self.first_gates(channels_last(x[:, 0]))
             cell = torch.sigmoid(gates[:, :size]) * torch.tanh(gates[:, 2 * size :])
             hidden = torch.sigmoid(gates[:, size : 2 * size]) * torch.tanh(cell)
             outputs.append(hidden)
@@ -85,15 +78,41 @@ class ConvLSTMCell(nn.Module):
         if steps > first:
             # The input half needs no state: all remaining timepoints at once, or one for all where they are equal.
             rest = x if repeats > 1 else x[:, first:]
-            inputs = convolve(rest.flatten(0, 1), input_kernel, bias, self.padding).unflatten(0, rest.shape[:2])
+            inputs = self.input_gates(channels_last(rest.flatten(0, 1))).unflatten(0, rest.shape[:2])
             for step in range(steps - first):
-                gates = inputs[:, 0 if repeats > 1 else step] + convolve(hidden, hidden_kernel, None, self.padding)
+                gates = inputs[:, 0 if repeats > 1 else step] + self.hidden_gates(hidden)
                 cell = torch.sigmoid(gates[:, size : 2 * size]) * cell + torch.sigmoid(gates[:, :size]) * torch.tanh(
                     gates[:, 3 * size :]
                 )
                 hidden = torch.sigmoid(gates[:, 2 * size : 3 * size]) * torch.tanh(cell)
                 outputs.append(hidden)
-        return torch.stack(outputs, dim=1), (hidden, cell)
+        # A single timepoint is not copied, and keeps its memory format.
+        stacked = outputs[0].unsqueeze(1) if len(outputs) == 1 else torch.stack(outputs, dim=1)
+        return stacked, (hidden, cell)
+
+    def first_gates(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what enters the gates i, o and g from the input ``(N, in_channels, *spatial)`` when the state is zero.
+
+        A zero state leaves nothing for the hidden half of the kernel and for the forget gate to act on: without them
+        the step costs 3/8 and gives the same.
+        """
+        size, weight, bias = self.hidden_channels, self.conv.weight[:, : self.in_channels], self._bias()
+        kernel = torch.cat([weight[:size], weight[2 * size :]])
+        return convolve(x, kernel, torch.cat([bias[:size], bias[2 * size :]]), self.padding)
+
+    def input_gates(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what enters all four gates from the input ``(N, in_channels, *spatial)``, bias included."""
+        return convolve(x, self.conv.weight[:, : self.in_channels], self._bias(), self.padding)
+
+    def hidden_gates(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return what enters all four gates from the hidden state ``(N, hidden_channels, *spatial)``."""
+        return convolve(hidden, self.conv.weight[:, self.in_channels :], None, self.padding)
+
+    def _bias(self) -> torch.Tensor:
+        bias = self.conv.bias
+        if bias is None:  # it never is; torch.jit.script has to be told
+            raise ValueError("The convolution of a ConvLSTM needs a bias.")
+        return bias
 
 
 class ConvLSTM(nn.Module):

@@ -4,26 +4,126 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
 
-from seq2seq_mri.networks.conditioning import (
-    CodeEmbedding,
-    ConditionalBlock,
-    ConditionalResidualBlock,
-    conditional_conv,
-)
-from seq2seq_mri.networks.functional import upsample_twice
+from seq2seq_mri.networks.blocks import LEAKY_SLOPE, ConditionalLayer
+from seq2seq_mri.networks.conditioning import CodeEmbedding, conditional_conv, conditional_norm
+from seq2seq_mri.networks.functional import channels_last, upsample_twice
 
-__all__ = ["OUTPUT_ACTIVATIONS", "UPSAMPLINGS", "HyperDecoder"]
+__all__ = [
+    "OUTPUT_ACTIVATIONS",
+    "UPSAMPLINGS",
+    "ConditionalBlock",
+    "ConditionalResidualBlock",
+    "Decoder",
+    "HyperDecoder",
+]
 
 UPSAMPLINGS = ("last", "first")
 OUTPUT_ACTIVATIONS = ("tanh", "sigmoid", "none")
 
 
-class HyperDecoder(nn.Module):
-    """Conditional residual blocks, then conditional convolutions with doublings of the resolution between them.
+class ConditionalBlock(ConditionalLayer):
+    """Conditional convolution, normalisation, and LeakyReLU where ``activation``.
+
+    Args:
+        conv: called with ``(x, code)``.
+        norm: called with ``(x, code)``.
+        activation: whether LeakyReLU follows.
+    """
+
+    def __init__(self, conv: ConditionalLayer, norm: ConditionalLayer, activation: bool = True) -> None:
+        super().__init__()
+        self.conv: ConditionalLayer = conv
+        self.norm: ConditionalLayer = norm
+        self.activation: nn.Module = nn.LeakyReLU(LEAKY_SLOPE, inplace=True) if activation else nn.Identity()
+
+    def collapse(self, code: torch.Tensor) -> ConditionalBlock:
+        """Return the block that this one is for one code ``(1, code_channels)``; it ignores the code."""
+        activation = not isinstance(self.activation, nn.Identity)
+        return ConditionalBlock(self.conv.collapse(code), self.norm.collapse(code), activation)
+
+    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Map ``(N, in_channels, *spatial)`` and ``(K, code_channels)`` to ``(N, out_channels, *spatial)``."""
+        return self.activation(self.norm(self.conv(x, code), code))
+
+
+class ConditionalResidualBlock(ConditionalLayer):
+    """``x + second(first(x))`` with conditional blocks, the second of which has no activation.
+
+    Args:
+        first: the first block.
+        second: the second block.
+    """
+
+    def __init__(self, first: ConditionalLayer, second: ConditionalLayer) -> None:
+        super().__init__()
+        self.first: ConditionalLayer = first
+        self.second: ConditionalLayer = second
+
+    def collapse(self, code: torch.Tensor) -> ConditionalResidualBlock:
+        """Return the block that this one is for one code ``(1, code_channels)``; it ignores the code."""
+        return ConditionalResidualBlock(self.first.collapse(code), self.second.collapse(code))
+
+    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Map ``(N, channels, *spatial)`` and ``(K, code_channels)`` to the shape of ``x``."""
+        return x + self.second(self.first(x, code), code)
+
+
+class Decoder(nn.Module):
+    """Residual blocks, then convolutions with doublings of the resolution between them.
+
+    Args:
+        residual_blocks: blocks at the lowest resolution, each called with ``(x, code)``.
+        blocks: blocks each of which leads towards the full resolution, called with ``(x, code)``.
+        output: the last convolution, called with ``(x, code)``.
+        upsample_first: whether the resolution is doubled before all convolutions but the last, or but the first.
+        output_activation: ``"tanh"`` for values in (-1, 1), ``"sigmoid"`` for (0, 1), ``"none"``.
+    """
+
+    def __init__(
+        self,
+        residual_blocks: nn.ModuleList,
+        blocks: nn.ModuleList,
+        output: ConditionalLayer,
+        upsample_first: bool,
+        output_activation: str,
+    ) -> None:
+        super().__init__()
+        self.residual_blocks = residual_blocks
+        self.blocks = blocks
+        self.output: ConditionalLayer = output
+        self.upsample_first = upsample_first
+        self.output_activation = output_activation
+
+    def run(self, features: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Decode features with the code that every layer is given; see :meth:`HyperDecoder.forward`."""
+        features = channels_last(features)
+        for residual_block in self.residual_blocks:
+            features = residual_block(features, code)
+        for index, block in enumerate(self.blocks):
+            if self.upsample_first or index > 0:
+                features = upsample_twice(features)
+            features = block(features, code)
+        if not self.upsample_first:
+            features = upsample_twice(features)
+        image = self.output(features, code)
+        if self.output_activation == "tanh":
+            return torch.tanh(image)
+        if self.output_activation == "sigmoid":
+            return torch.sigmoid(image)
+        return image
+
+    def forward(self, features: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """Decode features; see :meth:`HyperDecoder.forward`."""
+        return self.run(features, code)
+
+
+class HyperDecoder(Decoder):
+    """A decoder whose layers are made for a target's code.
 
     Args:
         spatial_dims: 2 or 3.
@@ -53,26 +153,47 @@ class HyperDecoder(nn.Module):
         conditioning: str = "hyper",
         output_activation: str = "tanh",
     ) -> None:
-        super().__init__()
         if upsample not in UPSAMPLINGS:
             raise ValueError(f"Unknown upsample '{upsample}'; use one of {', '.join(UPSAMPLINGS)}.")
         if output_activation not in OUTPUT_ACTIVATIONS:
             raise ValueError(
                 f"Unknown output_activation '{output_activation}'; use one of {', '.join(OUTPUT_ACTIVATIONS)}."
             )
-        self.upsample_first = upsample == "first"
-        self.output_activation = output_activation
         codes = (code_channels, weight_code_channels)
         backwards = list(channels)[::-1]
-        self.code_embedding = CodeEmbedding(code_channels)
-        self.residual_blocks = nn.ModuleList(
-            ConditionalResidualBlock(conditioning, spatial_dims, backwards[0], *codes) for _ in range(num_res_blocks)
+
+        def block(in_channels: int, out_channels: int, activation: bool = True) -> ConditionalBlock:
+            conv = conditional_conv(conditioning, spatial_dims, in_channels, out_channels, 3, *codes)
+            return ConditionalBlock(conv, conditional_norm(conditioning, out_channels, code_channels), activation)
+
+        def residual_block(width: int) -> ConditionalResidualBlock:
+            return ConditionalResidualBlock(block(width, width), block(width, width, activation=False))
+
+        embedding = CodeEmbedding(code_channels)
+        super().__init__(
+            residual_blocks=nn.ModuleList(residual_block(backwards[0]) for _ in range(num_res_blocks)),
+            blocks=nn.ModuleList(block(backwards[i], backwards[i + 1]) for i in range(len(backwards) - 1)),
+            output=conditional_conv(conditioning, spatial_dims, backwards[-1], out_channels, 7, *codes),
+            upsample_first=upsample == "first",
+            output_activation=output_activation,
         )
-        self.blocks = nn.ModuleList(
-            ConditionalBlock(conditioning, spatial_dims, backwards[i], backwards[i + 1], *codes)
-            for i in range(len(backwards) - 1)
+        self.code_embedding = embedding
+
+    @torch.no_grad()
+    def collapse(self, target: torch.Tensor) -> Decoder:
+        """Return the decoder that this one is for one target ``(1, S)``; its layers ignore the code."""
+        code = self.code_embedding(target)
+
+        def collapsed(layers: nn.ModuleList) -> nn.ModuleList:
+            return nn.ModuleList(cast(ConditionalLayer, layer).collapse(code) for layer in layers)
+
+        return Decoder(
+            collapsed(self.residual_blocks),
+            collapsed(self.blocks),
+            self.output.collapse(code),
+            self.upsample_first,
+            self.output_activation,
         )
-        self.output = conditional_conv(conditioning, spatial_dims, backwards[-1], out_channels, 7, *codes)
 
     def forward(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Decode features.
@@ -84,18 +205,4 @@ class HyperDecoder(nn.Module):
         Returns:
             Images ``(N, out_channels, *spatial)``, where spatial is reduced · ``2 ** (len(channels) - 1)``.
         """
-        code = self.code_embedding(target)
-        for residual_block in self.residual_blocks:
-            features = residual_block(features, code)
-        for index, block in enumerate(self.blocks):
-            if self.upsample_first or index > 0:
-                features = upsample_twice(features)
-            features = block(features, code)
-        if not self.upsample_first:
-            features = upsample_twice(features)
-        image = self.output(features, code)
-        if self.output_activation == "tanh":
-            return torch.tanh(image)
-        if self.output_activation == "sigmoid":
-            return torch.sigmoid(image)
-        return image
+        return self.run(features, self.code_embedding(target))

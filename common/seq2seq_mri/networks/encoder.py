@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from seq2seq_mri.networks.blocks import ResidualBlock, conv_norm
+from seq2seq_mri.networks.functional import channels_last
 
 __all__ = ["Encoder"]
 
@@ -48,4 +49,4 @@ class Encoder(nn.Module):
         Returns:
             Features ``(N, channels[-1], *reduced)``, reduced by that factor.
         """
-        return self.residual_blocks(self.downsampling(self.stem(image)))
+        return self.residual_blocks(self.downsampling(self.stem(channels_last(image))))

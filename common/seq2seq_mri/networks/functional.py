@@ -6,7 +6,23 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-__all__ = ["convolve", "reflect_pad", "upsample_twice"]
+__all__ = ["channels_last", "convolve", "reflect_pad", "upsample_twice"]
+
+
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """Return ``x`` ``(N, C, *spatial)`` with the channels last in memory on a CPU, as it is on other devices.
+
+    Convolutions keep the format of their input. On a CPU, bfloat16 convolutions take half the time in this one and
+    upsampling a third; on accelerators the libraries choose a format themselves.
+    """
+    if x.device.type != "cpu":
+        return x
+    if x.shape[0] == 1:
+        # A batch of one may have any stride; by one that is too small torch does not recognise the format.
+        x = x.squeeze(0).movedim(0, -1).unsqueeze(0).movedim(-1, 1)
+    if x.dim() == 4:
+        return x.contiguous(memory_format=torch.channels_last)
+    return x.contiguous(memory_format=torch.channels_last_3d)
 
 
 def convolve(

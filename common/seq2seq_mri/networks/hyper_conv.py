@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from seq2seq_mri.networks.blocks import ConditionalLayer, Unconditional, reflect_conv_of
 from seq2seq_mri.networks.functional import convolve, reflect_pad
 
 __all__ = ["HyperConv", "convolve_per_sample"]
@@ -50,7 +51,7 @@ def convolve_per_sample(
     return x.unflatten(1, (count, kernels.shape[1])).transpose(0, 1).flatten(0, 1)
 
 
-class HyperConv(nn.Module):
+class HyperConv(ConditionalLayer):
     """Convolution with ``kernel = kernel_bank · kernel_code`` and ``bias = bias_bank · bias_code`` (Algorithm 1).
 
     The two codes are linear functions of the condition's code. A condition thus mixes ``weight_code_channels`` kernels
@@ -124,6 +125,17 @@ class HyperConv(nn.Module):
         """
         kernels = torch.matmul(self.kernel_code(code), self.kernel_bank.flatten(1))
         return kernels.unflatten(1, self.kernel_bank.shape[1:]), torch.matmul(self.bias_code(code), self.bias_bank)
+
+    def collapse(self, code: torch.Tensor) -> Unconditional:
+        """Return the ordinary convolution that this one is for one code ``(1, code_channels)``.
+
+        Raises:
+            ValueError: when the padding is not the default.
+        """
+        kernels, biases = self.produce(code)
+        if self.padding != kernels.shape[-1] // 2:
+            raise ValueError("Only a HyperConv with the default padding can be collapsed.")
+        return Unconditional(reflect_conv_of(kernels[0], biases[0]))
 
     def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """Convolve ``x`` with the kernels of ``code``.

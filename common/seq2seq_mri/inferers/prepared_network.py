@@ -1,0 +1,72 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""A generator made ready for the translation of whole volumes."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+
+from seq2seq_mri.networks.collapsed import CollapsedGenerator
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
+from seq2seq_mri.networks.translator import SequenceTranslator
+from seq2seq_mri.networks.winograd import use_winograd
+
+__all__ = ["NetworkPreparation"]
+
+
+class NetworkPreparation:
+    """Collapses a generator to its targets, in the precision and with the convolutions that inference asks for.
+
+    The result is kept, and made anew only for other targets or when a weight of the generator has changed.
+
+    Args:
+        dtype: precision to which the network is converted; None for that of its parameters.
+        winograd: whether 3 × 3 convolutions of many channels in float32 on a CPU go by Winograd's algorithm, see
+            :mod:`seq2seq_mri.networks.winograd`.
+    """
+
+    def __init__(self, dtype: torch.dtype | None = None, winograd: bool = True) -> None:
+        self.dtype = dtype
+        self.winograd = winograd
+        self._generator: weakref.ref | None = None
+        self._key: tuple = ()
+        self._prepared: SequenceTranslator | None = None
+
+    def __call__(self, generator: SequenceTranslator, targets: Sequence[str]) -> SequenceTranslator:
+        """Return the prepared network.
+
+        Args:
+            generator: network to prepare, which stays as it is. One that is collapsed already is returned itself.
+            targets: names of sequences of its table.
+
+        Raises:
+            ValueError: when there is no target, or one is unknown or named twice.
+        """
+        if not isinstance(generator, Seq2SeqGenerator):
+            return generator
+        key = (*targets, *_fingerprint(generator))
+        is_same = self._generator is not None and self._generator() is generator
+        if self._prepared is None or not is_same or key != self._key:
+            self._prepared = None  # its memory is free before the next one is made
+            self._prepared = self._prepare(generator.collapse(targets))
+            self._generator, self._key = weakref.ref(generator), key
+        return self._prepared
+
+    def _prepare(self, network: CollapsedGenerator) -> SequenceTranslator:
+        if self.dtype is not None:
+            network.to(self.dtype)
+        weight = next(network.parameters())
+        pays = weight.device.type == "cpu" and weight.dtype == torch.float32
+        return cast(SequenceTranslator, use_winograd(network)) if self.winograd and pays else network
+
+
+@torch.no_grad()
+def _fingerprint(network: torch.nn.Module) -> list[float | int | str]:
+    """Return numbers by which a change of any weight is seen; it takes a hundredth of collapsing the network."""
+    weights = [*network.parameters(), *network.buffers()]
+    # Not by the version counters of tensors: fused optimisers do not advance them.
+    sums = torch.stack([weight.sum().double() for weight in weights])
+    return [*sums.tolist(), *(str(weight.dtype) for weight in weights)]
