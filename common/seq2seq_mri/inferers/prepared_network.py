@@ -12,7 +12,7 @@ import torch
 from seq2seq_mri.networks.collapsed import CollapsedGenerator
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.networks.translator import SequenceTranslator
-from seq2seq_mri.networks.winograd import use_winograd
+from seq2seq_mri.networks.winograd_network import use_winograd
 
 __all__ = ["NetworkPreparation"]
 

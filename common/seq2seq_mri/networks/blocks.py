@@ -17,7 +17,6 @@ __all__ = [
     "ResidualBlock",
     "Unconditional",
     "conv_norm",
-    "instance_norm",
     "reflect_conv",
     "reflect_conv_of",
 ]

@@ -19,7 +19,8 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
         return x
     if x.shape[0] == 1:
         # A batch of one may have any stride; by one that is too small torch does not recognise the format.
-        x = x.squeeze(0).movedim(0, -1).unsqueeze(0).movedim(-1, 1)
+        last = x.dim() - 1  # ONNX knows no negative axes here
+        x = x.squeeze(0).movedim(0, last - 1).unsqueeze(0).movedim(last, 1)
     if x.dim() == 4:
         return x.contiguous(memory_format=torch.channels_last)
     return x.contiguous(memory_format=torch.channels_last_3d)

@@ -1,0 +1,217 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Faster 3 x 3 convolutions for float32 inference on CPU: Winograd's minimal filtering F(4 x 4, 3 x 3).
+
+A tile of 4 x 4 outputs takes 36 multiplications per pair of channels instead of 144. Where direct convolutions already
+run at the peak of a CPU's arithmetic, this is what is left to gain; the transforms around it take part of it back.
+
+Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, sections 4.1 and 4.3.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from fractions import Fraction
+
+import torch
+from torch import nn
+
+__all__ = ["PADDING_MODES", "TAPS", "WinogradConv2d", "winograd_fractions", "winograd_matrices"]
+
+OUTPUTS, TAPS = 4, 3
+TILE = OUTPUTS + TAPS - 1
+
+POINTS = (Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2), Fraction(-3, 2))
+"""Where the polynomials are evaluated, besides infinity: measured to round less than the usual 0, 1, -1, 2, -2."""
+
+CHUNK_VALUES = TILE**2 * 288 * 128
+"""Most values of transformed input to work on at a time, 5 MB: measured best, or next to it, at all sizes."""
+
+PADDING_MODES = ("zeros", "reflect")
+
+_thread = threading.local()
+
+Matrix = list[list[Fraction]]
+
+
+def winograd_fractions() -> tuple[Matrix, Matrix, Matrix]:
+    """Derive the matrices of one-dimensional minimal filtering F(4, 3) in exact fractions.
+
+    The product of two polynomials is known from its values at enough points, infinity, which gives the leading
+    coefficient, among them (Cook and Toom). Transposing with regard to one factor makes a correlation of the product.
+
+    Returns:
+        A^T ``[4][6]``, G ``[6][3]`` and B^T ``[6][6]``: ``A^T ((G g) * (B^T d))`` are the four correlations of a tile
+        of data d with a kernel g. The denominators of Lagrange's interpolation are in G: A^T and B^T, which are used
+        at run time, have only powers of two below the fraction bar and are exact in floating point.
+    """
+    kernel_rows, data_rows = [], []
+    for point in POINTS:
+        others = [other for other in POINTS if other != point]
+        denominator = math.prod(point - other for other in others)
+        kernel_rows.append([point**power / denominator for power in range(TAPS)])
+        data_rows.append([*_polynomial(others), Fraction(0)])
+    # Infinity: the leading coefficient.
+    kernel_rows.append([Fraction(power // (TAPS - 1)) for power in range(TAPS)])
+    data_rows.append(_polynomial(POINTS))
+    output_rows = [[*(point**power for point in POINTS), Fraction(power // (OUTPUTS - 1))] for power in range(OUTPUTS)]
+    return output_rows, kernel_rows, data_rows
+
+
+def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
+    """Return the coefficients, constant first, of the polynomial with leading coefficient 1 that has these roots."""
+    coefficients = [Fraction(1)]
+    for root in roots:
+        shifted, scaled = [Fraction(0), *coefficients], [*coefficients, Fraction(0)]
+        coefficients = [high - root * low for high, low in zip(shifted, scaled, strict=True)]
+    return coefficients
+
+
+def winograd_matrices() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return A^T ``(4, 6)``, G ``(6, 3)`` and B^T ``(6, 6)`` of F(4, 3) in float64; see :func:`winograd_fractions`.
+
+    Of a two-dimensional tile d and kernel g the outputs are ``A^T ((G g G^T) * (B^T d B)) A`` (Lavin and Gray, eq. 8).
+    """
+    output, kernel, data = (
+        torch.tensor([[float(value) for value in row] for row in matrix], dtype=torch.float64)
+        for matrix in winograd_fractions()
+    )
+    return output, kernel, data
+
+
+def _workspace(sizes: list[int], device: torch.device) -> Sequence[torch.Tensor]:
+    """Return uninitialised float32 buffers, the same memory at each call in a thread, some 40 MB at most.
+
+    Measured: memory fresh from the system can cost more time than all the arithmetic done in it.
+    """
+    memory: torch.Tensor | None = getattr(_thread, "memory", None)
+    if memory is None or memory.numel() < sum(sizes) or memory.device != device:
+        with torch.inference_mode(False):  # its tensors could not be written to outside of it
+            memory = _thread.memory = torch.empty(sum(sizes), device=device, dtype=torch.float32)
+    return memory[: sum(sizes)].split(sizes)
+
+
+class WinogradConv2d(nn.Module):
+    """A 3 x 3 convolution with stride 1 by Winograd's F(4 x 4, 3 x 3), for inference in float32.
+
+    The kernel is kept transformed, in four times the memory of the kernel itself. Nothing has a gradient.
+
+    Args:
+        kernel: float32 ``(out_channels, in_channels, 3, 3)``; it is copied.
+        bias: float32 ``(out_channels,)`` or None; it is copied.
+        padding: 0 or 1 values added at each side.
+        padding_mode: ``"zeros"``, or ``"reflect"`` for mirrored borders.
+
+    Raises:
+        ValueError: when an argument is not as described.
+    """
+
+    kernel: torch.Tensor
+    bias: torch.Tensor
+    data_transform: torch.Tensor
+    output_transform: torch.Tensor
+
+    def __init__(
+        self, kernel: torch.Tensor, bias: torch.Tensor | None, padding: int = 0, padding_mode: str = "zeros"
+    ) -> None:
+        super().__init__()
+        if kernel.dim() != 4 or tuple(kernel.shape[2:]) != (TAPS, TAPS) or kernel.dtype != torch.float32:
+            raise ValueError(f"A float32 kernel [K, C, 3, 3] is needed, got {kernel.dtype} {list(kernel.shape)}.")
+        self.out_channels, self.in_channels = kernel.shape[:2]
+        if bias is None:
+            bias = kernel.new_zeros(self.out_channels)  # added while copying, which costs nothing
+        if tuple(bias.shape) != (self.out_channels,) or bias.dtype != torch.float32:
+            raise ValueError(f"A float32 bias [{self.out_channels}] is needed, got {bias.dtype} {list(bias.shape)}.")
+        if padding not in (0, 1):
+            raise ValueError(f"padding must be 0 or 1, got {padding}.")
+        if padding_mode not in PADDING_MODES:
+            raise ValueError(f"padding_mode must be one of {', '.join(PADDING_MODES)}, got '{padding_mode}'.")
+        self.padding = padding
+        self.reflect = padding == 1 and padding_mode == "reflect"
+        output, expansion, data = (matrix.to(kernel.device) for matrix in winograd_matrices())
+        transformed = torch.einsum("ia,kcab,jb->ijck", expansion, kernel.detach().double(), expansion)
+        self.register_buffer("kernel", transformed.flatten(0, 1).float().contiguous())
+        self.register_buffer("bias", bias.detach().clone())
+        self.register_buffer("data_transform", data.float())
+        self.register_buffer("output_transform", torch.kron(output, output).float())
+
+    @torch.no_grad()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve.
+
+        Args:
+            x: float32 ``(N, in_channels, H, W)``, best channels-last, of any size that padding and kernel allow.
+
+        Returns:
+            ``(N, out_channels, H + 2 · padding - 2, W + 2 · padding - 2)``, channels-last.
+
+        Raises:
+            ValueError: when the shape or the type of ``x`` does not fit.
+        """
+        smallest = 2 if self.reflect else TAPS - 2 * self.padding
+        fits = x.dim() == 4 and x.shape[1] == self.in_channels and min(x.shape[2:]) >= smallest
+        if not fits or x.dtype != self.kernel.dtype:
+            raise ValueError(
+                f"An input [N, {self.in_channels}, H, W] of {self.kernel.dtype} with H and W at least {smallest} is "
+                f"needed, got {x.dtype} {list(x.shape)}."
+            )
+        height, width = (size + 2 * self.padding - TAPS + 1 for size in x.shape[2:])
+        output = x.new_empty(x.shape[0], height, width, self.out_channels)
+        rows, columns = -(-height // OUTPUTS), -(-width // OUTPUTS)
+        # What is worked on stays in the cache: one sample at a time, and of a large one some rows of tiles.
+        rows = max(1, min(rows, CHUNK_VALUES // (TILE**2 * columns * self.in_channels)))
+        inputs, outputs = rows * columns * self.in_channels, rows * columns * self.out_channels
+        padded_shape = (rows * OUTPUTS + TAPS - 1, columns * OUTPUTS + TAPS - 1, self.in_channels)
+        # The second buffer takes the outputs of the tiles too.
+        sizes = [TILE**2 * inputs, max(TILE**2 * inputs, OUTPUTS**2 * outputs), TILE**2 * outputs]
+        *buffers, flat = _workspace([*sizes, math.prod(padded_shape)], x.device)
+        padded = flat.view(padded_shape)
+        for image, result in zip(x.permute(0, 2, 3, 1), output, strict=True):
+            for top in range(0, height, rows * OUTPUTS):
+                part = result[top : top + rows * OUTPUTS]
+                needed = padded[: -(-part.shape[0] // OUTPUTS) * OUTPUTS + TAPS - 1]
+                self._pad(image, top, needed)
+                self._filter(needed, buffers, part)
+        return output.permute(0, 3, 1, 2)
+
+    def _pad(self, image: torch.Tensor, top: int, padded: torch.Tensor) -> None:
+        """Fill ``padded`` with ``image``, padded, from row ``top`` on; both (rows, columns, in_channels)."""
+        (height, width), start = image.shape[:2], top - self.padding
+        first, last = max(start, 0), min(start + padded.shape[0], height)
+        padded[: first - start] = 0
+        padded[last - start :] = 0
+        padded[:, : self.padding] = 0
+        padded[:, self.padding + width :] = 0
+        padded[first - start : last - start, self.padding : self.padding + width] = image[first:last]
+        if self.reflect:
+            inner = padded[:, 1 : width + 1]
+            if start < 0:
+                inner[0] = image[1]
+            if height - start < padded.shape[0]:
+                inner[height - start] = image[-2]
+            padded[:, 0] = padded[:, 2]
+            padded[:, width + 1] = padded[:, width - 1]
+
+    def _filter(self, padded: torch.Tensor, buffers: list[torch.Tensor], result: torch.Tensor) -> None:
+        """Write the outputs of the tiles in ``padded`` to ``result``, both (rows, columns, channels)."""
+        tiles = padded.unfold(0, TILE, OUTPUTS).unfold(1, TILE, OUTPUTS).permute(3, 4, 0, 1, 2)
+        rows, columns, inputs = tiles.shape[2:]
+        count, outputs = rows * columns, self.out_channels
+        first, second = (buffer[: tiles.numel()] for buffer in buffers[:2])
+        product = buffers[2][: TILE**2 * count * outputs]
+        first.view(tiles.shape).copy_(tiles)
+        # Rows and columns of the tiles one after the other: a third of the multiplications of their Kronecker product.
+        torch.mm(self.data_transform, first.view(TILE, -1), out=second.view(TILE, -1))
+        transforms = self.data_transform.expand(TILE, -1, -1)
+        torch.bmm(transforms, second.view(TILE, TILE, -1), out=first.view(TILE, TILE, -1))
+        torch.bmm(first.view(-1, count, inputs), self.kernel, out=product.view(-1, count, outputs))
+        # Here the Kronecker product is faster: one pass over the memory.
+        filtered = buffers[1][: OUTPUTS**2 * count * outputs]
+        torch.mm(self.output_transform, product.view(TILE**2, -1), out=filtered.view(OUTPUTS**2, -1))
+        filtered = filtered.view(OUTPUTS, OUTPUTS, rows, columns, outputs).permute(2, 0, 3, 1, 4)
+        if result.shape[:2] == (rows * OUTPUTS, columns * OUTPUTS):
+            torch.add(filtered, self.bias, out=result.unflatten(0, (rows, OUTPUTS)).unflatten(2, (columns, OUTPUTS)))
+        else:
+            filtered = filtered.reshape(rows * OUTPUTS, columns * OUTPUTS, outputs)
+            torch.add(filtered[: result.shape[0], : result.shape[1]], self.bias, out=result)
