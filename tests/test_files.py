@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -109,3 +110,20 @@ def test_directory_that_is_a_file(tmp_path, below) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=f"The output directory {tmp_path / below} cannot be written: "):
         check_writable_directory(tmp_path / below)
+
+
+def test_threads_do_not_change_the_umask(tmp_path) -> None:
+    before = os.umask(0o027)
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda number: write(tmp_path / str(number) / "table.csv"), range(2000)))
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*/table.csv")} == {0o640}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o750}
+
+
+def write(path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("content")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,11 +35,12 @@ def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[Pa
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".partial{suffix}", dir=path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
+        # Opened by hand, so that the system applies the umask, which tempfile does not and which a thread cannot read
+        # without setting it for all of them.
+        unique = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial{suffix}")
+        os.close(os.open(unique, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary = unique
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -63,9 +65,3 @@ def check_writable_directory(path: str | os.PathLike) -> Path:
         reason = error.strerror or str(error)
         raise ValueError(f"The output directory {path} cannot be written: {reason}. Choose another one.") from error
     return path
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -68,6 +68,18 @@ def test_contributions_sum_to_zero_and_follow_from_the_metrics(trained) -> None:
         assert by_name.c_d[name] == pytest.approx(-adjacency[name].sum() / 4, abs=1e-9)
 
 
+def test_overlap_changes_no_byte(trained, runs, tmp_path) -> None:
+    checkpoint = str(trained / "checkpoints" / "best.pt")
+    overrides = {"checkpoint": checkpoint, "evaluator#overlap_postprocessing": False, "dataloader#num_workers": 1}
+    runs.evaluate(tmp_path, **overrides)
+    contents = [
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "evaluation", trained / "evaluation")
+    ]
+    assert len([name for name in contents[0] if name.endswith("_md.nii.gz")]) == len(TESTED) * len(SEQUENCES)
+    assert contents[0] == contents[1]
+
+
 def test_differentiation_maps_lie_on_the_grid_of_the_source(trained, runs) -> None:
     for entry in runs.datalist["testing"]:
         source = nibabel.load(runs.dataset_dir / entry["t1"])

@@ -124,7 +124,7 @@ def test_existing_results_are_kept_or_replaced_as_asked(runs, trained, tmp_path,
     first, listed = path.read_bytes(), table.read_bytes()
     other = {"checkpoint": str(trained / "checkpoints" / "best.pt")}
     error = runs.infer_error(**arguments, **other)
-    assert entry["subject"] in str(error)
+    assert isinstance(error, FileExistsError)
     assert f"{path} exists" in str(error)
     assert path.read_bytes() == first
     assert table.read_bytes() == listed
@@ -132,6 +132,39 @@ def test_existing_results_are_kept_or_replaced_as_asked(runs, trained, tmp_path,
     assert path.read_bytes() == first
     runs.infer(**arguments, **other, existing="overwrite")
     assert path.read_bytes() != first
+
+
+def test_a_stopped_job_goes_on_with_what_is_left(runs, tmp_path, write_datalist) -> None:
+    done, half, left = (runs.subject(k, without=("t1gd",)) | {"subject": f"p{k}"} for k in (0, 1, 0))
+    left["subject"] = "p2"
+    datalist = write_datalist(done, half, left)
+    output = tmp_path / "output"
+    runs.infer(output, datalist=datalist)
+    expected = {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    for path in ("synthesis.csv", "p1/p1_t1gd.nii.gz", "p2/p2_t1gd.nii.gz", "p2/p2_t1gd_disagreement.nii.gz"):
+        (output / path).unlink()
+    with_images = str(runs.infer_error(output, datalist=datalist))
+    assert [line.split("/")[-1] for line in with_images.splitlines()[1:]] == [
+        "p0_t1gd.nii.gz exists", "p0_t1gd_disagreement.nii.gz exists", "p1_t1gd_disagreement.nii.gz exists"
+    ]  # fmt: skip
+    workflow = runs.infer(output, datalist=datalist, existing="skip")
+    found = {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    assert found == expected
+    assert [entry["subject"] for entry in workflow.parser.get_parsed_content("dataset").data] == ["p1", "p2"]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_overlap_changes_no_byte(runs, tmp_path, write_datalist, num_workers) -> None:
+    datalist = write_datalist(runs.subject(0, without=("t1gd",)), runs.subject(1, without=("t1", "t2")))
+    contents = []
+    for overlap in (False, True):
+        folder = tmp_path / str(overlap)
+        overrides = {"evaluator#overlap_postprocessing": overlap, "num_workers": num_workers, "figures": True}
+        runs.infer(folder, datalist=datalist, **overrides)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        contents.append({str(path.relative_to(folder)): path.read_bytes() for path in files})
+    assert len(contents[0]) == 2 + 4 + 1 + 3
+    assert contents[0] == contents[1]
 
 
 def test_a_picture_stays_with_its_image(runs, trained, tmp_path, write_datalist) -> None:

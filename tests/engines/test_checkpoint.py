@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from engine_parts import SEQUENCES as TABLE
@@ -130,6 +131,31 @@ def test_a_finished_training_is_left_as_it_is(straight) -> None:
     training.run(resume=True)
     assert last(straight).read_bytes() == before
     assert equal(training.network.state_dict(), read_checkpoint(last(straight))["network"])
+
+
+@pytest.mark.parametrize(("before", "stopped", "after"), [(4, 4, 10), (4, 2, 7), (9, 3, 5)])
+def test_more_or_fewer_epochs_on_resume(tmp_path, caplog, before, stopped, after) -> None:
+    """The rate is that of the cosine over the old length until the resume, and over the new one from there on."""
+    if stopped < before:
+        interrupt(Training(tmp_path, epochs=before), stopped * ITERATIONS + 1)
+    else:
+        Training(tmp_path, epochs=before).run()
+    with caplog.at_level("WARNING", logger="seq2seq_mri"):
+        Training(tmp_path, epochs=after).run(resume=True)
+    assert f"falls over {after} epochs instead of the {before} with which the training was started" in caplog.text
+    rates = pd.read_csv(tmp_path / "history.csv").learning_rate.to_numpy()
+    lengths = [before if epoch < stopped else after for epoch in range(after)]
+    expected = [1e-2 * (1 + np.cos(np.pi * epoch / length)) / 2 for epoch, length in enumerate(lengths)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-9, atol=1e-12)
+    stored = read_checkpoint(last(tmp_path))
+    assert stored["lr_scheduler"]["T_max"] == after
+    assert stored["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_resume_of_the_same_length_does_not_warn(interrupted, caplog) -> None:
+    with caplog.at_level("WARNING", logger="seq2seq_mri"):
+        Training(interrupted).run(resume=True)
+    assert "learning rate" not in caplog.text
 
 
 def test_best_is_the_best_epoch_and_holds_the_average(tmp_path) -> None:

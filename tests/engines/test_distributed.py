@@ -158,6 +158,8 @@ def test_first_update_equals_that_of_the_doubled_batch(brain_cohort, brats_confi
     assert largest > 1e-3
     for name, value in one["network"].items():
         torch.testing.assert_close(both["network"][name], value, rtol=0, atol=1e-4 * largest, msg=name)
+    for folder in folders:
+        assert len(list((folder / "tensorboard").rglob("*.tfevents.*"))) == 1
     rows = [pd.read_csv(folder / "history.csv") for folder in folders]
     assert rows[1].val_psnr[0] == pytest.approx(rows[0].val_psnr[0], abs=1e-4)
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from engine_parts import SEQUENCES, loader, make_sample, tiny_generator
 
+from seq2seq_mri.engines import synthesis_report
 from seq2seq_mri.engines.evaluator import SynthesisEvaluator
 from seq2seq_mri.engines.synthesis_report import SynthesisReport
 from seq2seq_mri.inferers.fusion import MeanFusion
@@ -85,6 +86,80 @@ def test_pictures_and_lines_stay_with_their_images(tmp_path, existing) -> None:
     replaced = existing == "overwrite"
     assert (picture.read_bytes() != before[0]) == replaced
     assert rows(tmp_path)[0][2] == ("t2" if replaced else "t1 t2")
+
+
+def entry(subject: str, *names: str) -> dict:
+    """Return a subject as a datalist has it."""
+    return {"subject": subject, **{name: f"{subject}_{name}.nii.gz" for name in names}}
+
+
+SUBJECTS = [entry("p1", "t1", "t2"), entry("p2", *NAMES), entry("p3", "t2"), entry("p4", "t1", "swi"), entry("p5")]
+
+
+def write_images(folder: Path, subject: str, *targets: str, suffixes: tuple[str, ...] = ("", "_disagreement")) -> None:
+    (folder / subject).mkdir(exist_ok=True)
+    for target in targets:
+        for suffix in suffixes:
+            (folder / subject / f"{subject}_{target}{suffix}.nii.gz").touch()
+
+
+class TestSubjectsToSynthesise:
+    @pytest.mark.parametrize("existing", ["error", "skip", "overwrite"])
+    def test_are_all_when_nothing_exists(self, tmp_path, existing) -> None:
+        report = SynthesisReport(tmp_path, SEQUENCES, existing=existing)
+        assert report.subjects_to_synthesise(SUBJECTS) == SUBJECTS
+        assert report.rows == []
+
+    @pytest.mark.parametrize(
+        ("targets", "expected"),
+        [
+            ("missing", ["p1_dce.nii.gz", "p3_t1_disagreement.nii.gz"]),
+            ("all", ["p1_dce.nii.gz", "p3_t1_disagreement.nii.gz", "p3_t2.nii.gz"]),
+            (["t2"], ["p3_t2.nii.gz"]),
+        ],
+    )
+    def test_files_that_exist_are_listed_before_anything_is_computed(self, tmp_path, targets, expected) -> None:
+        write_images(tmp_path, "p1", "dce", suffixes=("",))
+        write_images(tmp_path, "p3", "t1", suffixes=("_disagreement",))
+        write_images(tmp_path, "p3", "t2", suffixes=("",))
+        with pytest.raises(FileExistsError, match="are there already; give another --output_dir, or --exist") as caught:
+            SynthesisReport(tmp_path, SEQUENCES).subjects_to_synthesise(SUBJECTS, targets)
+        paths = [str(tmp_path / name.split("_")[0] / name) for name in expected]
+        assert str(caught.value).splitlines()[1:] == [f"  {path} exists" for path in paths]
+
+    def test_a_long_list_is_cut(self, tmp_path) -> None:
+        subjects = [entry(f"p{k}", "t1", "t2") for k in range(15)]
+        for subject in subjects:
+            write_images(tmp_path, subject["subject"], "dce")
+        with pytest.raises(FileExistsError) as caught:
+            SynthesisReport(tmp_path, SEQUENCES).subjects_to_synthesise(subjects)
+        lines = str(caught.value).splitlines()
+        assert len(lines) == 22
+        assert lines[-1] == "  and 10 more"
+
+    def test_those_whose_files_all_exist_are_skipped_and_listed(self, tmp_path) -> None:
+        """No table was written by the job that was stopped."""
+        write_images(tmp_path, "p1", "dce")
+        write_images(tmp_path, "p3", "t1")
+        report = SynthesisReport(tmp_path, SEQUENCES, existing="skip")
+        assert [left["subject"] for left in report.subjects_to_synthesise(SUBJECTS)] == ["p2", "p3", "p4", "p5"]
+        report.write()
+        assert rows(tmp_path) == [("p1", "dce", "t1 t2", "p1/p1_dce.nii.gz")]
+
+    def test_overwriting_skips_nothing(self, tmp_path) -> None:
+        write_images(tmp_path, "p1", "dce")
+        report = SynthesisReport(tmp_path, SEQUENCES, existing="overwrite")
+        assert report.subjects_to_synthesise(SUBJECTS) == SUBJECTS
+
+    @pytest.mark.parametrize("existing", ["error", "skip", "overwrite"])
+    def test_each_process_has_its_share(self, tmp_path, monkeypatch, existing) -> None:
+        monkeypatch.setattr(synthesis_report, "world_size", lambda: 2)
+        shares = []
+        for process in (0, 1):
+            monkeypatch.setattr(synthesis_report, "rank", lambda process=process: process)
+            report = SynthesisReport(tmp_path, SEQUENCES, existing=existing)
+            shares.append([subject["subject"] for subject in report.subjects_to_synthesise(SUBJECTS)])
+        assert shares == [["p1", "p3", "p5"], ["p2", "p4"]]
 
 
 def test_another_table_of_that_name(tmp_path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import resource
+import threading
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -13,6 +15,8 @@ import torch
 from monai.data import MetaTensor
 
 from seq2seq_mri.transforms import LoadImageSequencesd, SaveSequencesd, save_volume
+from seq2seq_mri.transforms import save as save_module
+from seq2seq_mri.transforms.save import sequence_file
 
 GEOMETRY = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "srow_x", "srow_y", "srow_z")
 RANDOM = np.random.default_rng(0).uniform(0, 1, (9, 8, 7)).astype(np.float32)
@@ -166,3 +170,54 @@ class TestSaveSequences:
             SaveSequencesd("pred", self.TABLE, tmp_path)(sample | {"targets": ["pd"]})
         with pytest.raises(ValueError, match="existing is 'ask'"):
             SaveSequencesd("pred", self.TABLE, tmp_path, existing="ask")
+        with pytest.raises(ValueError, match="threads is 0; give at least 1"):
+            SaveSequencesd("pred", self.TABLE, tmp_path, threads=0)
+
+    def many(self, write_volume) -> dict:
+        rng = np.random.default_rng(1)
+        volumes = {key: torch.from_numpy(rng.random((4, 9, 8, 7), dtype=np.float32)) for key in ("pred", "spread")}
+        return self.sample(write_volume) | volumes
+
+    def test_threads_give_the_same_bytes(self, write_volume, tmp_path) -> None:
+        sample = self.many(write_volume)
+        contents = []
+        for threads in (1, 4, 20):
+            folder = tmp_path / str(threads)
+            SaveSequencesd(["pred", "spread"], self.TABLE, folder, suffixes=["", "_s"], threads=threads)(sample)
+            contents.append({path.name: path.read_bytes() for path in (folder / "p1").iterdir()})
+        assert contents[0].keys() == {sequence_file("p1", name, suffix) for name in self.TABLE for suffix in ("", "_s")}
+        assert contents[0] == contents[1] == contents[2]
+
+    def test_files_are_written_at_the_same_time(self, write_volume, tmp_path, monkeypatch) -> None:
+        together = threading.Barrier(3, timeout=20)
+        original = save_module.save_volume
+
+        def wait_for_the_others(*arguments) -> bool:
+            together.wait()
+            return original(*arguments)
+
+        monkeypatch.setattr(save_module, "save_volume", wait_for_the_others)
+        SaveSequencesd("pred", self.TABLE, tmp_path, threads=3)(self.many(write_volume))
+        assert len(list((tmp_path / "p1").iterdir())) == 3
+
+    @pytest.mark.parametrize("threads", [1, 4])
+    def test_a_file_that_fails_does_not_stop_the_others(self, write_volume, tmp_path, monkeypatch, threads) -> None:
+        original = nibabel.save
+
+        def fail(image, path: Path) -> None:
+            original(image, path)
+            for name in ("p1_dce", "p1_t2"):
+                if name in path.name:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(nibabel, "save", fail)
+        with pytest.raises(OSError, match=r"cannot write .*p1_dce\.nii\.gz: No space left on device"):
+            SaveSequencesd("pred", self.TABLE, tmp_path, threads=threads)(self.many(write_volume))
+        assert [path.name for path in (tmp_path / "p1").iterdir()] == ["p1_t1.nii.gz"]
+
+    def test_two_volumes_of_one_name(self, write_volume, tmp_path) -> None:
+        with pytest.raises(
+            ValueError, match=r"p1_t1\.nii\.gz would hold two volumes; give each of pred, spread its own"
+        ):
+            SaveSequencesd(["pred", "spread"], self.TABLE, tmp_path)(self.many(write_volume))
+        assert not (tmp_path / "p1").exists()

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Events
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from seq2seq_mri.engines.distributed import rank
 from seq2seq_mri.engines.handlers import TrainingHistory
@@ -101,7 +103,7 @@ class TrainingCheckpoint:
         directory: where to write, made when absent.
         network: the trained network.
         optimizer: its optimizer.
-        lr_scheduler: its schedule.
+        lr_scheduler: its schedule. A resumed cosine annealing has the length that is configured, not the saved one.
         ema_network: the moving average of the network; ``best.pt`` then holds its weights.
         discriminators: the D_j, if trained.
         discriminator_optimizer: their optimizer.
@@ -203,7 +205,10 @@ class TrainingCheckpoint:
         for name, part in self.parts.items():
             if isinstance(part, torch.nn.Module):
                 _check_weights(part, content[name], self.last)
-            part.load_state_dict(content[name])
+            if isinstance(part, CosineAnnealingLR):
+                _resume_cosine(part, content[name])
+            else:
+                part.load_state_dict(content[name])
         trainer.state.epoch = content["epoch"]
         trainer.state.iteration = content["epoch"] * content["epoch_length"]
         torch.set_rng_state(content["torch_rng"])
@@ -223,6 +228,28 @@ def _save(content: dict[str, Any], path: str | Path, overwrite: bool) -> None:
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
+
+
+def _resume_cosine(schedule: CosineAnnealingLR, stored: dict[str, Any]) -> None:
+    """Go on with a schedule; if it has become longer or shorter, from where the new one is at the epoch that was saved.
+
+    The optimizer's state must have been loaded before: its learning rate is what changes.
+    """
+    length = schedule.T_max
+    schedule.load_state_dict(stored)
+    if schedule.T_max == length:
+        return
+    logger.warning(
+        f"The learning rate falls over {length} epochs instead of the {schedule.T_max} with which the training was "
+        f"started; it goes on as the cosine over {length} has it after epoch {schedule.last_epoch}."
+    )
+    schedule.T_max = length
+    # A step multiplies the rate by a ratio of two cosines, which cannot leave a rate that has come to its lowest.
+    phase = (1 + math.cos(math.pi * schedule.last_epoch / length)) / 2
+    rates = [schedule.eta_min + (base - schedule.eta_min) * phase for base in schedule.base_lrs]
+    for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    schedule._last_lr = rates
 
 
 def _check_sequences(network: torch.nn.Module, stored: Mapping[str, int] | None, path: str | Path) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,7 +14,7 @@ from seq2seq_mri.engines.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.metrics.image_quality import image_quality
 from seq2seq_mri.sequences import channel_slices, sequence_index
 
-__all__ = ["SynthesisEvaluator", "TranslationEvaluator", "unique_mask"]
+__all__ = ["SynthesisEvaluator", "TranslationEvaluator", "synthesised_sequences", "unique_mask"]
 
 
 class SynthesisEvaluator(SubjectEvaluator):
@@ -55,7 +55,7 @@ class SynthesisEvaluator(SubjectEvaluator):
     def evaluate_subject(self, sample: dict[str, Any]) -> dict[str, Any] | None:
         """Translate every source of the subject into its targets and fuse; ``None`` when it misses nothing."""
         sources = _names(self.sequences, sample["available"])
-        targets = self._targets_of(sources)
+        targets = synthesised_sequences(self.sequences, sources, self.targets)
         if not targets:
             self.logger.info(f"{sample['subject']} has every sequence; nothing is missing.")
             return None
@@ -71,13 +71,6 @@ class SynthesisEvaluator(SubjectEvaluator):
         if self.report is not None:
             self.report.draw(sample, output)
         return output
-
-    def _targets_of(self, sources: list[str]) -> list[str]:
-        if self.targets == "missing":
-            return [name for name in self.sequences if name not in sources]
-        if self.targets == "all":
-            return list(self.sequences)
-        return [self.targets] if isinstance(self.targets, str) else list(self.targets)
 
 
 class TranslationEvaluator(SubjectEvaluator):
@@ -192,6 +185,23 @@ class TranslationEvaluator(SubjectEvaluator):
                 auc = voxel_auc(difference, region, foreground)
                 rows.append({"subject": str(sample["subject"]), "sequence": name, "auc": auc})
         return {"differentiation": MetaTensor(torch.cat(maps)), "differentiation_rows": rows, "targets": targets}
+
+
+def synthesised_sequences(
+    sequences: Mapping[str, int], sources: Collection[str], targets: str | Sequence[str]
+) -> list[str]:
+    """Return the sequences that are made for a subject.
+
+    Args:
+        sequences: the sequence table.
+        sources: the sequences that the subject has.
+        targets: as in :class:`SynthesisEvaluator`.
+    """
+    if targets == "missing":
+        return [name for name in sequences if name not in sources]
+    if targets == "all":
+        return list(sequences)
+    return [targets] if isinstance(targets, str) else list(targets)
 
 
 def unique_mask(sample: Mapping[str, Any], sequences: Mapping[str, int], name: str) -> torch.Tensor | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 
 from seq2seq_mri.data.subject_dataset import original_error
+from seq2seq_mri.engines.background import BackgroundPostprocessing
 from seq2seq_mri.engines.distributed import gather_rows
 
 __all__ = ["SubjectEvaluator"]
@@ -30,7 +32,10 @@ class SubjectEvaluator(SupervisedEvaluator):
         val_data_loader: yields one subject per batch; ``{"subject", "error"}`` for one that could not be loaded.
         network: the generator.
         inferer: translates volumes, see :mod:`seq2seq_mri.inferers`.
-        postprocessing: applied to the subject's sample and output together, before the next subject.
+        postprocessing: applied to the subject's sample and output together.
+        overlap_postprocessing: whether the postprocessing of a subject goes on while the next one is computed. Handlers
+            then see the output as it was computed, and whose postprocessing failed is known, in ``failures``, when all
+            is completed. Otherwise a subject is postprocessed before handlers see it.
         key_val_metric, additional_metrics, val_handlers: as in :class:`monai.engines.SupervisedEvaluator`.
     """
 
@@ -42,6 +47,7 @@ class SubjectEvaluator(SupervisedEvaluator):
         inferer: Any,
         *,
         postprocessing: Any = None,
+        overlap_postprocessing: bool = False,
         key_val_metric: dict | None = None,
         additional_metrics: dict | None = None,
         val_handlers: Sequence | None = None,
@@ -51,13 +57,18 @@ class SubjectEvaluator(SupervisedEvaluator):
             val_data_loader=val_data_loader,
             network=network,
             inferer=inferer,
-            postprocessing=postprocessing,
+            postprocessing=None if overlap_postprocessing else postprocessing,
             key_val_metric=key_val_metric,
             additional_metrics=additional_metrics,
             val_handlers=val_handlers,
             decollate=False,
         )
         self.failures: list[tuple[str, str]] = []
+        overlapped = overlap_postprocessing and postprocessing is not None
+        self._background = BackgroundPostprocessing(postprocessing) if overlapped else None
+        # Before what is written when all is completed; a terminated run fires no EPOCH_COMPLETED.
+        for event in (Events.EPOCH_COMPLETED, Events.TERMINATE):
+            self.add_event_handler(event, self._finish_postprocessing)
 
     def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
         """Go through all subjects.
@@ -66,10 +77,16 @@ class SubjectEvaluator(SupervisedEvaluator):
             ValueError: at the end, when subjects have failed; it lists each with its reason.
         """
         self.failures = []
-        if self.state.epoch_length == 0:
-            self._run_without_subjects(global_epoch)
-        else:
-            super().run(global_epoch)
+        try:
+            if self.state.epoch_length == 0:
+                self._run_without_subjects(global_epoch)
+            else:
+                super().run(global_epoch)
+        except BaseException:
+            # What is being written is written to its end; what goes wrong there is logged and must not hide this error.
+            with suppress(Exception):
+                self._finish_postprocessing()
+            raise
         failures = gather_rows(self.failures)
         if failures:
             listed = "\n".join(f"  {subject}: {reason}" for subject, reason in failures)
@@ -100,13 +117,28 @@ class SubjectEvaluator(SupervisedEvaluator):
                 engine.fire_event(IterationEvents.FORWARD_COMPLETED)
                 engine.fire_event(IterationEvents.MODEL_COMPLETED)
         except (ValueError, OSError, RuntimeError) as error:
-            cause = _user_error(error)
-            if cause is None:
-                raise
-            self.failures.append((subject, str(cause)))
-            self.logger.error(f"{subject} failed: {cause}")
             engine.state.output = {}
+            self._finish_postprocessing()  # failures are listed in the order of the subjects
+            self._fail(subject, error)
+        else:
+            self._finish_postprocessing()
+            if self._background is not None and engine.state.output:
+                self._background.start(subject, engine.state.batch, engine.state.output)
         return engine.state.output
+
+    def _finish_postprocessing(self) -> None:
+        """Wait for the subject whose postprocessing goes on, if there is one."""
+        failed = self._background.wait() if self._background is not None else None
+        if failed is not None:
+            self._fail(*failed)
+
+    def _fail(self, subject: str, error: BaseException) -> None:
+        """Note what is wrong with a subject, or raise an error that is not about its data."""
+        cause = _user_error(error)
+        self.logger.error(f"{subject} failed: {cause or error}")
+        if cause is None:
+            raise error
+        self.failures.append((subject, str(cause)))
 
 
 def _user_error(error: BaseException) -> BaseException | None:

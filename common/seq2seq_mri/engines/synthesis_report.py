@@ -1,20 +1,24 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What a synthesis leaves on disk beside the images: a table of them, and a picture of each subject."""
+"""What a synthesis leaves on disk: which images are there already, a table of them, and a picture of each subject."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from ignite.engine import Events
 
-from seq2seq_mri.engines.distributed import gather_rows, rank
+from seq2seq_mri.data.subject_dataset import partition
+from seq2seq_mri.engines.distributed import gather_rows, rank, world_size
+from seq2seq_mri.engines.evaluator import synthesised_sequences
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.metrics.records import read_records, write_records
 from seq2seq_mri.sequences import channel_slices, check_sequences
+from seq2seq_mri.transforms.save import sequence_file
+from seq2seq_mri.transforms.subject_files import subject_files
 from seq2seq_mri.visualize import save_figure, synthesis_panel
 
 __all__ = ["SynthesisReport"]
@@ -22,13 +26,15 @@ __all__ = ["SynthesisReport"]
 logger = logging.getLogger(__name__)
 
 _COLUMNS = ["subject", "target", "sources", "file"]
+_LISTED_FILES = 20
 
 
 class SynthesisReport:
     """Writes ``synthesis.csv`` (subject, target, sources, file) and a picture per subject.
 
-    It is both the ``report`` of a :class:`~seq2seq_mri.engines.evaluator.SynthesisEvaluator` and one of its handlers.
-    A table that is there already is kept and added to: it lists what the directory holds.
+    It is both the ``report`` of a :class:`~seq2seq_mri.engines.evaluator.SynthesisEvaluator` and one of its handlers,
+    and says beforehand whose images are there already. A table of an earlier synthesis is kept and added to: it lists
+    what the directory holds.
 
     Args:
         output_dir: where the images are written.
@@ -36,24 +42,72 @@ class SynthesisReport:
         figures: whether to draw ``<subject>/<subject>_<target>.png``: sources, synthesised image, disagreement.
         existing: what is done with images that exist, as in :class:`~seq2seq_mri.transforms.save.SaveSequencesd`; only
             with ``"overwrite"`` are their pictures and their lines in the table replaced too.
+        suffixes: of the files that each synthesised sequence has, as in ``SaveSequencesd``.
 
     Raises:
         ValueError: when the directory cannot be written, or holds a ``synthesis.csv`` of another form.
     """
 
     def __init__(
-        self, output_dir: str | Path, sequences: Mapping[str, int], figures: bool = True, existing: str = "error"
+        self,
+        output_dir: str | Path,
+        sequences: Mapping[str, int],
+        figures: bool = True,
+        existing: str = "error",
+        suffixes: Sequence[str] = ("", "_disagreement"),
     ) -> None:
         self.output_dir = check_writable_directory(output_dir)
         self.sequences = check_sequences(sequences)
         self.figures = figures
+        self.existing = existing
         self.overwrite = existing == "overwrite"
+        self.suffixes = tuple(suffixes)
         self.table = self.output_dir / "synthesis.csv"
         self.rows: list[dict[str, str]] = []
         self._earlier = read_records(self.table, _COLUMNS, []).to_dict("records") if self.table.exists() else []
 
+    def subjects_to_synthesise(
+        self, subjects: Sequence[Mapping[str, Any]], targets: str | Sequence[str] = "missing"
+    ) -> list[Mapping[str, Any]]:
+        """Return the subjects of this process's share whose images are not there yet.
+
+        With ``existing`` ``"skip"`` a subject all of whose files exist is left out, and listed in the table as if it
+        had been done now: a job that was stopped has written no table.
+
+        Args:
+            subjects: of all processes, ``[{"subject": "p1", "t1": "path", ...}, ...]``.
+            targets: as in :class:`~seq2seq_mri.engines.evaluator.SynthesisEvaluator`.
+
+        Raises:
+            FileExistsError: when ``existing`` is ``"error"`` and files of any subject exist; it lists them.
+        """
+        if self.existing == "error":
+            planned = [row for subject in subjects for row in self._planned(subject, targets)]
+            found = [file for file in self._files(planned) if file.exists()]
+            if found:
+                lines = [f"  {file} exists" for file in found[:_LISTED_FILES]]
+                lines += [f"  and {len(found) - _LISTED_FILES} more"] if len(found) > _LISTED_FILES else []
+                raise FileExistsError(
+                    "Images that were to be synthesised are there already; give another --output_dir, or --existing "
+                    "skip or overwrite:\n" + "\n".join(lines)
+                )
+            gather_rows([])  # no process writes before all have looked
+        share = partition(subjects, rank(), world_size())
+        if self.existing != "skip":
+            return share
+        left = []
+        for subject in share:
+            planned = self._planned(subject, targets)
+            if planned and all(file.exists() for file in self._files(planned)):
+                self.rows += planned
+            else:
+                left.append(subject)
+        if len(left) < len(share):
+            logger.info("%d subjects have their images already, %d are left.", len(share) - len(left), len(left))
+        return left
+
     def attach(self, engine: Any) -> None:
-        """List each subject once its images are saved; write the table when all are done."""
+        """List each subject; write the table, without those whose images could not be saved, when all are done."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._list)
         engine.add_event_handler(Events.COMPLETED, self.write)
 
@@ -81,21 +135,14 @@ class SynthesisReport:
 
     def _list(self, engine: Any) -> None:
         output = engine.state.output
-        if not output:
-            return
-        subject = str(engine.state.batch["subject"])
-        self.rows += [
-            {
-                "subject": subject,
-                "target": target,
-                "sources": " ".join(output["sources"]),
-                "file": f"{subject}/{subject}_{target}.nii.gz",
-            }
-            for target in output["targets"]
-        ]
+        if output:
+            self.rows += _rows(str(engine.state.batch["subject"]), output["targets"], output["sources"])
 
     def write(self, engine: Any = None) -> None:
         """Write the table of all processes; process 0 only."""
+        # Postprocessing may go on while the next subject is computed; what it failed for is known only now.
+        failed = {subject for subject, _ in engine.failures} if engine is not None else set()
+        self.rows = [row for row in self.rows if row["subject"] not in failed]
         rows = gather_rows(self.rows)
         if rank() != 0:
             return
@@ -104,3 +151,32 @@ class SynthesisReport:
         write_records(self.table, table.sort_values(["subject", "target"]), overwrite=True)
         subjects = len({row["subject"] for row in rows})
         logger.info("%d synthesised images of %d subjects are in %s.", len(rows), subjects, self.output_dir)
+
+    def _planned(self, subject: Mapping[str, Any], targets: str | Sequence[str]) -> list[dict[str, str]]:
+        """Return the rows of what will be made for a subject; none where only loading can tell, or will fail."""
+        name = str(subject.get("subject"))
+        try:
+            sources = list(subject_files(subject, self.sequences, name))
+        except ValueError:
+            return []
+        sources = [sequence for sequence in self.sequences if sequence in sources]
+        return _rows(name, synthesised_sequences(self.sequences, sources, targets), sources) if sources else []
+
+    def _files(self, planned: Sequence[Mapping[str, str]]) -> list[Path]:
+        return [
+            self.output_dir / row["subject"] / sequence_file(row["subject"], row["target"], suffix)
+            for row in planned
+            for suffix in self.suffixes
+        ]
+
+
+def _rows(subject: str, targets: Sequence[str], sources: Sequence[str]) -> list[dict[str, str]]:
+    return [
+        {
+            "subject": subject,
+            "target": target,
+            "sources": " ".join(sources),
+            "file": f"{subject}/{sequence_file(subject, target)}",
+        }
+        for target in targets
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from monai.utils import convert_to_numpy, ensure_tuple_rep
 from seq2seq_mri.files import atomic_path
 from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
 
-__all__ = ["SaveSequencesd", "save_volume"]
+__all__ = ["SaveSequencesd", "save_volume", "sequence_file"]
 
 _EXISTING = ("error", "skip", "overwrite")
 # Everything by which a NIfTI header places voxels in space and time.
@@ -71,10 +72,17 @@ def save_volume(
     return True
 
 
+def sequence_file(subject: str, sequence: str, suffix: str = "") -> str:
+    """Return the name of the file that holds a subject's ``sequence``, see :class:`SaveSequencesd`."""
+    return f"{subject}_{sequence}{suffix}.nii.gz"
+
+
 class SaveSequencesd(MapTransform):
     """Save sequences of a subject as ``<output_dir>/<subject>/<subject>_<sequence><suffix>.nii.gz``.
 
     The source file in the image's metadata gives the grid; the volumes must lie on it, so this comes after ``Invertd``.
+    The files of a subject are written at the same time: nearly all of the work is compression, during which Python lets
+    other threads run.
 
     Args:
         keys: keys of volumes ``[ΣT, X, Y, Z]``, the timepoints of some sequences laid end to end.
@@ -87,9 +95,10 @@ class SaveSequencesd(MapTransform):
         image_key: key of the image whose metadata name the source file.
         existing: ``"error"``, ``"skip"`` or ``"overwrite"`` files that exist.
         allow_missing_keys: whether ``keys`` that a sample has not are passed over.
+        threads: most files that are written at the same time.
 
     Raises:
-        ValueError: when ``existing`` is none of the three.
+        ValueError: when ``existing`` is none of the three, or ``threads`` is less than 1.
     """
 
     def __init__(
@@ -103,8 +112,11 @@ class SaveSequencesd(MapTransform):
         image_key: str = "image",
         existing: str = "error",
         allow_missing_keys: bool = False,
+        threads: int = 4,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; give at least 1.")
         self.sequences = check_sequences(sequences)
         self.output_dir = Path(output_dir)
         self.names_key = names_key
@@ -112,13 +124,17 @@ class SaveSequencesd(MapTransform):
         self.subject_folder = subject_folder
         self.image_key = image_key
         self.existing = _check_existing(existing)
+        self.threads = threads
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Save the volumes of one subject; ``data`` is returned as it is.
 
+        A file that cannot be written does not stop the others of the subject; the first error, in the order of
+        ``keys`` and sequences, is raised when all have ended.
+
         Raises:
-            ValueError: when a volume has another number of channels than its sequences have timepoints, or as
-                ``save_volume``.
+            ValueError: when a volume has another number of channels than its sequences have timepoints, two volumes
+                have one file, or as ``save_volume``.
             OSError: as ``save_volume``.
         """
         subject = str(data["subject"])
@@ -128,6 +144,7 @@ class SaveSequencesd(MapTransform):
         held = {name: self.sequences[name] for name in names}
         folder = self.output_dir / subject if self.subject_folder else self.output_dir
         like = data[self.image_key].meta["filename_or_obj"]
+        volumes: dict[Path, Any] = {}
         for key, suffix in self.key_iterator(data, self.suffixes):
             volume = data[key]
             if len(volume) != sum(held.values()):
@@ -136,8 +153,16 @@ class SaveSequencesd(MapTransform):
                     f"{sum(held.values())} timepoints."
                 )
             for name, part in channel_slices(held).items():
-                path = folder / f"{subject}_{name}{suffix}.nii.gz"
-                save_volume(path, volume[part], like, self.existing)
+                path = folder / sequence_file(subject, name, suffix)
+                if path in volumes:
+                    raise ValueError(
+                        f"{path} would hold two volumes; give each of {', '.join(map(str, self.keys))} its own suffix."
+                    )
+                volumes[path] = volume[part]
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="save") as pool:
+            saved = [pool.submit(save_volume, path, part, like, self.existing) for path, part in volumes.items()]
+        for future in saved:
+            future.result()
         return dict(data)
 
 
