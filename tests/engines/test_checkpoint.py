@@ -346,6 +346,15 @@ def test_a_network_without_given_weights_keeps_its_own() -> None:
     assert equal(dict(initial_network(generator, "cpu").state_dict()), before)
 
 
+def test_gradient_checkpointing_takes_the_same_weights(tmp_path) -> None:
+    path = tmp_path / "model.pt"
+    save_weights(tiny_generator(TABLE), path)
+    plain = initial_network(tiny_generator(TABLE, seed=1), "cpu", path)
+    checkpointed = initial_network(tiny_generator(TABLE, seed=2), "cpu", path, gradient_checkpointing=True)
+    assert equal(dict(checkpointed.state_dict()), dict(plain.state_dict()))
+    assert sum(1 for _ in checkpointed.modules()) > sum(1 for _ in plain.modules())  # the wrappers
+
+
 def test_missing_weights(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match=r"There is no checkpoint .*none\.pt; train first, or give the path"):
         load_weights(tiny_generator(TABLE), tmp_path / "none.pt")

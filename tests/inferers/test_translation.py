@@ -53,6 +53,20 @@ def test_the_context_does_not_reach_the_consumer(generator, images):
         assert torch.is_grad_enabled()
 
 
+def test_without_self_reconstruction(generator, images):
+    everything = dict(translate(generator, images, TARGETS))
+    with patch.object(generator, "render", wraps=generator.render) as render:
+        found = dict(translate(generator, images, TARGETS, include_self=False))
+    assert sorted(len(call.args[0]) for call in render.call_args_list) == [2, 2, 4]  # sources · samples
+    for target in TARGETS:
+        for k, source in enumerate(images):
+            expected = torch.zeros_like(everything[target][k]) if source == target else everything[target][k]
+            torch.testing.assert_close(found[target][k], expected, rtol=1e-5, atol=1e-6)
+    alone = {"t2": images["t2"]}
+    (_, only) = next(translate(generator, alone, ["t2"], include_self=False))
+    torch.testing.assert_close(only[0], everything["t2"][0], rtol=1e-5, atol=1e-6)
+
+
 def test_no_source_and_unknown_target(generator, images):
     with pytest.raises(ValueError, match="no source"):
         list(translate(generator, {}, TARGETS))

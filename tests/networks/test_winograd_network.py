@@ -109,6 +109,16 @@ class TestUseWinograd:
         generator = Seq2SeqGenerator(2, {"t1": 1, "t2": 1}, channels=(4, 6, 8), num_res_blocks=1, lstm_layers=1)
         assert not winograd_modules(use_winograd(generator))
 
+    @pytest.mark.parametrize("hidden", [32, 64])
+    def test_a_cell_is_replaced_as_a_whole_or_not(self, hidden: int) -> None:
+        """Its convolution alone has enough channels: twice the cell's to four times the cell's."""
+        torch.manual_seed(0)
+        network = ConvLSTM(2, hidden, hidden, num_layers=2)
+        x = torch.randn(1, 2, hidden, 9, 10)
+        replaced = use_winograd(network)
+        assert not winograd_modules(replaced)
+        assert torch.equal(replaced(x)[0], network(x)[0])
+
     def test_three_dimensions_stay_direct(self) -> None:
         network = nn.Sequential(nn.Conv3d(64, 128, 3), ConvLSTM(3, 64, 128, 1))
         assert not winograd_modules(use_winograd(network))

@@ -16,6 +16,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from seq2seq_mri.engines.distributed import rank
 from seq2seq_mri.engines.handlers import TrainingHistory
 from seq2seq_mri.files import atomic_path
+from seq2seq_mri.networks.checkpointing import checkpoint_activations
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
 
 __all__ = ["TrainingCheckpoint", "initial_network", "load_weights", "read_checkpoint", "save_weights"]
 
@@ -68,14 +70,26 @@ def load_weights(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
 
 
 def initial_network(
-    network: torch.nn.Module, device: torch.device | str, weights: str | Path | None = None
-) -> torch.nn.Module:
+    network: Seq2SeqGenerator,
+    device: torch.device | str,
+    weights: str | Path | None = None,
+    gradient_checkpointing: bool = False,
+) -> Seq2SeqGenerator:
     """Return ``network`` on ``device`` as a training begins with it: with the weights of a file, or its random ones.
+
+    Args:
+        network: the generator.
+        device: where it is trained.
+        weights: file of weights to begin with.
+        gradient_checkpointing: whether activations are computed again for the gradient instead of being kept, see
+            :func:`~seq2seq_mri.networks.checkpointing.checkpoint_activations`.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`load_weights`.
     """
-    return (network if weights is None else load_weights(network, weights)).to(device)
+    if weights is not None:
+        load_weights(network, weights)
+    return (checkpoint_activations(network) if gradient_checkpointing else network).to(device)
 
 
 def save_weights(network: torch.nn.Module, path: str | Path, dtype: str | None = None, overwrite: bool = False) -> None:

@@ -17,6 +17,7 @@ def translate(
     generator: SequenceTranslator,
     images: Mapping[str, torch.Tensor],
     targets: Sequence[str],
+    include_self: bool = True,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Translate images of one or more source sequences into every target, one target after the other.
 
@@ -27,6 +28,8 @@ def translate(
         generator: the network, on the device of the images; it computes in the precision of its parameters.
         images: source name → ``(N, T_source, C, *spatial)``; N, C and spatial agree.
         targets: names of the sequences to make.
+        include_self: whether a target that is among several sources is reconstructed from itself too; otherwise its
+            place holds zeros.
 
     Yields:
         the target's name and its images ``(len(images), N, T_target, C, *spatial)``, float32, in the range of the
@@ -57,5 +60,10 @@ def translate(
                 features = torch.cat([generator.encode(image.to(dtype)) for image in images.values()])
             if timepoints not in unrolled:
                 unrolled[timepoints] = generator.recur(features, timepoints)
-            result = generator.render(unrolled[timepoints], code[None], spatial_size)
-        yield name, result.float().unflatten(0, (len(images), count))
+            used = [k for k, source in enumerate(images) if include_self or source != name or len(images) == 1]
+            recurred = unrolled[timepoints].unflatten(0, (len(images), count))
+            recurred = recurred if len(used) == len(images) else recurred[used]
+            rendered = generator.render(recurred.flatten(0, 1), code[None], spatial_size).unflatten(0, (-1, count))
+            result = rendered.new_zeros(len(images), *rendered.shape[1:], dtype=torch.float32)
+            result[used] = rendered.float()
+        yield name, result

@@ -31,6 +31,8 @@ class TranslationInferer(Inferer):
             sums in float32; None for the precision of its parameters.
         winograd: whether 3 × 3 convolutions of many channels go by Winograd's algorithm where that is faster: in
             float32, in 2D, on a CPU. Results then differ by rounding, some 1e-5 of their norm.
+        include_self: whether a target that is among several sources is reconstructed from itself too; otherwise its
+            place holds 0, and a fusion has to give it no weight.
         output_range: lowest and highest intensity of the result; values outside are set to the bound. The lowest one
             is the background's. None to leave values as they are, with a background of 0.
         output_device: where results are gathered; ``"cpu"`` keeps whole volumes off the accelerator.
@@ -46,6 +48,7 @@ class TranslationInferer(Inferer):
         self,
         autocast_dtype: str | None = None,
         winograd: bool = True,
+        include_self: bool = True,
         output_range: Sequence[float] | None = (0.0, 1.0),
         output_device: str | torch.device = "cpu",
         progress: bool = False,
@@ -57,6 +60,7 @@ class TranslationInferer(Inferer):
             raise ValueError(f"The output range {tuple(output_range)} is not a lower and a higher bound.")
         dtype = None if autocast_dtype is None else AUTOCAST_DTYPES[autocast_dtype]
         self.prepare = NetworkPreparation(dtype, winograd)
+        self.include_self = include_self
         self.output_range = output_range
         self.background = 0.0 if output_range is None else float(output_range[0])
         self.output_device = torch.device(output_device)
@@ -151,7 +155,7 @@ class TranslationInferer(Inferer):
             for each target ``(K, N, T_target, *spatial)``, float32; K as in :meth:`translate_volume`.
         """
         names = list(images)
-        for target, prediction in translate(generator, images, targets):
+        for target, prediction in translate(generator, images, targets, self.include_self):
             values = prediction[:, :, :, generator.in_channels // 2]
             if self.output_range is not None:
                 values = values.clamp(*self.output_range)

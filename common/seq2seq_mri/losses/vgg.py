@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from seq2seq_mri.networks.functional import channels_last
+
 __all__ = ["VGG19Distance"]
 
 # Output channels of the convolutions in each of VGG19's blocks; pooling halves the image between blocks.
@@ -47,6 +49,8 @@ class VGG19Distance(nn.Module):
         state = _downloaded_state() if weights is None else _file_state(weights)
         origin = "the downloaded weights" if weights is None else f"the weights file {weights}"
         _load_features(self.features, state, origin)
+        # The format of the feature maps, so that convolutions need not convert the kernels each time.
+        self.features.to(memory_format=torch.channels_last)
 
     @property
     def smallest_size(self) -> int:
@@ -78,7 +82,7 @@ class VGG19Distance(nn.Module):
         return torch.stack(distances).sum(0)
 
     def _relu_outputs(self, image: torch.Tensor) -> list[torch.Tensor]:
-        maps = (image - self.mean) / self.std
+        maps = channels_last((image - self.mean) / self.std)
         outputs = []
         for layer in self.features:
             maps = layer(maps)

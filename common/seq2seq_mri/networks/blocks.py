@@ -8,8 +8,10 @@ from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
-from monai.networks.layers.factories import Conv
 from torch import nn
+
+from seq2seq_mri.networks.autograd import InstanceNormalisation
+from seq2seq_mri.networks.functional import reflect_pad
 
 __all__ = [
     "LEAKY_SLOPE",
@@ -24,11 +26,41 @@ __all__ = [
 LEAKY_SLOPE = 0.2
 
 
+class LeakyReLU(nn.LeakyReLU):
+    """LeakyReLU that works in place where no gradient needs its input, which the normalisation before it also keeps."""
+
+    def __init__(self) -> None:
+        super().__init__(LEAKY_SLOPE)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Activate ``x`` of any shape."""
+        return F.leaky_relu(x, self.negative_slope, inplace=not x.requires_grad)
+
+
+class ReflectConv2d(nn.Conv2d):
+    """``nn.Conv2d`` whose mirrored borders stay in the precision of its input."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(N, in_channels, H, W)`` to the same size, divided by the stride."""
+        x = reflect_pad(x, self.kernel_size[0] // 2)
+        return F.conv2d(x, self.weight, self.bias, self.stride, groups=self.groups)
+
+
+class ReflectConv3d(nn.Conv3d):
+    """``nn.Conv3d`` whose mirrored borders stay in the precision of its input."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(N, in_channels, D, H, W)`` to the same size, divided by the stride."""
+        x = reflect_pad(x, self.kernel_size[0] // 2)
+        return F.conv3d(x, self.weight, self.bias, self.stride, groups=self.groups)
+
+
 def reflect_conv(
     spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
-) -> nn.Conv2d | nn.Conv3d:
+) -> ReflectConv2d | ReflectConv3d:
     """Return a convolution with mirrored borders that keeps the spatial size (divided by ``stride``)."""
-    return Conv[Conv.CONV, spatial_dims](
+    conv = ReflectConv2d if spatial_dims == 2 else ReflectConv3d
+    return conv(
         in_channels,
         out_channels,
         kernel_size,
@@ -39,7 +71,7 @@ def reflect_conv(
     )
 
 
-def reflect_conv_of(kernel: torch.Tensor, bias: torch.Tensor, groups: int = 1) -> nn.Conv2d | nn.Conv3d:
+def reflect_conv_of(kernel: torch.Tensor, bias: torch.Tensor, groups: int = 1) -> ReflectConv2d | ReflectConv3d:
     """Return a convolution with mirrored borders that has a copy of the given kernel and bias.
 
     Args:
@@ -74,6 +106,9 @@ class InstanceNorm(nn.GroupNorm):
         # Below float32 the values themselves are less exact than that variance.
         if x.device.type == "cpu" and x.dtype != torch.bfloat16 and x.dtype != torch.float16:
             x = x.sub_(x.mean(dim=list(range(2, x.dim())), keepdim=True))
+        if not torch.jit.is_scripting():  # noqa: SIM102, torch.jit.script passes over the block of just this condition
+            if self.weight is None:
+                return InstanceNormalisation.apply(x, self.eps)
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
@@ -91,7 +126,7 @@ def conv_norm(
         InstanceNorm(out_channels),
     ]
     if activation:
-        layers.append(nn.LeakyReLU(LEAKY_SLOPE, inplace=True))
+        layers.append(LeakyReLU())
     return nn.Sequential(*layers)
 
 

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from seq2seq_mri.networks.blocks import LEAKY_SLOPE, ConditionalLayer
+from seq2seq_mri.networks.blocks import ConditionalLayer, LeakyReLU
 from seq2seq_mri.networks.conditioning import CodeEmbedding, conditional_conv, conditional_norm
 from seq2seq_mri.networks.functional import channels_last, upsample_twice
 
@@ -39,7 +39,7 @@ class ConditionalBlock(ConditionalLayer):
         super().__init__()
         self.conv: ConditionalLayer = conv
         self.norm: ConditionalLayer = norm
-        self.activation: nn.Module = nn.LeakyReLU(LEAKY_SLOPE, inplace=True) if activation else nn.Identity()
+        self.activation: nn.Module = LeakyReLU() if activation else nn.Identity()
 
     def collapse(self, code: torch.Tensor) -> ConditionalBlock:
         """Return the block that this one is for one code ``(1, code_channels)``; it ignores the code."""

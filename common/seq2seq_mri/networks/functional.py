@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from seq2seq_mri.networks.autograd import ReflectionPadding
+
 __all__ = ["channels_last", "convolve", "reflect_pad", "upsample_twice"]
 
 
@@ -50,6 +52,8 @@ def reflect_pad(x: torch.Tensor, width: int) -> torch.Tensor:
     """Mirror ``width`` values at each side of each spatial dimension of ``x`` ``(N, C, *spatial)``."""
     if width == 0:
         return x
+    if not torch.jit.is_scripting():
+        return ReflectionPadding.apply(x, width)
     return F.pad(x, [width] * (2 * (x.dim() - 2)), mode="reflect")
 
 

@@ -123,6 +123,11 @@ class HyperConv(ConditionalLayer):
         Returns:
             kernels ``(K, out_channels, in_channels, *kernel_size)`` and biases ``(K, out_channels)``.
         """
+        if not torch.jit.is_scripting():  # noqa: SIM102, torch.jit.script passes over the block of just this condition
+            if _autocasts(code.device.type):
+                # A product with a bank takes less time than converting the bank to bfloat16 and its gradient back.
+                with torch.autocast(code.device.type, enabled=False):
+                    return self.produce(code.to(self.kernel_bank.dtype))
         kernels = torch.matmul(self.kernel_code(code), self.kernel_bank.flatten(1))
         return kernels.unflatten(1, self.kernel_bank.shape[1:]), torch.matmul(self.bias_code(code), self.bias_bank)
 
@@ -150,6 +155,10 @@ class HyperConv(ConditionalLayer):
         kernels, biases = self.produce(code)
         # Measured: on a CPU one grouped convolution takes up to five times as long as one convolution per kernel.
         return convolve_per_sample(reflect_pad(x, self.padding), kernels, biases, grouped=x.device.type != "cpu")
+
+
+def _autocasts(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from seq2seq_mri.networks.blocks import ReflectConv2d
 from seq2seq_mri.networks.conv_lstm import ConvLSTMCell
 from seq2seq_mri.networks.winograd import PADDING_MODES, TAPS, WinogradConv2d
 
@@ -85,10 +86,12 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     if isinstance(module, torch.jit.ScriptModule):
         raise ValueError("The convolutions of a scripted network cannot be replaced; replace them before scripting.")
     replacement: nn.Module
-    if type(module) is nn.Conv2d and _is_plain(module) and _pays(module.weight, *module.weight.shape[:2]):
+    if isinstance(module, ConvLSTMCell):
+        # Never its convolution alone: the cell takes the kernel apart.
+        pays = _pays(module.conv.weight, module.in_channels, module.hidden_channels)
+        replacement = WinogradConvLSTMCell(module) if pays and type(module) is ConvLSTMCell else module
+    elif isinstance(module, nn.Conv2d) and _is_plain(module):
         replacement = WinogradConv2d(module.weight, module.bias, int(module.padding[0]), module.padding_mode)
-    elif type(module) is ConvLSTMCell and _pays(module.conv.weight, module.in_channels, module.hidden_channels):
-        replacement = WinogradConvLSTMCell(module)
     else:
         replacement = type(module).__new__(type(module))
         for name, value in vars(module).items():
@@ -101,8 +104,13 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:
-    plain = (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
-    return plain and conv.padding in ((0, 0), (1, 1)) and conv.padding_mode in PADDING_MODES
+    return (
+        type(conv) in (nn.Conv2d, ReflectConv2d)
+        and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
+        and conv.padding in ((0, 0), (1, 1))
+        and conv.padding_mode in PADDING_MODES
+        and _pays(conv.weight, *conv.weight.shape[:2])
+    )
 
 
 def _pays(kernel: torch.Tensor, *channels: int) -> bool:

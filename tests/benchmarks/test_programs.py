@@ -1,0 +1,215 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Every benchmark runs at a tiny size and writes its files; mistakes are refused before anything is measured."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+
+import pytest
+import torch
+
+import memory as memory_module
+import subject as subject_module
+from forward import forward
+from memory import memory
+from report import command_line
+from scaling import AXES, scaling
+from seq2seq_mri.engines import translation_step
+from seq2seq_mri.inferers.activation_memory import activation_memory
+from subject import subject
+from training import NaiveStep, OurStep, random_vgg19, training
+
+PROGRAMS = {"forward": forward, "subject": subject, "training": training, "memory": memory, "scaling": scaling}
+CPU = torch.device("cpu")
+TINY = {"size": "tiny", "machine": "here"}
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Saves the start of a process for each measurement."""
+    for module in (subject_module, memory_module):
+        monkeypatch.setattr(module, "in_fresh_process", lambda function, *arguments: function(*arguments))
+
+
+def results(folder, stem: str) -> dict:
+    assert sorted(path.name for path in folder.iterdir()) == [f"{stem}.json", f"{stem}.png"]
+    assert (folder / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
+    text = (folder / f"{stem}.json").read_text()
+    assert str(folder) not in text
+    content = json.loads(text)
+    assert content["settings"]["size"] == "tiny"
+    assert "cpu" in content["machine"]
+    return content
+
+
+def test_forward(tmp_path, capsys) -> None:
+    for _ in range(2):  # results of the same name are replaced
+        forward(**TINY, image_size=16, rounds=2, output_dir=tmp_path)
+    content = results(tmp_path, "here-forward-tiny")
+    rows = {(row["variant"], row["part"]): row for row in content["rows"]}
+    assert len(rows) == 2 + 4 * 4
+    assert rows["naive", "forward"]["ratio"] == 1
+    for variant in ("generator", "collapsed", "winograd"):
+        assert rows[variant, "forward"]["psnr_to_naive"] > 90
+        assert rows[variant, "forward"]["gmacs"] < 0.75 * rows["naive", "forward"]["gmacs"]
+        parts = sum(rows[variant, part]["gmacs"] for part in ("encode", "recur", "render"))
+        assert rows[variant, "forward"]["gmacs"] == pytest.approx(parts)
+    assert rows["bf16", "forward"]["psnr_to_naive"] > 35
+    assert "fraction_of_peak" in capsys.readouterr().out
+
+
+def test_subject(tmp_path, in_this_process, monkeypatch) -> None:
+    written: list[list[str]] = []
+    psnr = subject_module._psnr
+    monkeypatch.setattr(
+        subject_module,
+        "_psnr",
+        lambda left, right: written.append([path.name for path in right.iterdir()]) or psnr(left, right),
+    )
+    subject(**TINY, image_size=32, slices=3, output_dir=tmp_path)
+    rows = {row["variant"]: row for row in results(tmp_path, "here-subject-tiny-3-slices")["rows"]}
+    assert rows["naive"]["ratio"] == 1
+    assert rows["fp32"]["psnr_to_naive"] > 90
+    assert rows["bf16"]["psnr_to_naive"] > 40
+    for row in rows.values():
+        stages = sum(row[stage] for stage in ("reading", "network", "maps", "writing"))
+        assert row["seconds"] == pytest.approx(stages)
+    assert all(len(names) == 16 for names in written)
+    assert "t1_to_flair.nii.gz" in written[0]
+    assert "t1gd_differentiation.nii.gz" in written[0]
+
+
+@pytest.mark.parametrize("cycle", [False, True])
+def test_training(tmp_path, cycle) -> None:
+    training(**TINY, image_size=16, rounds=2, cycle=cycle, output_dir=tmp_path)
+    content = results(tmp_path, "here-training-tiny-cycle" if cycle else "here-training-tiny")
+    assert [row["variant"] for row in content["rows"]] == ["naive", "fp32", "bf16"]
+    terms = {"encode", "recur", "render", "reconstruction", "perceptual", "backward", "optimizer", "moving average"}
+    for costs in content["costs"].values():
+        assert terms < set(costs)
+        assert min(costs.values()) >= 0
+
+
+@pytest.mark.parametrize("cycle", [False, True])
+def test_both_steps_train_the_same(tmp_path, monkeypatch, cycle) -> None:
+    pairs = torch.zeros(2, 4, 4, dtype=torch.bool)
+    pairs[:, 1, [1, 3]] = True
+    between = torch.zeros_like(pairs)
+    between[:, 1, 2] = True
+    monkeypatch.setattr(translation_step, "choose_pairs", lambda *_: pairs)
+    monkeypatch.setattr(translation_step, "choose_cycle_targets", lambda *_: between)
+    torch.manual_seed(0)
+    images, weights = torch.rand(2, 4, 16, 16, 3), random_vgg19(tmp_path)
+    naive, ours = (step(memory_module.build_generator("tiny"), images, weights, cycle) for step in (NaiveStep, OurStep))
+    expected, found = naive.compute_loss(1, 3, 2), ours.compute_loss()
+    torch.testing.assert_close(found, expected)
+    expected.backward()
+    found.backward()
+    gradients = dict(naive.network.named_parameters())
+    for name, parameter in ours.network.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name].grad, msg=name, rtol=1e-3, atol=1e-5)
+
+
+def test_memory(tmp_path, in_this_process) -> None:
+    small = {"size_3d": "tiny", "patch_size_3d": 16, "image_size": 32, "slices": 3}
+    memory(**TINY, **small, output_dir=tmp_path)
+    rows = results(tmp_path, "here-memory-tiny")["rows"]
+    assert len(rows) == 3 * 2 + (1 + 2 * 2) * 2
+    assert {row["task"] for row in rows} == {"one missing", "all pairs", "training"}
+
+
+def test_checkpointing_takes_less_memory() -> None:
+    peaks = []
+    for checkpointing in (False, True):
+        measurement = memory_module.Measurement("training", "fp32", "tiny", 2, (96, 96, 3), checkpointing, False, "cpu")
+        peaks.append(activation_memory(memory_module.training_step(measurement, CPU)))
+    assert peaks[1] < 0.8 * peaks[0]
+
+
+def test_scaling(tmp_path, monkeypatch) -> None:
+    for axis in AXES:
+        monkeypatch.setitem(AXES, axis, (2, 3))
+    scaling(**TINY, image_size=16, rounds=1, output_dir=tmp_path)
+    rows = results(tmp_path, "here-scaling-tiny")["rows"]
+    assert len(rows) == 4 * 2 * 3
+    assert all(row["ratio"] == 1 for row in rows if row["variant"] == "naive")
+
+
+MISTAKES = [
+    ({"size": "huge"}, "give one of published, bundle, tiny"),
+    ({"device": "tpu"}, "give cpu or cuda"),
+    ({"variants": "naive,quick"}, "variants is 'naive,quick'; give one or more of naive"),
+    ({"image_size": 30}, "give a multiple of 4"),
+    ({"machine": "a/b"}, "machine is 'a/b'"),
+    ({"rounds": 0}, "rounds is 0"),
+    ({"slices": 0}, "slices is 0"),
+    ({"axes": "depth"}, "axes is 'depth'; give one or more of slices"),
+    ({"parts": "everything"}, "parts is 'everything'"),
+    ({"batch_size": 0}, "batch_size is 0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        (name, options, message)
+        for name, program in PROGRAMS.items()
+        for options, message in MISTAKES
+        if set(options) <= set(inspect.signature(program).parameters)
+    ],
+)
+def test_a_mistake_is_refused_at_once(tmp_path, name, options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        PROGRAMS[name](**{**TINY, "output_dir": tmp_path, **options})
+    assert not list(tmp_path.iterdir())
+
+
+def test_winograd_is_measured_by_direct_convolutions(tmp_path) -> None:
+    with pytest.raises(ValueError, match="add collapsed to the variants"):
+        forward(**TINY, image_size=16, variants="winograd", output_dir=tmp_path)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Runs a program's command line; returns exit code, standard output and standard error."""
+    monkeypatch.setenv("PAGER", "no-such-pager")
+
+    def run_program(name: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        code: object = 0
+        try:
+            command_line(PROGRAMS[name])
+        except SystemExit as exit:
+            code = exit.code or 0
+        captured = capsys.readouterr()
+        return (code, captured.out, captured.err) if isinstance(code, int) else (1, captured.out, f"{code}\n")
+
+    return run_program
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help_explains_every_option(run, name) -> None:
+    code, output, errors = run(name, "--help")
+    assert code == 0
+    text = " ".join((output + errors).split())
+    documentation = inspect.getdoc(PROGRAMS[name])
+    for option in inspect.signature(PROGRAMS[name]).parameters:
+        assert f"--{option}=" in text
+        explanation = documentation.split(f"\n    {option}: ")[1].splitlines()[0]
+        assert " ".join(explanation.split()) in text
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_misspelt_option_does_nothing(run, tmp_path, name) -> None:
+    code, output, _ = run(name, "--size", "tiny", "--output_dir", str(tmp_path), "--round", "3")
+    assert code == 2
+    assert not output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_gives_one_line(run, tmp_path) -> None:
+    code, output, errors = run("forward", "--size", "huge", "--output_dir", str(tmp_path))
+    assert (code, output) == (1, "")
+    assert errors == "Error: size is 'huge'; give one of published, bundle, tiny.\n"
