@@ -8,13 +8,21 @@ slower in bfloat16 than in float32.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-__all__ = ["InstanceNormalisation", "ReflectionPadding"]
+__all__ = ["InstanceNormalisation", "ReflectionPadding", "without_autocast"]
+
+
+def without_autocast(device_type: str) -> AbstractContextManager:
+    """Return a context in which operations keep the precision of their inputs."""
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 class ReflectionPadding(torch.autograd.Function):
@@ -24,7 +32,8 @@ class ReflectionPadding(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, width: int) -> torch.Tensor:
         """Pad."""
         ctx.width = width
-        return F.pad(x, [width] * (2 * (x.dim() - 2)), mode="reflect")
+        with without_autocast(x.device.type):
+            return F.pad(x, [width] * (2 * (x.dim() - 2)), mode="reflect")
 
     @staticmethod
     @once_differentiable

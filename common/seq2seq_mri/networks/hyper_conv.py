@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from seq2seq_mri.networks.autograd import without_autocast
 from seq2seq_mri.networks.blocks import ConditionalLayer, Unconditional, reflect_conv_of
 from seq2seq_mri.networks.functional import convolve, reflect_pad
 
@@ -123,11 +124,13 @@ class HyperConv(ConditionalLayer):
         Returns:
             kernels ``(K, out_channels, in_channels, *kernel_size)`` and biases ``(K, out_channels)``.
         """
-        if not torch.jit.is_scripting():  # noqa: SIM102, torch.jit.script passes over the block of just this condition
-            if _autocasts(code.device.type):
-                # A product with a bank takes less time than converting the bank to bfloat16 and its gradient back.
-                with torch.autocast(code.device.type, enabled=False):
-                    return self.produce(code.to(self.kernel_bank.dtype))
+        if torch.jit.is_scripting():
+            return self._mix(code)
+        # A product with a bank takes less time than autocasting the bank to bfloat16 and its gradient back.
+        with without_autocast(code.device.type):
+            return self._mix(code.to(self.kernel_bank.dtype))
+
+    def _mix(self, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         kernels = torch.matmul(self.kernel_code(code), self.kernel_bank.flatten(1))
         return kernels.unflatten(1, self.kernel_bank.shape[1:]), torch.matmul(self.bias_code(code), self.bias_bank)
 
@@ -155,10 +158,6 @@ class HyperConv(ConditionalLayer):
         kernels, biases = self.produce(code)
         # Measured: on a CPU one grouped convolution takes up to five times as long as one convolution per kernel.
         return convolve_per_sample(reflect_pad(x, self.padding), kernels, biases, grouped=x.device.type != "cpu")
-
-
-def _autocasts(device_type: str) -> bool:
-    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
 
 
 @torch.no_grad()
