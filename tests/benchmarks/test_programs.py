@@ -14,10 +14,12 @@ import memory as memory_module
 import subject as subject_module
 from forward import forward
 from memory import memory
+from precision import precision
 from report import command_line
 from scaling import AXES, scaling
 from seq2seq_mri.engines import translation_step
 from seq2seq_mri.inferers.activation_memory import activation_memory
+from simulated_subject import write_subject
 from subject import subject
 from training import NaiveStep, OurStep, random_vgg19, training
 
@@ -58,6 +60,23 @@ def test_forward(tmp_path, capsys) -> None:
         assert rows[variant, "forward"]["gmacs"] == pytest.approx(parts)
     assert rows["bf16", "forward"]["psnr_to_naive"] > 35
     assert "fraction_of_peak" in capsys.readouterr().out
+
+
+def test_precision(tmp_path) -> None:
+    """With the bundle's own network and weights, on a small simulated subject."""
+    data = tmp_path / "data"
+    data.mkdir()
+    entry = write_subject(data, 32, 5)
+    del entry["t1gd"]
+    (data / "datalist.json").write_text(json.dumps({"sequences": memory_module.BRAIN, "testing": [entry]}))
+    precision(str(data), output_dir=tmp_path / "out", machine="here")
+    content = json.loads((tmp_path / "out" / "here-precision.json").read_text())
+    winograd, low = content["rows"]
+    assert (winograd["variant"], low["variant"], low["pairs"]) == ("winograd", "bf16", 6)
+    assert winograd["psnr_least"] > 90
+    assert 40 < low["psnr_least"] < 90
+    assert 0 < low["largest_change_of_psnr_to_truth"] < 0.1
+    assert "patient" not in (tmp_path / "out" / "here-precision.json").read_text()
 
 
 def test_subject(tmp_path, in_this_process, monkeypatch) -> None:

@@ -112,8 +112,10 @@ class TranslationInferer(Inferer):
         result = self.translate_volume(volumes, self.prepare(generator, targets), targets, reduce)
         # Around the brain there is nothing to translate; a blurred edge would reach into it.
         empty = torch.stack([(part == self.background).all(dim=0) for part in volumes.values()]).all(dim=0)
-        filling = torch.tensor([self.background, 0.0] if reduce is not None else [self.background])
-        result = torch.where(empty.to(result.device), filling.to(result).view(-1, 1, 1, 1, 1), result)
+        empty = empty.to(result.device)
+        # In place: a second copy of all volumes may not fit.
+        for index, volumes_of_one in enumerate(result):
+            volumes_of_one.masked_fill_(empty, self.background if reduce is None or index == 0 else 0.0)
         return result if reduce is None else (result[0], result[1])
 
     @abstractmethod
