@@ -195,8 +195,7 @@ def test_slices_in_batches_and_a_memory_limit_give_the_same(runs, tmp_path, writ
         runs.infer(tmp_path / name, datalist=write_datalist(entry), **batches)
         path = tmp_path / name / entry["subject"] / f"{entry['subject']}_t1gd.nii.gz"
         images.append(nibabel.load(path).get_fdata())
-    # Float32 rounding, which differs with the size of the batch and which random weights amplify.
-    np.testing.assert_allclose(images[0], images[1], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(images[0], images[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(

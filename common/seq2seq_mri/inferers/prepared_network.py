@@ -51,22 +51,28 @@ class NetworkPreparation:
         is_same = self._generator is not None and self._generator() is generator
         if self._prepared is None or not is_same or key != self._key:
             self._prepared = None  # its memory is free before the next one is made
-            self._prepared = self._prepare(generator.collapse(targets))
+            self._prepared = self._prepare(generator, targets)
             self._generator, self._key = weakref.ref(generator), key
         return self._prepared
 
-    def _prepare(self, network: CollapsedGenerator) -> SequenceTranslator:
+    def _prepare(self, generator: Seq2SeqGenerator, targets: Sequence[str]) -> SequenceTranslator:
+        network = generator.collapse(targets)
         if self.dtype is not None:
             network.to(self.dtype)
         weight = next(network.parameters())
-        pays = weight.device.type == "cpu" and weight.dtype == torch.float32
-        return cast(SequenceTranslator, use_winograd(network)) if self.winograd and pays else network
+        if not self.winograd or weight.device.type != "cpu" or weight.dtype != torch.float32:
+            return network
+        if next(generator.parameters()).dtype == torch.float32:
+            # The same weights need no second copy: replacing convolutions changes no module.
+            network.encoder = generator.encoder
+            network.encoder_lstm, network.decoder_lstm = generator.encoder_lstm, generator.decoder_lstm
+        return cast(SequenceTranslator, use_winograd(network))
 
 
 @torch.no_grad()
-def _fingerprint(network: torch.nn.Module) -> list[float | int | str]:
-    """Return numbers by which a change of any weight is seen; it takes a hundredth of collapsing the network."""
+def _fingerprint(network: torch.nn.Module) -> list[float | str]:
+    """Return numbers and names by which a change of any weight, its type or its device is seen."""
     weights = [*network.parameters(), *network.buffers()]
     # Not by the version counters of tensors: fused optimisers do not advance them.
     sums = torch.stack([weight.sum().double() for weight in weights])
-    return [*sums.tolist(), *(str(weight.dtype) for weight in weights)]
+    return [*sums.tolist(), *(f"{weight.dtype} {weight.device}" for weight in weights)]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seq2seq_mri.networks.autograd import InstanceNormalisation
+from seq2seq_mri.networks.autograd import InstanceNormalisation, standardise
 from seq2seq_mri.networks.functional import reflect_pad
 
 __all__ = [
@@ -85,13 +85,10 @@ def reflect_conv_of(kernel: torch.Tensor, bias: torch.Tensor, groups: int = 1) -
     return conv
 
 
-class InstanceNorm(nn.GroupNorm):
+class InstanceNorm(nn.Module):
     """Instance normalisation for two and three spatial dimensions, fast and exact on channels-last feature maps.
 
-    It is torch's group normalisation with one channel per group, because its instance normalisation copies such maps
-    into another format and back, for twelve times the time. On channels-last maps torch computes the variance as
-    E[x²] - E[x]², from which nothing is left in float32 where the mean is large against the deviation. So the mean is
-    taken away before; that is done in place, in the output of the convolution before it.
+    Torch's own copies such maps into another format and back, for twelve times the time.
 
     Args:
         channels: number of channels.
@@ -99,17 +96,22 @@ class InstanceNorm(nn.GroupNorm):
     """
 
     def __init__(self, channels: int, affine: bool = False) -> None:
-        super().__init__(channels, channels, affine=affine)
+        super().__init__()
+        self.channels = channels
+        self.epsilon = 1e-5
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise ``x`` ``(N, channels, *spatial)``, which is overwritten."""
-        # Below float32 the values themselves are less exact than that variance.
-        if x.device.type == "cpu" and x.dtype != torch.bfloat16 and x.dtype != torch.float16:
-            x = x.sub_(x.mean(dim=list(range(2, x.dim())), keepdim=True))
-        if not torch.jit.is_scripting():  # noqa: SIM102, torch.jit.script passes over the block of just this condition
-            if self.weight is None:
-                return InstanceNormalisation.apply(x, self.eps)
-        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        """Normalise ``x`` ``(N, channels, *spatial)``."""
+        if torch.jit.is_scripting():
+            normalised, _ = standardise(x, self.epsilon)
+        else:
+            normalised = InstanceNormalisation.apply(x, self.epsilon)
+        if self.weight is None or self.bias is None:
+            return normalised
+        shape = [self.channels] + [1] * (x.dim() - 2)
+        return normalised * self.weight.view(shape) + self.bias.view(shape)
 
 
 def conv_norm(
