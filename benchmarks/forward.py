@@ -12,15 +12,15 @@ from torch import nn
 
 from figures import Bar, BarPanel, bar_figure
 from machine import checked_device, matrix_products
-from networks import VARIANTS, build_generator, checked_image_size, inference_network, variant_dtype
-from report import ResultFiles, chosen, command_line
+from networks import VARIANTS, build_generator, inference_network, variant_dtype
+from options import check_count, check_image_size, check_network_size, chosen
+from report import ResultFiles, command_line
 from timing import (
     count_gmacs,
     describe_products,
     fraction_of_peak,
     interleaved_seconds,
     ratios,
-    rounds_checked,
     summary,
 )
 
@@ -63,10 +63,9 @@ def forward(
     where = checked_device(device)
     known = [name for name in VARIANTS if name != "winograd" or where.type == "cpu"]
     names = known if variants is None else list(dict.fromkeys(["naive", *chosen(variants, known, "variants")]))
-    rounds_checked(rounds)
-    checked_image_size(image_size)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size!r}; give a positive whole number.")
+    check_count(rounds=rounds, batch_size=batch_size)
+    check_image_size(image_size=image_size)
+    check_network_size(size=size)
     generator = build_generator(size).to(where)
     files = ResultFiles(output_dir, machine, f"forward-{size}", where)
 

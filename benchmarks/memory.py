@@ -16,9 +16,10 @@ from figures import Bar, BarPanel, bar_figure
 from machine import checked_device
 from naive_generator import naive_copy
 from naive_inference import naive_translations
-from networks import BRAIN, SIZES, build_generator, checked_image_size
+from networks import BRAIN, build_generator
+from options import check_count, check_image_size, check_network_size, chosen
 from process import PeakMemory, in_fresh_process
-from report import ResultFiles, chosen, command_line
+from report import ResultFiles, command_line
 from seq2seq_mri.inferers.fusion import MeanFusion
 from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.checkpointing import checkpoint_activations
@@ -94,13 +95,9 @@ def memory(
     settings = dict(locals())
     where = checked_device(device)
     wanted, names = chosen(parts, PARTS, "parts"), chosen(variants, list(AUTOCAST), "variants")
-    checked_image_size(image_size)
-    checked_image_size(patch_size_3d)
-    for option, value in (("size", size), ("size_3d", size_3d)):
-        if value not in SIZES:
-            raise ValueError(f"{option} is {value!r}; give one of {', '.join(SIZES)}.")
-    if isinstance(slices, bool) or not isinstance(slices, int) or slices < 1:
-        raise ValueError(f"slices is {slices!r}; give a positive whole number.")
+    check_count(slices=slices)
+    check_image_size(image_size=image_size, patch_size_3d=patch_size_3d)
+    check_network_size(size=size, size_3d=size_3d)
     files = ResultFiles(output_dir, machine, f"memory-{size}", where)
 
     plane, patch = (image_size, image_size), (patch_size_3d,) * 3

@@ -12,15 +12,13 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from naive_generator import naive_copy
+from options import check_network_size
 from seq2seq_mri.networks import Seq2SeqGenerator
 from seq2seq_mri.networks.winograd_network import use_winograd
 
-__all__ = ["BRAIN", "SIZES", "VARIANTS", "build_generator", "checked_image_size", "inference_network", "variant_dtype"]
+__all__ = ["BRAIN", "VARIANTS", "build_generator", "inference_network", "variant_dtype"]
 
 BRAIN = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
-
-#: ``published``: the released network; ``bundle``: the reduced one of seq2seq_brats; ``tiny``: to try the programs.
-SIZES = ("published", "bundle", "tiny")
 
 #: How a translation is computed, and the type of the weights.
 VARIANTS = {
@@ -39,13 +37,14 @@ def build_generator(size: str, sequences: Mapping[str, int] | None = None, spati
     """Return a generator with random weights, always the same ones.
 
     Args:
-        size: one of ``SIZES``.
+        size: one of :data:`options.SIZES`.
         sequences: the sequence table; the four of the brain by default.
         spatial_dims: 2 (an axial slice between its neighbours) or 3 (one channel).
 
     Raises:
         ValueError: when there is no such size.
     """
+    check_network_size(size=size)
     sequences = dict(BRAIN if sequences is None else sequences)
     in_channels = 3 if spatial_dims == 2 else 1
     torch.manual_seed(0)
@@ -57,21 +56,8 @@ def build_generator(size: str, sequences: Mapping[str, int] | None = None, spati
         definition = {"spatial_dims": spatial_dims, "sequences": sequences, "in_channels": in_channels}
         parser.update({f"network_def::{key}": value for key, value in definition.items()})
         return parser.get_parsed_content("network_def").eval()
-    if size == "tiny":
-        sizes: dict[str, Any] = {"channels": (4, 6), "num_res_blocks": 1, "lstm_layers": 1, "code_channels": 16}
-        return Seq2SeqGenerator(spatial_dims, sequences, in_channels, **sizes, weight_code_channels=2).eval()
-    raise ValueError(f"size is {size!r}; give one of {', '.join(SIZES)}.")
-
-
-def checked_image_size(image_size: int) -> int:
-    """Return the width of a square slice if every network can take it.
-
-    Raises:
-        ValueError: when it is no multiple of 4, by which the published encoder divides it, or too small.
-    """
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 16 or image_size % 4:
-        raise ValueError(f"image_size is {image_size!r}; give a multiple of 4 from 16.")
-    return image_size
+    sizes: dict[str, Any] = {"channels": (4, 6), "num_res_blocks": 1, "lstm_layers": 1, "code_channels": 16}
+    return Seq2SeqGenerator(spatial_dims, sequences, in_channels, **sizes, weight_code_channels=2).eval()
 
 
 def variant_dtype(variant: str) -> torch.dtype:

@@ -21,7 +21,7 @@ from machine import describe_machine, machine_name
 from seq2seq_mri.files import atomic_path, check_writable_directory
 from seq2seq_mri.visualize.style import save_figure
 
-__all__ = ["RESULTS", "ResultFiles", "chosen", "command_line"]
+__all__ = ["RESULTS", "ResultFiles", "command_line"]
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -79,20 +79,6 @@ class ResultFiles:
         print(table.to_string(index=False, float_format=lambda value: f"{value:.4g}", na_rep="-"))
         print(f"\nWrote {path} and {path.with_suffix('.png').name}.")
         return path
-
-
-def chosen(names: str | Sequence[str], known: Sequence[str], option: str) -> list[str]:
-    """Return the names that an option gives, separated by commas, in the order of ``known``.
-
-    Raises:
-        ValueError: when there is none, or one is unknown.
-    """
-    listed = [names] if isinstance(names, str) else [str(name) for name in names]
-    listed = [part.strip() for name in listed for part in name.split(",")]
-    unknown = [name for name in listed if name not in known]
-    if unknown or not listed:
-        raise ValueError(f"{option} is {names!r}; give one or more of {', '.join(known)}.")
-    return [name for name in known if name in listed]
 
 
 def command_line(benchmark: Callable[..., Any]) -> None:

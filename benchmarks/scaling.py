@@ -12,10 +12,11 @@ from figures import CurvePanel, curve_figure
 from machine import checked_device, matrix_products
 from naive_generator import naive_copy
 from naive_inference import naive_translations
-from networks import BRAIN, SIZES, build_generator, checked_image_size
-from report import ResultFiles, chosen, command_line
+from networks import BRAIN, build_generator
+from options import check_count, check_image_size, check_network_size, chosen
+from report import ResultFiles, command_line
 from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
-from timing import describe_products, interleaved_seconds, ratios, rounds_checked, summary
+from timing import describe_products, interleaved_seconds, ratios, summary
 
 __all__ = ["scaling"]
 
@@ -67,10 +68,9 @@ def scaling(
     where = checked_device(device)
     names = chosen(variants, list(VARIANTS), "variants")
     wanted = chosen(axes, list(AXES), "axes")
-    rounds_checked(rounds)
-    checked_image_size(image_size)
-    if size not in SIZES:
-        raise ValueError(f"size is {size!r}; give one of {', '.join(SIZES)}.")
+    check_count(rounds=rounds)
+    check_image_size(image_size=image_size)
+    check_network_size(size=size)
     files = ResultFiles(output_dir, machine, f"scaling-{size}", where)
 
     products = matrix_products(where, quick=size == "tiny")

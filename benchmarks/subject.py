@@ -20,16 +20,17 @@ from figures import Bar, BarPanel, bar_figure
 from machine import checked_device, matrix_products, synchronize
 from naive_generator import naive_copy
 from naive_inference import naive_translations
-from networks import BRAIN, build_generator, checked_image_size
+from networks import BRAIN, build_generator
+from options import check_count, check_image_size, check_network_size, chosen
 from process import PeakMemory, in_fresh_process
-from report import ResultFiles, chosen, command_line
+from report import ResultFiles, command_line
 from seq2seq_mri.analysis.differentiation import differentiation_map
 from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.sequences import channel_slices
 from seq2seq_mri.transforms import LoadImageSequencesd, NormalizeSequencesd
 from seq2seq_mri.transforms.save import save_volume
 from simulated_subject import write_subject
-from timing import count_gmacs, describe_products, fraction_of_peak, ratios, rounds_checked, seconds_of, summary
+from timing import count_gmacs, describe_products, fraction_of_peak, ratios, seconds_of, summary
 
 __all__ = ["analyse", "subject"]
 
@@ -102,11 +103,9 @@ def subject(
     settings = dict(locals())
     where = checked_device(device)
     names = chosen(variants, list(VARIANTS), "variants")
-    rounds_checked(rounds)
-    checked_image_size(image_size)
-    for option, number in (("slices", slices), ("writing_threads", writing_threads)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ValueError(f"{option} is {number!r}; give a positive whole number.")
+    check_count(rounds=rounds, slices=slices, writing_threads=writing_threads)
+    check_image_size(image_size=image_size)
+    check_network_size(size=size)
     gmacs = {name: slices * value for name, value in _gmacs_per_slice(size, image_size, include_self).items()}
     files = ResultFiles(output_dir, machine, f"subject-{size}-{slices}-slices", where)
 

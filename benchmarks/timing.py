@@ -20,7 +20,6 @@ __all__ = [
     "fraction_of_peak",
     "interleaved_seconds",
     "ratios",
-    "rounds_checked",
     "seconds_of",
     "summary",
 ]
@@ -28,17 +27,6 @@ __all__ = [
 Key = TypeVar("Key")
 
 QUIET = 0.9  # least share of the processor at which a result counts
-
-
-def rounds_checked(rounds: int) -> int:
-    """Return ``rounds`` if it is a number of rounds.
-
-    Raises:
-        ValueError: when it is not.
-    """
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-        raise ValueError(f"rounds is {rounds!r}; give a positive whole number (5 or more for a median).")
-    return rounds
 
 
 def seconds_of(run: Callable[[], Any], device: torch.device) -> float:

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from figures import Bar, BarPanel, bar_figure
 from machine import checked_device, matrix_products
 from naive_generator import NaiveGenerator, naive_copy
-from networks import BRAIN, SIZES, build_generator, checked_image_size
-from report import ResultFiles, chosen, command_line
+from networks import BRAIN, build_generator
+from options import check_count, check_image_size, check_network_size, chosen
+from report import ResultFiles, command_line
 from seq2seq_mri.engines.trainer import autocast
 from seq2seq_mri.engines.translation_step import TranslationStep
 from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
@@ -29,7 +30,6 @@ from timing import (
     fraction_of_peak,
     interleaved_seconds,
     ratios,
-    rounds_checked,
     summary,
 )
 from training_cost import step_costs
@@ -76,12 +76,9 @@ def training(
     settings = dict(locals())
     where = checked_device(device)
     names = chosen(variants, list(VARIANTS), "variants")
-    rounds_checked(rounds)
-    checked_image_size(image_size)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size!r}; give a positive whole number.")
-    if size not in SIZES:
-        raise ValueError(f"size is {size!r}; give one of {', '.join(SIZES)}.")
+    check_count(rounds=rounds, batch_size=batch_size)
+    check_image_size(image_size=image_size)
+    check_network_size(size=size)
     files = ResultFiles(output_dir, machine, f"training-{size}{'-cycle' if cycle else ''}", where)
     with tempfile.TemporaryDirectory() as scratch:
         weights = random_vgg19(Path(scratch)) if perceptual else None

@@ -23,7 +23,14 @@ from simulated_subject import write_subject
 from subject import subject
 from training import NaiveStep, OurStep, random_vgg19, training
 
-PROGRAMS = {"forward": forward, "subject": subject, "training": training, "memory": memory, "scaling": scaling}
+PROGRAMS = {
+    "forward": forward,
+    "subject": subject,
+    "training": training,
+    "memory": memory,
+    "scaling": scaling,
+    "precision": precision,
+}
 CPU = torch.device("cpu")
 TINY = {"size": "tiny", "machine": "here"}
 
@@ -180,8 +187,11 @@ MISTAKES = [
     ],
 )
 def test_a_mistake_is_refused_at_once(tmp_path, name, options, message) -> None:
+    given = {**TINY, "output_dir": tmp_path, "dataset_dir": "nowhere", **options}
     with pytest.raises(ValueError, match=message):
-        PROGRAMS[name](**{**TINY, "output_dir": tmp_path, **options})
+        PROGRAMS[name](
+            **{key: value for key, value in given.items() if key in inspect.signature(PROGRAMS[name]).parameters}
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -214,8 +224,8 @@ def test_help_explains_every_option(run, name) -> None:
     assert code == 0
     text = " ".join((output + errors).split())
     documentation = inspect.getdoc(PROGRAMS[name])
-    for option in inspect.signature(PROGRAMS[name]).parameters:
-        assert f"--{option}=" in text
+    for option, parameter in inspect.signature(PROGRAMS[name]).parameters.items():
+        assert (option.upper() if parameter.default is parameter.empty else f"--{option}=") in text
         explanation = documentation.split(f"\n    {option}: ")[1].splitlines()[0]
         assert " ".join(explanation.split()) in text
 

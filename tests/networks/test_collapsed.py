@@ -7,25 +7,14 @@ import pytest
 import slow_reference
 import torch
 from contract import NetworkContract
-from torch import nn
+from small_generator import FOUR, small
 
 from seq2seq_mri.networks import CollapsedGenerator, Seq2SeqGenerator
 from seq2seq_mri.networks.decoder import HyperDecoder
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
-FOUR = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
 MIXED = {"t1": 1, "dce": 2, "t2": 1, "fatsat_dce": 6}
-
-
-def small(spatial_dims: int = 2, sequences: dict[str, int] = FOUR, **options) -> Seq2SeqGenerator:
-    torch.manual_seed(0)
-    options = {"channels": (3, 4, 6), "num_res_blocks": 2, "lstm_layers": 2, "in_channels": 2, **options}
-    generator = Seq2SeqGenerator(spatial_dims, sequences, code_channels=6, weight_code_channels=4, **options)
-    # Away from its special start, the shared embedding has to be right as well.
-    nn.init.normal_(generator.decoder.code_embedding.linear.weight, std=0.5)
-    nn.init.normal_(generator.decoder.code_embedding.linear.bias, std=0.5)
-    return generator
 
 
 class TestContract(NetworkContract):
@@ -74,7 +63,10 @@ def test_equals_the_generator(spatial_dims: int, conditioning: str, upsample: st
 @pytest.mark.parametrize("timepoints", [1, 2, 6])
 def test_equals_the_slow_reference_in_float32(spatial_dims: int, timepoints: int) -> None:
     """The exact savings of float32, against the equations in float64, per-sample codes included."""
-    generator = small(spatial_dims, dict.fromkeys(FOUR, timepoints), output_activation="none", upsample="first")
+    generator = small(
+        spatial_dims, dict.fromkeys(FOUR, timepoints), num_res_blocks=2, output_activation="none", upsample="first"
+    )
+    # Normalising the few values of smaller maps would only amplify the rounding of whatever comes before it.
     size = (20, 28, 16)[:spatial_dims]
     image, target = torch.randn(2, 2, 2, *size), torch.eye(4)[[3, 1]]
     exact = {name: parameter.detach().double() for name, parameter in generator.named_parameters()}

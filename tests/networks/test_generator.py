@@ -8,21 +8,14 @@ import slow_reference
 import torch
 import torch.nn.functional as F
 from contract import NetworkContract
+from small_generator import FOUR, small
 from torch import nn
 
 from seq2seq_mri.networks import Seq2SeqGenerator
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
-FOUR = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
 MIXED = {"t1": 1, "dce": 3, "t2": 1, "fatsat_dce": 3}
-
-
-def small(spatial_dims: int = 2, sequences: dict[str, int] = FOUR, **options) -> Seq2SeqGenerator:
-    torch.manual_seed(0)
-    options = {"channels": (3, 4, 6), "num_res_blocks": 1, "lstm_layers": 2, "in_channels": 2, **options}
-    options = {"code_channels": 6, "weight_code_channels": 4, **options}
-    return Seq2SeqGenerator(spatial_dims, sequences, **options)
 
 
 class TestHyper(NetworkContract):

@@ -9,7 +9,6 @@ from typing import cast
 
 import torch
 
-from seq2seq_mri.networks.collapsed import CollapsedGenerator
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.networks.translator import SequenceTranslator
 from seq2seq_mri.networks.winograd_network import use_winograd

@@ -44,9 +44,7 @@ def standardise(x: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Te
         in_place = not centred.requires_grad
         return centred.mul_(inverse_deviation) if in_place else centred * inverse_deviation, inverse_deviation
     channels, size = x.shape[1], x[0, 0].numel()
-    output, _, inverse_deviation = torch.native_group_norm(
-        x, None, None, x.shape[0], channels, size, channels, epsilon
-    )
+    output, _, inverse_deviation = torch.native_group_norm(x, None, None, x.shape[0], channels, size, channels, epsilon)
     return output, inverse_deviation
 
 
