@@ -98,7 +98,7 @@ def memory(
     check_count(slices=slices)
     check_image_size(image_size=image_size, patch_size_3d=patch_size_3d)
     check_network_size(size=size, size_3d=size_3d)
-    files = ResultFiles(output_dir, machine, f"memory-{size}", where)
+    files = ResultFiles(output_dir, machine, f"memory-{size}-{slices}-slices", where)
 
     plane, patch = (image_size, image_size), (patch_size_3d,) * 3
     planned: list[Measurement] = []

@@ -141,7 +141,7 @@ def test_both_steps_train_the_same(tmp_path, monkeypatch, cycle) -> None:
 def test_memory(tmp_path, in_this_process) -> None:
     small = {"size_3d": "tiny", "patch_size_3d": 16, "image_size": 32, "slices": 3}
     memory(**TINY, **small, output_dir=tmp_path)
-    rows = results(tmp_path, "here-memory-tiny")["rows"]
+    rows = results(tmp_path, "here-memory-tiny-3-slices")["rows"]
     assert len(rows) == 3 * 2 + (1 + 2 * 2) * 2
     assert {row["task"] for row in rows} == {"one missing", "all pairs", "training"}
 
