@@ -126,10 +126,11 @@ def test_memory_limit_is_kept_and_changes_nothing(volume, generator, expected):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     (chosen,) = inferer._measured.values()
     parts = {"t2": volume[0, 4:], "dce": volume[0, 1:4]}
+    network = inferer.prepare(generator, TARGETS)
 
     def run(count: int) -> None:
         images = inferer._images(parts, torch.zeros(count, dtype=torch.long), 3, torch.device("cpu"))
-        for _ in inferer.translate_batch(images, generator, TARGETS, None):
+        for _ in inferer.translate_batch(images, network, TARGETS, None):
             pass
 
     assert chosen > 1

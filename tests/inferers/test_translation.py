@@ -41,6 +41,25 @@ def test_nothing_is_computed_twice(generator, images):
     assert (encode.call_count, recur.call_count, render.call_count) == (2, 2, 3)
 
 
+@pytest.mark.parametrize("include_self", [True, False])
+def test_collapsed_network_decodes_sources_one_by_one(generator, images, include_self):
+    network = generator.collapse(TARGETS)
+    expected = dict(translate(generator, images, TARGETS, include_self))
+    with (
+        patch.object(network, "recur", wraps=network.recur) as recur,
+        patch.object(network, "render", wraps=network.render) as render,
+    ):
+        found = dict(translate(network, images, TARGETS, include_self))
+    assert recur.call_count == 2 * 2  # sources · numbers of timepoints
+    assert [len(call.args[0]) for call in render.call_args_list] == [2] * (6 if include_self else 4)  # samples
+    for target in TARGETS:
+        torch.testing.assert_close(found[target], expected[target], rtol=1e-5, atol=1e-6)
+    together = network.to(torch.bfloat16)
+    with patch.object(together, "render", wraps=together.render) as render:
+        list(translate(together, images, TARGETS, include_self))
+    assert render.call_count == 3
+
+
 def test_computes_in_the_precision_of_the_parameters(generator, images):
     exact = dict(translate(generator, images, TARGETS))
     for target, found in translate(generator.to(torch.bfloat16), images, TARGETS):

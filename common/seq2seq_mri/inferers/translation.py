@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
+from seq2seq_mri.networks.collapsed import CollapsedGenerator
 from seq2seq_mri.networks.translator import SequenceTranslator
 from seq2seq_mri.sequences import sequence_codes
 
@@ -21,8 +22,9 @@ def translate(
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Translate images of one or more source sequences into every target, one target after the other.
 
-    Each source is encoded once, its encoding unrolled once for each number of timepoints that targets have, and all
-    sources are decoded in one batch per target, so that the target's kernels are computed once. No gradients.
+    Each source is encoded once, its encoding unrolled once for each number of timepoints that targets have, and then
+    decoded for each target: all sources in one batch, or one by one where that takes less time and memory, which is in
+    float32 on a CPU (measured), with a network whose kernels are not computed anew for each batch. No gradients.
 
     Args:
         generator: the network, on the device of the images; it computes in the precision of its parameters.
@@ -46,24 +48,30 @@ def translate(
     """
     if not images:
         raise ValueError("There is no source image to translate.")
-    first = next(iter(images.values()))
+    names, first = list(images), next(iter(images.values()))
     count, spatial_size = len(first), list(first.shape[3:])
     dtype = next(generator.parameters()).dtype
+    one_by_one = isinstance(generator, CollapsedGenerator) and first.device.type == "cpu" and dtype == torch.float32
+    batches = [[k] for k in range(len(names))] if one_by_one else [list(range(len(names)))]
     codes = sequence_codes(generator.sequences, targets).to(first.device, dtype)
-    unrolled: dict[int, torch.Tensor] = {}
-    features: torch.Tensor | None = None
+    encoded: list[torch.Tensor] = []
+    unrolled: dict[int, list[torch.Tensor]] = {}
     for name, code in zip(targets, codes, strict=True):
         timepoints = generator.sequences[name]
+        result = first.new_zeros(len(names), count, timepoints, *first.shape[2:], dtype=torch.float32)
         # The context is left before each yield: the consumer's own computations are not in it.
         with torch.no_grad():
-            if features is None:
-                features = torch.cat([generator.encode(image.to(dtype)) for image in images.values()])
+            if not encoded:
+                encoded = [
+                    torch.cat([generator.encode(images[names[k]].to(dtype)) for k in batch]) for batch in batches
+                ]
             if timepoints not in unrolled:
-                unrolled[timepoints] = generator.recur(features, timepoints)
-            used = [k for k, source in enumerate(images) if include_self or source != name or len(images) == 1]
-            recurred = unrolled[timepoints].unflatten(0, (len(images), count))
-            recurred = recurred if len(used) == len(images) else recurred[used]
-            rendered = generator.render(recurred.flatten(0, 1), code[None], spatial_size).unflatten(0, (-1, count))
-            result = rendered.new_zeros(len(images), *rendered.shape[1:], dtype=torch.float32)
-            result[used] = rendered.float()
+                unrolled[timepoints] = [generator.recur(features, timepoints) for features in encoded]
+            for batch, recurred in zip(batches, unrolled[timepoints], strict=True):
+                used = [k for k in batch if include_self or names[k] != name or len(names) == 1]
+                if len(used) == 0:
+                    continue
+                if len(used) < len(batch):
+                    recurred = recurred.unflatten(0, (len(batch), count))[[batch.index(k) for k in used]].flatten(0, 1)
+                result[used] = generator.render(recurred, code[None], spatial_size).unflatten(0, (-1, count)).float()
         yield name, result

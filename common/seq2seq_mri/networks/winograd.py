@@ -130,8 +130,12 @@ class WinogradConv2d(nn.Module):
         self.padding = padding
         self.reflect = padding == 1 and padding_mode == "reflect"
         output, expansion, data = (matrix.to(kernel.device) for matrix in winograd_matrices())
-        transformed = torch.einsum("ia,kcab,jb->ijck", expansion, kernel.detach().double(), expansion)
-        self.register_buffer("kernel", transformed.flatten(0, 1).float().contiguous())
+        transformed = kernel.new_empty(TILE**2, self.in_channels, self.out_channels)
+        taps = kernel.detach().double().flatten(2)
+        # One by one: all of them in float64 would take more memory than the network.
+        for values, weights in zip(transformed, torch.kron(expansion, expansion), strict=True):
+            values.copy_((taps @ weights).T)
+        self.register_buffer("kernel", transformed)
         self.register_buffer("bias", bias.detach().clone())
         self.register_buffer("data_transform", data.float())
         self.register_buffer("output_transform", torch.kron(output, output).float())
