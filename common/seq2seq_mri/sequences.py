@@ -12,7 +12,16 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-__all__ = ["channel_slices", "check_sequences", "sequence_codes", "sequence_index"]
+__all__ = ["SEQUENCE_TABLES", "channel_slices", "check_sequences", "sequence_codes", "sequence_index"]
+
+#: The tables of the bundles, by the names that commands accept for them.
+SEQUENCE_TABLES: dict[str, dict[str, int]] = {
+    "brats": {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1},
+    "breast": {
+        **{"t1": 1, "fatsat_t1": 1, "t2": 1, "dce": 6, "fatsat_dce": 6},
+        **{"wash_in": 1, "wash_out": 1, "dwi": 4},
+    },
+}
 
 
 def check_sequences(sequences: Mapping[str, int]) -> dict[str, int]:

@@ -1,14 +1,18 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Small NIfTI files for the tests of the transforms."""
+"""Small NIfTI files for the tests of the transforms; makes ``dicom_writer`` importable."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+
+# In importlib mode pytest adds no folder itself.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_stacks_sequences_in_the_order_of_the_table(write_volume, oblique_affine
     assert image.meta["original_channel_dim"] == 0
     assert sample["available"].tolist() == [True, True, False, True]
     assert sample["measured"].tolist() == [True, True, False, True]
-    assert set(sample) == {"image", "available", "measured", "subject", "unique", "age"}
+    assert set(sample) == {"image", "available", "measured", "withheld", "subject", "unique", "age"}
     assert sample["unique"] == {"t1gd": "mask.nii.gz"}
 
 
@@ -75,7 +75,7 @@ def test_withheld_sequences_are_measured_but_never_available(write_volume, load_
     assert sample["measured"].tolist() == [load_withheld, True]
     assert bool(sample["image"][0].any()) == load_withheld
     assert sample["image"].meta["filename_or_obj"] == subject["t2"]
-    assert "withheld" not in sample
+    assert sample["withheld"].tolist() == [True, False]
 
 
 @pytest.mark.parametrize("form", ["one 4D file", "3D files", "vector file"])
@@ -289,8 +289,12 @@ def test_contradictory_subjects(write_volume, extra, message) -> None:
 
 
 def test_other_keys_are_passed_on(write_volume) -> None:
-    subject = {"t1": write_volume("a.nii.gz"), "lesion": "lesion.nii.gz"}
-    assert LoadImageSequencesd(TWO, other_keys=["lesion"])(subject)["lesion"] == "lesion.nii.gz"
+    others = {"lesion": "lesion.nii.gz", "patient": "a.nii.gz", "label": {"pcr": 1}, "atlas": "atlas.nii.gz"}
+    subject = {"t1": write_volume("a.nii.gz"), **others}
+    sample = LoadImageSequencesd(TWO, other_keys=["atlas"])(subject)
+    assert {key: sample[key] for key in others} == others
+    with pytest.raises(ValueError, match="unknown sequence 'atlas'"):
+        LoadImageSequencesd(TWO)(subject)
 
 
 def test_two_files_for_one_sequence_in_a_folder(write_volume, tmp_path) -> None:
@@ -299,6 +303,14 @@ def test_two_files_for_one_sequence_in_a_folder(write_volume, tmp_path) -> None:
     write_volume("p1/b_t1.nii.gz")
     with pytest.raises(ValueError, match="look like sequence 't1'"):
         LoadImageSequencesd(TWO)({"image": str(tmp_path / "p1")})
+
+
+def test_masks_in_a_folder_are_no_sequences(write_volume, tmp_path) -> None:
+    (tmp_path / "p1").mkdir()
+    write_volume("p1/p1-t1.nii.gz")
+    for name in ("p1-unique-t1", "p1-unique-t2", "p1-lesion"):
+        write_volume(f"p1/{name}.nii.gz")
+    assert LoadImageSequencesd(TWO)({"image": str(tmp_path / "p1")})["available"].tolist() == [True, False]
 
 
 @pytest.mark.real_data

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Transforms of multi-sequence MRI: loading, intensities, 2.5D stacks, saving.
+"""Transforms of multi-sequence MRI: loading, wash maps, intensities, 2.5D stacks, saving.
 
 Reorienting, cropping, padding and flipping are MONAI's own transforms, named in the bundles' configs.
 """
@@ -10,8 +10,10 @@ from seq2seq_mri.transforms.intensity import NormalizeSequencesd
 from seq2seq_mri.transforms.load import LoadImageSequencesd
 from seq2seq_mri.transforms.save import SaveSequencesd, save_volume
 from seq2seq_mri.transforms.slice_stack import network_input, slice_stacks
+from seq2seq_mri.transforms.wash_maps import AddWashMapsd
 
 __all__ = [
+    "AddWashMapsd",
     "LoadImageSequencesd",
     "NormalizeSequencesd",
     "SaveSequencesd",

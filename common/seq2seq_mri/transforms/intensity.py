@@ -18,9 +18,11 @@ __all__ = ["NormalizeSequencesd"]
 class NormalizeSequencesd(MapTransform):
     """Clip each sequence between zero and a bound taken from its own intensities, and scale it to a common range.
 
-    The bound is ``clip_factor`` times the ``percentile`` of the sequence's positive voxels, taken over all of its
-    timepoints at once, so that the course of an enhancement over time is kept. Zero is background, and negative values
-    (interpolation makes them) count as background. A missing sequence becomes background everywhere.
+    The bound is ``clip_factor`` times the ``percentile`` of the positive voxels, at the timepoint of a sequence where
+    that is largest: one bound for all of its timepoints, so that the course of an enhancement over time is kept, and
+    none that cuts the brightest of them (at b = 0 a diffusion-weighted image is several times as bright as later).
+    Zero is background, and negative values (interpolation makes them) count as background. A missing sequence becomes
+    background everywhere.
 
     The default follows the paper's min-max normalisation (Han et al., Medical Image Analysis 2024): range [0, 1], with
     the maximum at the 99.5th percentile. The authors' released code is ``percentile=99, clip_factor=2,
@@ -80,12 +82,13 @@ class NormalizeSequencesd(MapTransform):
         normalized = torch.full_like(image, lower, dtype=torch.float32)
         for index, (name, part) in enumerate(channels.items()):
             sequence = torch.as_tensor(image[part]).to(torch.float32)
-            positive = sequence[sequence > 0]
-            if positive.numel() == 0:
+            positive = [frame[frame > 0].cpu().numpy() for frame in sequence]
+            # torch.quantile refuses more than 2^24 values.
+            percentiles = [float(np.percentile(values, self.percentile)) for values in positive if values.size]
+            if not percentiles:
                 if measured is not None and bool(measured[index]):
                     raise ValueError(f"Subject '{subject}': sequence '{name}' has no voxel above zero; leave it out.")
                 continue
-            # torch.quantile refuses more than 2^24 values.
-            bound = self.clip_factor * float(np.percentile(positive.cpu().numpy(), self.percentile))
+            bound = self.clip_factor * max(percentiles)
             normalized[part] = sequence.clamp(0, bound) * ((upper - lower) / bound) + lower
         return {**data, self.image_key: normalized}

@@ -18,6 +18,7 @@ from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_inde
 from seq2seq_mri.transforms.grids import match_grid
 from seq2seq_mri.transforms.read import Volume, read_volume
 from seq2seq_mri.transforms.subject_files import folder_files, subject_files
+from seq2seq_mri.transforms.timepoints import TimepointTable, weighted_frames
 
 __all__ = ["LoadImageSequencesd"]
 
@@ -26,14 +27,19 @@ class LoadImageSequencesd(MapTransform):
     """Read the sequences of a subject and stack them as the channels of one image.
 
     A subject is ``{"subject": "p1", "t1": "p1_t1.nii.gz", "dce": "p1_dce.nii.gz", ...}``: one path per sequence, or for
-    a sequence of several timepoints one 4D file or a list of 3D files; absent sequences are absent keys. Instead, the
-    value of ``image_key`` may be a mapping from sequences to paths, a list of paths in the table's order (``None``
-    where absent), a folder whose files end with the sequences' names, or one 4D file of all channels (all zero where
-    absent). ``"withheld"`` maps sequences that are silenced on purpose to their paths.
+    a sequence of several timepoints one 4D file or a list of 3D files; absent sequences are absent keys. A path that is
+    a folder is a DICOM series, or one of several series that make up the timepoints. Instead of these keys, the value
+    of ``image_key`` may be a mapping from sequences to paths, a list of paths in the table's order (``None`` where
+    absent), a folder whose files end with the sequences' names, or one 4D file of all channels (all zero where absent).
+    ``"withheld"`` maps sequences that are silenced on purpose to their paths.
 
     It is the first transform, and every spatial transform after it acts on ``image_key`` only, so that sequences
     cannot come apart. Sequences that are the same physical grid in different orientations are reoriented to the first
     available one.
+
+    Without ``times`` and ``b_values`` every series must have the timepoints of the table. With them, its frames are
+    brought to the table's times or b-values as :meth:`TimepointTable.weights` says: DCE series of other times are
+    interpolated in time, or refused, and diffusion-weighted frames are picked by their b-values.
 
     Although it reads images it is no subclass of MONAI's ``LoadImaged``, which hosts such as MONAI Label wrap in ways
     that a missing sequence does not survive; its name contains ``LoadImage``, by which MONAI Deploy knows what to leave
@@ -45,7 +51,14 @@ class LoadImageSequencesd(MapTransform):
         load_withheld: whether withheld sequences are read into the image. They never count as available.
         resample: whether a sequence on another grid is resampled linearly to the first, or refused.
         tolerance: greatest distance in millimetres by which the corners of two equal grids may differ.
-        other_keys: further keys of the subject that hold image paths without being sequences; they are passed on.
+        other_keys: further keys of the subject that hold image paths without being sequences; they are passed on, as
+            ``"lesion"``, ``"patient"`` and ``"label"`` always are.
+        times: sequence → seconds from its first frame to each of its timepoints, for sequences over time.
+        b_values: sequence → b-values of its timepoints in s/mm², for diffusion-weighted sequences.
+        resample_time: whether a series at other times than ``times`` is interpolated linearly in time, or refused.
+
+    Raises:
+        ValueError: when the table, ``times`` or ``b_values`` are not of their form.
 
     Example:
         >>> load = LoadImageSequencesd({"t1": 1, "t2": 1})
@@ -62,6 +75,9 @@ class LoadImageSequencesd(MapTransform):
         resample: bool = False,
         tolerance: float = 0.01,
         other_keys: Sequence[str] = (),
+        times: Mapping[str, Sequence[float]] | None = None,
+        b_values: Mapping[str, Sequence[float]] | None = None,
+        resample_time: bool = False,
     ) -> None:
         self.sequences = check_sequences(sequences)
         super().__init__(keys=list(self.sequences), allow_missing_keys=True)
@@ -70,6 +86,7 @@ class LoadImageSequencesd(MapTransform):
         self.resample = resample
         self.tolerance = tolerance
         self.other_keys = tuple(other_keys)
+        self.timepoints = TimepointTable(self.sequences, times, b_values, resample_time)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Load one subject.
@@ -81,12 +98,13 @@ class LoadImageSequencesd(MapTransform):
             available sequence;
             ``"available"``: bool ``[S]``, sequences that may be used as input;
             ``"measured"``: bool ``[S]``, sequences that are in the image;
+            ``"withheld"``: bool ``[S]``, sequences that are silenced on purpose, whether they are in the image or not;
             ``"subject"``: the subject's name.
 
         Raises:
             FileNotFoundError: when a file does not exist.
             ValueError: when no sequence is available, a sequence is unknown or given twice, a file is unusable (see
-                ``read_volume``), has the wrong number of timepoints, or lies on another grid.
+                ``read_volume``), has timepoints that are not those of the table, or lies on another grid.
         """
         subject = self._subject(data)
         available = self._read_available(data, subject)
@@ -95,7 +113,10 @@ class LoadImageSequencesd(MapTransform):
                 f"Subject '{subject}' has no available sequence; give at least one of {', '.join(self.sequences)}, "
                 "or leave the subject out."
             )
-        volumes = available | self._read_withheld(data, subject, available)
+        withheld = self._withheld_files(data, subject, available)
+        volumes = dict(available)
+        if self.load_withheld:
+            volumes |= {name: self._read_sequence(name, paths, subject) for name, paths in withheld.items()}
         reference = available[next(name for name in self.sequences if name in available)][0]
         channels = channel_slices(self.sequences)
         image = np.zeros((sum(self.sequences.values()), *reference.voxels.shape[1:]), dtype=np.float32)
@@ -108,6 +129,7 @@ class LoadImageSequencesd(MapTransform):
             self.image_key: self._with_metadata(image, reference),
             "available": torch.tensor([name in available for name in self.sequences]),
             "measured": torch.tensor([name in volumes for name in self.sequences]),
+            "withheld": torch.tensor([name in withheld for name in self.sequences]),
             "subject": subject,
         }
 
@@ -141,9 +163,9 @@ class LoadImageSequencesd(MapTransform):
         found = subject_files(files, self.sequences, subject, known)
         return {name: self._read_sequence(name, paths, subject) for name, paths in found.items()}
 
-    def _read_withheld(
+    def _withheld_files(
         self, data: Mapping[Hashable, Any], subject: str, available: Mapping[str, Any]
-    ) -> dict[str, list[Volume]]:
+    ) -> dict[str, list[Path]]:
         withheld = subject_files(data.get("withheld") or {}, self.sequences, subject)
         for group in ("withheld", "unique"):
             for name in data.get(group) or {}:
@@ -154,20 +176,16 @@ class LoadImageSequencesd(MapTransform):
         twice = [name for name in withheld if name in available]
         if twice:
             raise ValueError(f"Subject '{subject}': '{twice[0]}' is both available and withheld; keep one of the two.")
-        if not self.load_withheld:
-            return {}
-        return {name: self._read_sequence(name, paths, subject) for name, paths in withheld.items()}
+        return withheld
 
     def _read_sequence(self, name: str, paths: Sequence[Path], subject: str) -> list[Volume]:
-        volumes = [read_volume(path, subject) for path in paths]
-        timepoints = sum(len(volume.voxels) for volume in volumes)
-        if timepoints != self.sequences[name]:
-            files = ", ".join(str(path) for path in paths)
-            raise ValueError(
-                f"Subject '{subject}': {files} has {timepoints} timepoints where sequence '{name}' has "
-                f"{self.sequences[name]}; correct the file or the sequence table."
-            )
-        return volumes
+        parts = [_read_series(path, subject) for path in paths]
+        weights = self.timepoints.weights(name, parts, subject)
+        if weights is None:
+            return parts
+        on_grid = [match_grid(part, parts[0], subject, self.tolerance, self.resample) for part in parts]
+        frames = on_grid[0] if len(on_grid) == 1 else np.concatenate(on_grid)
+        return [Volume(weighted_frames(weights, frames), parts[0].affine, parts[0].path)]
 
     def _split(self, stacked: Volume, subject: str) -> dict[str, list[Volume]]:
         channels = sum(self.sequences.values())
@@ -193,3 +211,12 @@ class LoadImageSequencesd(MapTransform):
             "filename_or_obj": str(reference.path),
         }
         return MetaTensor(torch.from_numpy(image), affine=affine, meta={str(key): metadata[key] for key in metadata})
+
+
+def _read_series(path: Path, subject: str) -> Volume:
+    if path.is_dir():
+        # pydicom is needed only by who has DICOM.
+        from seq2seq_mri.transforms.read_dicom import read_dicom_series
+
+        return read_dicom_series(path, subject)
+    return read_volume(path, subject)

@@ -1,38 +1,53 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Loading the masks of what only one sequence shows."""
+"""Loading masks that lie on the grid of a subject's image: of what only one sequence shows, and of the lesion."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from seq2seq_mri.sequences import check_sequences, sequence_index
-from seq2seq_mri.transforms.read import read_volume
+from seq2seq_mri.transforms.grids import match_grid
+from seq2seq_mri.transforms.read import Volume, read_volume
 
-__all__ = ["LoadUniqueMasksd"]
+__all__ = ["LoadLesionMaskd", "LoadUniqueMasksd"]
 
 
 class LoadUniqueMasksd(MapTransform):
     """Read a subject's ``unique`` masks, which simulated cohorts have, into ``unique_masks``.
 
-    It comes right after ``LoadImageSequencesd``; the spatial transforms that follow act on both keys, with
+    It comes after ``LoadImageSequencesd`` and before the spatial transforms, which then act on both keys, with
     ``allow_missing_keys`` for subjects without masks.
 
     Args:
         sequences: the sequence table.
-        image_key: key of the loaded image, on whose grid the masks must be.
+        image_key: key of the loaded image, on whose grid the masks must be. The same grid stored in another orientation
+            will do.
         masks_key: key of the result.
+        resample: whether a mask on another grid is resampled to the image's, or refused.
+        tolerance: greatest distance in millimetres by which the corners of two equal grids may differ.
     """
 
-    def __init__(self, sequences: Mapping[str, int], image_key: str = "image", masks_key: str = "unique_masks") -> None:
+    def __init__(
+        self,
+        sequences: Mapping[str, int],
+        image_key: str = "image",
+        masks_key: str = "unique_masks",
+        resample: bool = False,
+        tolerance: float = 0.01,
+    ) -> None:
         super().__init__(keys=[image_key])
         self.sequences = check_sequences(sequences)
         self.image_key = image_key
         self.masks_key = masks_key
+        self.resample = resample
+        self.tolerance = tolerance
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the masks, float32 ``MetaTensor`` ``[S, X, Y, Z]`` of 0 and 1 in the table's order, if there are any.
@@ -49,10 +64,69 @@ class LoadUniqueMasksd(MapTransform):
         subject = str(result.get("subject", "unnamed"))
         masks = torch.zeros((len(self.sequences), *image.shape[1:]))
         for name, path in paths.items():
-            volume = read_volume(path, subject, allow_constant=True)
-            same_affine = torch.allclose(torch.as_tensor(volume.affine), image.affine.double(), atol=1e-3)
-            if volume.voxels.shape[1:] != tuple(image.shape[1:]) or not same_affine:
-                raise ValueError(f"Subject '{subject}': {path} is on another grid than the images.")
-            masks[sequence_index(self.sequences, name)] = torch.from_numpy(volume.voxels[0] != 0).float()
-        result[self.masks_key] = MetaTensor(masks, affine=image.affine.clone(), meta={"original_channel_dim": 0})
+            index = sequence_index(self.sequences, name)
+            masks[index] = _read_mask(path, subject, image, self.resample, self.tolerance)
+        result[self.masks_key] = _like_image(masks, image)
         return result
+
+
+class LoadLesionMaskd(MapTransform):
+    """Read the mask that a subject's ``lesion`` path names, in its place.
+
+    It comes after ``LoadImageSequencesd`` and before the spatial transforms, which then act on both keys, with
+    ``allow_missing_keys`` for subjects without a mask.
+
+    Args:
+        image_key: key of the loaded image, on whose grid the mask must be. The same grid stored in another orientation
+            will do.
+        lesion_key: key of the path, and of the result.
+        resample: whether a mask on another grid is resampled to the image's, or refused.
+        tolerance: greatest distance in millimetres by which the corners of two equal grids may differ.
+    """
+
+    def __init__(
+        self, image_key: str = "image", lesion_key: str = "lesion", resample: bool = False, tolerance: float = 0.01
+    ) -> None:
+        super().__init__(keys=[image_key])
+        self.image_key = image_key
+        self.lesion_key = lesion_key
+        self.resample = resample
+        self.tolerance = tolerance
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Put the mask, float32 ``MetaTensor`` ``[1, X, Y, Z]`` of 0 and 1, in the place of its path, if there is one.
+
+        Raises:
+            FileNotFoundError: when the mask does not exist.
+            ValueError: when it is unusable, or on another grid than the image.
+        """
+        result = dict(data)
+        path = result.pop(self.lesion_key, None)
+        if not path:
+            return result
+        image = result[self.image_key]
+        mask = _read_mask(path, str(result.get("subject", "unnamed")), image, self.resample, self.tolerance)
+        result[self.lesion_key] = _like_image(mask[None], image)
+        return result
+
+
+def _read_mask(
+    path: str | os.PathLike, subject: str, image: MetaTensor, resample: bool, tolerance: float
+) -> torch.Tensor:
+    """Return a mask ``[X, Y, Z]`` of 0 and 1 on the grid of ``image``; values other than 0 in the file are 1."""
+    volume = read_volume(path, subject, allow_constant=True)
+    if len(volume.voxels) != 1:
+        raise ValueError(f"Subject '{subject}': {path} has {len(volume.voxels)} timepoints; a mask is a 3D volume.")
+    marked = Volume((volume.voxels != 0).astype(np.float32), volume.affine, volume.path)
+    # Only the grid of the reference is used, so one voxel that takes no memory stands for all of them.
+    shape = (1, *image.shape[1:])
+    file_name = image.meta.get("filename_or_obj", "the image")
+    affine = np.asarray(image.affine, dtype=np.float64)
+    reference = Volume(np.broadcast_to(np.float32(0), shape), affine, file_name)
+    # A resampled mask without a voxel is as one that lies elsewhere, which match_grid refuses.
+    on_grid = match_grid(marked, reference, subject, tolerance, resample and bool(marked.voxels.any()))
+    return torch.from_numpy((on_grid[0] > 0.5).astype(np.float32))
+
+
+def _like_image(masks: torch.Tensor, image: MetaTensor) -> MetaTensor:
+    return MetaTensor(masks, affine=image.affine.clone(), meta={"original_channel_dim": 0})

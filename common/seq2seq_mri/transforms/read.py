@@ -14,7 +14,9 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-__all__ = ["Volume", "read_volume"]
+from seq2seq_mri.transforms.sidecars import frame_b_values, frame_times
+
+__all__ = ["Volume", "check_intensities", "read_volume"]
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,28 @@ class Volume:
     Attributes:
         voxels: float32 array of shape ``[T, X, Y, Z]``.
         affine: float64 array of shape ``[4, 4]``, from voxel indices to millimetres in RAS+ space.
-        path: the file it was read from, for messages.
+        path: the file or folder it was read from, for messages.
+        times: seconds from the first frame to the start of each of the ``T`` frames, so 0 comes first; strictly
+            increasing. ``None`` where the file does not say.
+        b_values: diffusion weighting of each of the ``T`` frames in s/mm². ``None`` where the file does not say.
+        start: seconds from an origin that is common to all series of an examination to the first frame; it lays series
+            that are read one by one on one axis of time. ``None`` where the file does not say, and for NIfTI.
     """
 
     voxels: np.ndarray
     affine: np.ndarray
     path: Path
+    times: tuple[float, ...] | None = None
+    b_values: tuple[float, ...] | None = None
+    start: float | None = None
 
 
 def read_volume(path: str | os.PathLike, subject: str, allow_constant: bool = False) -> Volume:
-    """Read a 3D or 4D NIfTI file and check that its voxels can be used.
+    """Read a 3D or 4D NIfTI file and check that it can be used.
+
+    The times of the frames of a 4D file come from ``FrameTimesStart`` of a BIDS sidecar ``.json`` of the same name, or
+    else from the header, when that gives a time between frames in s, ms or µs; b-values from a ``.bval`` file of the
+    same name. A 3D file has neither.
 
     Args:
         path: a ``.nii`` or ``.nii.gz`` file, ``(X, Y, Z)`` or ``(X, Y, Z, T)``.
@@ -46,7 +60,8 @@ def read_volume(path: str | os.PathLike, subject: str, allow_constant: bool = Fa
     Raises:
         FileNotFoundError: when the file does not exist.
         ValueError: when it cannot be read, is corrupt, truncated, not a NIfTI, not 3D or 4D, holds NaN or infinite
-            values, or has a timepoint that is constant.
+            values, or has a timepoint that is constant; or when times or b-values beside it are unreadable, not finite,
+            not increasing (times), negative (b-values), or not one for each frame.
     """
     path = Path(path)
     where = f"Subject '{subject}': {path}"
@@ -73,8 +88,10 @@ def read_volume(path: str | os.PathLike, subject: str, allow_constant: bool = Fa
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"{where} is corrupt or truncated ({error}); copy or convert it again.") from error
     voxels = _timepoints_first(voxels, where)
-    _check_intensities(voxels, where, allow_constant)
-    return Volume(voxels, np.asarray(image.affine, dtype=np.float64), path)
+    check_intensities(voxels, where, allow_constant)
+    times = frame_times(path, image, where)
+    b_values = frame_b_values(path, len(voxels), where)
+    return Volume(voxels, np.asarray(image.affine, dtype=np.float64), path, times, b_values)
 
 
 def _check_checksum(path: Path) -> None:
@@ -97,7 +114,14 @@ def _timepoints_first(voxels: np.ndarray, where: str) -> np.ndarray:
     return np.moveaxis(voxels.reshape(*voxels.shape[:3], -1, order="F"), -1, 0)
 
 
-def _check_intensities(voxels: np.ndarray, where: str, allow_constant: bool) -> None:
+def check_intensities(voxels: np.ndarray, where: str, allow_constant: bool = False) -> None:
+    """Raise a ``ValueError`` when a timepoint of ``[T, X, Y, Z]`` is not finite everywhere, or is constant.
+
+    Args:
+        voxels: the timepoints.
+        where: names subject and file, for the message.
+        allow_constant: whether a timepoint may have the same value everywhere.
+    """
     for timepoint, volume in enumerate(voxels):
         which = f"{where}, timepoint {timepoint}," if len(voxels) > 1 else where
         # The minimum and maximum of values among which there is a NaN are NaN.

@@ -18,6 +18,8 @@ from monai.utils import convert_to_numpy, ensure_tuple_rep
 
 from seq2seq_mri.files import atomic_path
 from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
+from seq2seq_mri.transforms.sidecars import even_step, set_time_step, sidecar_texts
+from seq2seq_mri.transforms.timepoints import check_b_values, check_times
 
 __all__ = ["SaveSequencesd", "save_volume", "sequence_file"]
 
@@ -34,8 +36,14 @@ def save_volume(
     volume: np.ndarray | torch.Tensor,
     like: str | os.PathLike | np.ndarray | torch.Tensor,
     existing: str = "error",
+    times: Sequence[float] | None = None,
+    b_values: Sequence[float] | None = None,
 ) -> bool:
     """Save a volume as float32 NIfTI, whole or not at all.
+
+    What is known of the timepoints of a 4D volume is saved as ``read_volume`` reads it: times that are evenly spaced
+    from 0 in the header, others as ``FrameTimesStart`` in a ``.json`` file of the same name, b-values in a ``.bval``
+    file. Such files of an earlier volume, which would be taken for this one's, count as part of what exists.
 
     Args:
         path: the ``.nii`` or ``.nii.gz`` file to write.
@@ -43,6 +51,8 @@ def save_volume(
         like: the NIfTI file on whose grid ``volume`` lies: its qform, sform, their codes, its units and its voxel sizes
             are copied. Or an affine ``[4, 4]`` in millimetres, RAS+, that becomes both (code 1, scanner).
         existing: ``"error"``, ``"skip"`` or ``"overwrite"`` a file that exists.
+        times: seconds at which the ``T`` > 1 timepoints start.
+        b_values: of the ``T`` > 1 timepoints, in s/mm².
 
     Returns:
         Whether the file was written; false only when ``existing`` is ``"skip"`` and the file was there.
@@ -51,7 +61,7 @@ def save_volume(
         FileExistsError: when the file exists and ``existing`` is ``"error"``.
         OSError: when it cannot be written; the message names it.
         ValueError: when ``volume`` has another shape than ``like``, or holds NaN or infinite values, or ``like`` is no
-            NIfTI file.
+            NIfTI file, or ``times`` or ``b_values`` are not one for each timepoint, or wrong.
     """
     path = Path(path)
     _check_existing(existing)
@@ -67,8 +77,18 @@ def save_volume(
     if not np.isfinite(voxels).all():
         raise ValueError(f"{path}: the volume holds NaN or infinite values, it is not saved.")
     image = _on_grid_of_file(voxels, like, path) if isinstance(like, (str, os.PathLike)) else _on_affine(voxels, like)
+    sidecars: dict[Path, str | None] = {}
+    if voxels.ndim == 4:
+        sidecars = sidecar_texts(path, voxels.shape[3], times, b_values)
+        set_time_step(image.header, None if times is None else even_step(times))
+    left_over = [sidecar for sidecar in sidecars if sidecar.exists() and not path.exists()]
+    # With "skip", an image that is absent while they are there is one that an interrupted run has not completed.
+    if left_over and existing == "error":
+        raise FileExistsError(f"{left_over[0]} exists and would be taken for a part of {path}; remove it.")
     with atomic_path(path, overwrite=existing == "overwrite") as temporary:
         nibabel.save(image, temporary)
+        # The image is moved into place after them, when all is complete.
+        _save_sidecars(sidecars)
     return True
 
 
@@ -81,6 +101,7 @@ class SaveSequencesd(MapTransform):
     """Save sequences of a subject as ``<output_dir>/<subject>/<subject>_<sequence><suffix>.nii.gz``.
 
     The source file in the image's metadata gives the grid; the volumes must lie on it, so this comes after ``Invertd``.
+    Of a source that is a folder of DICOM files it is the affine that it was loaded with.
     The files of a subject are written at the same time: nearly all of the work is compression, during which Python lets
     other threads run.
 
@@ -96,9 +117,12 @@ class SaveSequencesd(MapTransform):
         existing: ``"error"``, ``"skip"`` or ``"overwrite"`` files that exist.
         allow_missing_keys: whether ``keys`` that a sample has not are passed over.
         threads: most files that are written at the same time.
+        times: sequence → seconds from its first frame to each of its timepoints, saved with it.
+        b_values: sequence → b-values of its timepoints in s/mm², saved with it.
 
     Raises:
-        ValueError: when ``existing`` is none of the three, or ``threads`` is less than 1.
+        ValueError: when ``existing`` is none of the three, ``threads`` is less than 1, or ``times`` or ``b_values`` do
+            not fit the sequence table.
     """
 
     def __init__(
@@ -113,6 +137,8 @@ class SaveSequencesd(MapTransform):
         existing: str = "error",
         allow_missing_keys: bool = False,
         threads: int = 4,
+        times: Mapping[str, Sequence[float]] | None = None,
+        b_values: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if threads < 1:
@@ -125,6 +151,8 @@ class SaveSequencesd(MapTransform):
         self.image_key = image_key
         self.existing = _check_existing(existing)
         self.threads = threads
+        self.times = check_times(self.sequences, times)
+        self.b_values = check_b_values(self.sequences, b_values)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Save the volumes of one subject; ``data`` is returned as it is.
@@ -143,8 +171,7 @@ class SaveSequencesd(MapTransform):
             sequence_index(self.sequences, name)
         held = {name: self.sequences[name] for name in names}
         folder = self.output_dir / subject if self.subject_folder else self.output_dir
-        like = data[self.image_key].meta["filename_or_obj"]
-        volumes: dict[Path, Any] = {}
+        volumes: dict[Path, tuple[str, Any]] = {}
         for key, suffix in self.key_iterator(data, self.suffixes):
             volume = data[key]
             if len(volume) != sum(held.values()):
@@ -158,9 +185,13 @@ class SaveSequencesd(MapTransform):
                     raise ValueError(
                         f"{path} would hold two volumes; give each of {', '.join(map(str, self.keys))} its own suffix."
                     )
-                volumes[path] = volume[part]
+                volumes[path] = (name, volume[part])
+        like = _grid_of_source(data[self.image_key].meta, {path: part for path, (_, part) in volumes.items()})
         with ThreadPoolExecutor(self.threads, thread_name_prefix="save") as pool:
-            saved = [pool.submit(save_volume, path, part, like, self.existing) for path, part in volumes.items()]
+            saved = [
+                pool.submit(save_volume, path, part, like, self.existing, self.times.get(name), self.b_values.get(name))
+                for path, (name, part) in volumes.items()
+            ]
         for future in saved:
             future.result()
         return dict(data)
@@ -170,6 +201,27 @@ def _check_existing(existing: str) -> str:
     if existing not in _EXISTING:
         raise ValueError(f"existing is {existing!r}; give one of {', '.join(_EXISTING)}.")
     return existing
+
+
+def _save_sidecars(sidecars: Mapping[Path, str | None]) -> None:
+    for sidecar, text in sidecars.items():
+        if text is None:
+            sidecar.unlink(missing_ok=True)
+        else:
+            with atomic_path(sidecar, overwrite=True) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+
+def _grid_of_source(metadata: Mapping[str, Any], volumes: Mapping[Path, Any]) -> str | torch.Tensor:
+    """Return the source file, or, when that is a folder, the affine of what was loaded from it."""
+    source = metadata["filename_or_obj"]
+    if not Path(source).is_dir():
+        return source
+    shape = tuple(int(size) for size in metadata["spatial_shape"])
+    for path, volume in volumes.items():
+        if tuple(volume.shape[1:]) != shape:
+            raise ValueError(f"{path}: shape {tuple(volume.shape[1:])} is not that of {source}, {shape}.")
+    return metadata["original_affine"]
 
 
 def _on_grid_of_file(voxels: np.ndarray, like: str | os.PathLike, path: Path) -> nibabel.Nifti1Image:
