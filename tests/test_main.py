@@ -14,11 +14,13 @@ import pytest
 from seq2seq_mri.__main__ import main
 from seq2seq_mri.data.make_datalist import make_datalist
 from seq2seq_mri.data.simulation.brain import simulate_brain
+from seq2seq_mri.data.simulation.breast import simulate_breast
 from seq2seq_mri.release.convert_released import convert_released
 
 COMMANDS = {
     "datalist": make_datalist,
     "simulate brain": simulate_brain,
+    "simulate breast": simulate_breast,
     "convert_released": convert_released,
 }
 
@@ -77,6 +79,7 @@ def test_help_names_and_explains_every_argument(run, command) -> None:
         (["simulate", "brain", "cohort", "--subjects", "0"], "subjects is 0; give a positive whole number"),
         (["simulate", "brain", "cohort", "--shape", "3"], "shape is 3; give three whole numbers of at least 32"),
         (["simulate", "brain", "a_file/cohort"], "a_file/cohort cannot be written"),
+        (["simulate", "breast", "cohort", "--b_values", "800"], "b_values is 800; give at least two numbers"),
         (["convert_released", "a.pt", "a.yaml", "b.pt"], "does not exist"),
     ],
 )
@@ -127,6 +130,18 @@ def test_simulates_a_cohort_and_lists_it(run, tmp_path) -> None:
     scanned = json.loads((tmp_path / "scanned.json").read_text())
     assert [entry["subject"] for entry in scanned["testing"]] == ["SimBrain-00001"]
     assert set(scanned["testing"][0]) >= {"subject", "t1", "t1gd", "t2", "flair"}
+
+
+def test_simulates_a_breast_cohort(run, tmp_path) -> None:
+    code, output, _ = run(
+        *("simulate", "breast", "cohort", "--splits", "1,0,0", "--shape", "32,32,32", "--spacing", "5"),
+        *("--timepoints", "3", "--b_values", "0,1000"),
+    )
+    assert code == 0
+    assert output.strip() == "cohort/datalist.json"
+    content = json.loads((tmp_path / "cohort" / "datalist.json").read_text())
+    assert [content["sequences"][name] for name in ("t1", "dce", "fatsat_dce", "dwi")] == [1, 3, 3, 2]
+    assert [entry["subject"] for entry in content["training"]] == ["SimBreast-00000"]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import fire
 
 from seq2seq_mri.data.make_datalist import make_datalist
 from seq2seq_mri.data.simulation.brain import simulate_brain
+from seq2seq_mri.data.simulation.breast import simulate_breast
 from seq2seq_mri.release.convert_released import convert_released
 
 __all__ = ["main"]
@@ -52,7 +53,7 @@ def _run(result: Any) -> Any:
 
 COMMANDS = {
     "datalist": _later(make_datalist),
-    "simulate": {"brain": _later(simulate_brain)},
+    "simulate": {"brain": _later(simulate_brain), "breast": _later(simulate_breast)},
     "convert_released": _later(convert_released),
 }
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -44,13 +46,14 @@ def rician_noise(generator: np.random.Generator, signal: np.ndarray, deviation: 
     return np.hypot(signal + noise[0], noise[1]).astype(signal.dtype)
 
 
-def blurred(signal: np.ndarray, inside: np.ndarray, deviation: float = 0.65) -> np.ndarray:
-    """Return the signal as seen with a Gaussian point spread function, nothing coming from outside the brain.
+def blurred(signal: np.ndarray, inside: np.ndarray, deviation: float | Sequence[float] = 0.65) -> np.ndarray:
+    """Return the signal as seen with a Gaussian point spread function, nothing coming from outside.
 
     Args:
-        signal: ``[N]``, at the points of the brain.
-        inside: bool ``[X, Y, Z]``, the N points of the brain, in the order of a C array.
-        deviation: of the point spread function, voxels; 0.65 is a full width at half maximum of 1.5.
+        signal: ``[N]``, at the points inside.
+        inside: bool ``[X, Y, Z]``, the N points, in the order of a C array.
+        deviation: of the point spread function, voxels, one for all axes or one for each; 0.65 is a full width
+            at half maximum of 1.5.
 
     Returns:
         ``[N]``, of the type of ``signal``; a constant signal stays as it is.

@@ -5,22 +5,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from tqdm import tqdm
 
-from seq2seq_mri.data.datalist import write_datalist
-from seq2seq_mri.data.simulation.subject import SimulatedSubject, draw_subject, grid_affine
-from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.data.datalist import SECTIONS, write_datalist
+from seq2seq_mri.data.simulation.cohort import (
+    check_grid,
+    check_missing,
+    check_number,
+    check_seed,
+    check_splits,
+    draw_silenced,
+    refuse_existing,
+    write_image,
+)
+from seq2seq_mri.data.simulation.grid import grid_affine
+from seq2seq_mri.data.simulation.subject import SimulatedSubject, draw_subject
+from seq2seq_mri.files import check_writable_directory
 
 __all__ = ["simulate_brain"]
 
 _FILE_ENDINGS = {"t1": "t1n", "t1gd": "t1c", "t2": "t2w", "flair": "t2f"}
-_SECTIONS = ("training", "validation", "testing")
-_DEFAULT_SPLITS = (8, 2, 2)
 
 
 def simulate_brain(
@@ -75,30 +82,28 @@ def simulate_brain(
         ValueError: when an argument is out of range or the folder cannot be written.
         FileExistsError: when the folder has a datalist or one of the subjects, and overwrite is false.
     """
-    counts = _check_splits(subjects, splits)
-    shape = _check_shape(shape)
-    spacing = _check_spacing(spacing)
-    silenced = {"training": _check_missing(missing, "missing")}
-    silenced["validation"] = silenced["testing"] = _check_missing(missing_in_evaluation, "missing_in_evaluation")
+    counts = check_splits(subjects, splits)
+    shape, spacing = check_grid(shape, spacing)
+    most = len(_FILE_ENDINGS) - 1
+    silenced = {"training": check_missing(missing, "missing", most)}
+    silenced["validation"] = silenced["testing"] = check_missing(missing_in_evaluation, "missing_in_evaluation", most)
     for name, value, highest in (("healthy", healthy, 1.0), ("noise", noise, 0.5), ("bias", bias, 0.5)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
-            raise ValueError(f"{name} is {value!r}; give a number from 0 to {highest}.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed is {seed!r}; give a whole number from 0.")
+        check_number(value, name, highest)
+    check_seed(seed)
 
     folder = check_writable_directory(output_dir)
     names = [f"SimBrain-{number:05d}" for number in range(sum(counts))]
     if not overwrite:
-        _refuse_existing(folder, names)
+        refuse_existing(folder, names)
 
-    sections: dict[str, list[dict]] = {section: [] for section in _SECTIONS}
+    sections: dict[str, list[dict]] = {section: [] for section in SECTIONS}
     number = 0
     with tqdm(total=len(names), desc="Simulating", unit="subject") as progress:
-        for index, (section, count) in enumerate(zip(_SECTIONS, counts, strict=True)):
+        for index, (section, count) in enumerate(zip(SECTIONS, counts, strict=True)):
             plan = np.random.default_rng([seed, index])
             without_glioma = set(plan.permutation(count)[: int(healthy * count)].tolist())
-            for position, hidden in enumerate(_draw_silenced(plan, count, *silenced[section])):
-                generator = np.random.default_rng([seed, len(_SECTIONS), number])
+            for position, hidden in enumerate(draw_silenced(plan, _FILE_ENDINGS, count, *silenced[section])):
+                generator = np.random.default_rng([seed, len(SECTIONS), number])
                 subject = draw_subject(generator, shape, spacing, position not in without_glioma, noise, bias)
                 entry = _write_subject(folder, names[number], subject, grid_affine(shape, spacing), hidden, overwrite)
                 sections[section].append(entry)
@@ -119,12 +124,7 @@ def _write_subject(
     volumes |= {f"unique-{sequence}": mask for sequence, mask in subject.unique.items()}
     paths = {ending: f"{name}/{name}-{ending}.nii.gz" for ending in volumes}
     for ending, volume in volumes.items():
-        image = nibabel.Nifti1Image(volume, affine)
-        image.header.set_xyzt_units("mm")
-        image.header.set_sform(affine, code="scanner")
-        image.header.set_qform(affine, code="scanner")
-        with atomic_path(folder / paths[ending], overwrite=overwrite) as temporary:
-            nibabel.save(image, temporary)
+        write_image(folder / paths[ending], volume, affine, overwrite=overwrite)
 
     entry: dict = {"subject": name}
     entry |= {seq: paths[ending] for seq, ending in _FILE_ENDINGS.items() if seq not in hidden}
@@ -136,60 +136,3 @@ def _write_subject(
     if unique:
         entry["unique"] = unique
     return entry
-
-
-def _draw_silenced(generator: np.random.Generator, count: int, least: int, most: int) -> list[set[str]]:
-    """Draw which sequences each of ``count`` subjects lacks, from all sets of allowed size.
-
-    Every set is dealt once before any comes again, so that in a small cohort no sequence is left without partners.
-    """
-    sets = [set(names) for size in range(least, most + 1) for names in combinations(_FILE_ENDINGS, size)]
-    dealt: list[set[str]] = []
-    while len(dealt) < count:
-        dealt += [sets[index] for index in generator.permutation(len(sets))]
-    return dealt[:count]
-
-
-def _refuse_existing(folder: Path, names: Sequence[str]) -> None:
-    for path in [folder / "datalist.json", *(folder / name for name in names)]:
-        if path.exists():
-            raise FileExistsError(f"{path} exists; remove it, choose another output directory, or allow overwriting.")
-
-
-def _check_splits(subjects: int | None, splits: Sequence[int] | None) -> tuple[int, ...]:
-    if splits is None:
-        if subjects is None:
-            return _DEFAULT_SPLITS
-        if isinstance(subjects, bool) or not isinstance(subjects, int) or subjects < 1:
-            raise ValueError(f"subjects is {subjects!r}; give a positive whole number.")
-        evaluated = subjects * _DEFAULT_SPLITS[1] // sum(_DEFAULT_SPLITS)
-        return subjects - 2 * evaluated, evaluated, evaluated
-    counts = tuple(splits) if isinstance(splits, Sequence) else (splits,)
-    whole = all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counts)
-    if len(counts) != 3 or not whole or sum(counts) == 0:
-        raise ValueError(f"splits is {splits!r}; give three whole numbers: training, validation, testing.")
-    if subjects is not None and subjects != sum(counts):
-        raise ValueError(f"splits {counts} add up to {sum(counts)}, not to subjects = {subjects}; give one of the two.")
-    return counts
-
-
-def _check_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
-    if len(sizes) != 3 or not all(isinstance(size, int) and size >= 32 for size in sizes):
-        raise ValueError(f"shape is {shape!r}; give three whole numbers of at least 32.")
-    return sizes
-
-
-def _check_spacing(spacing: float | Sequence[float]) -> tuple[float, ...]:
-    steps = tuple(spacing) if isinstance(spacing, Sequence) else (spacing,) * 3
-    if len(steps) != 3 or not all(isinstance(step, int | float) and 0 < step < 100 for step in steps):
-        raise ValueError(f"spacing is {spacing!r}; give one or three numbers of mm between 0 and 100.")
-    return tuple(float(step) for step in steps)
-
-
-def _check_missing(missing: int | Sequence[int], name: str) -> tuple[int, int]:
-    bounds = tuple(missing) if isinstance(missing, Sequence) else (missing, missing)
-    whole = all(isinstance(bound, int) and not isinstance(bound, bool) for bound in bounds)
-    if len(bounds) != 2 or not whole or not 0 <= bounds[0] <= bounds[1] < len(_FILE_ENDINGS):
-        raise ValueError(f"{name} is {missing!r}; give a number from 0 to 3, or the least and the most.")
-    return bounds[0], bounds[1]

@@ -1,8 +1,8 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Signal equations of the four sequences of a brain tumour protocol.
+"""Signal equations of MRI sequences, and the four of a brain tumour protocol.
 
 Magnitudes of the steady-state transverse magnetisation at the echo, relative to the equilibrium magnetisation of
-water. The equations are the textbook solutions of the Bloch equations for ideal 90° and 180° pulses.
+water. The equations are the textbook solutions of the Bloch equations for ideal pulses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ import numpy as np
 
 from seq2seq_mri.data.simulation.tissue import Tissue
 
-__all__ = ["brain_signals", "inversion_recovery", "relaxation_with_gadolinium", "spin_echo"]
+__all__ = [
+    "brain_signals",
+    "diffusion_weighted",
+    "inversion_recovery",
+    "relaxation_with_gadolinium",
+    "spin_echo",
+    "spoiled_gradient_echo",
+]
 
 
 def spin_echo(
@@ -71,6 +78,52 @@ def inversion_recovery(
     t1, t2 = np.asarray(t1, dtype=float), np.asarray(t2, dtype=float)
     recovered = 1 - 2 * np.exp(-inversion_time / t1) + np.exp(-repetition_time / t1)
     return proton_density * np.abs(recovered) * np.exp(-echo_time / t2)
+
+
+def spoiled_gradient_echo(
+    proton_density: np.ndarray | float,
+    t1: np.ndarray | float,
+    t2_star: np.ndarray | float,
+    *,
+    repetition_time: float,
+    echo_time: float,
+    flip_angle: float,
+) -> np.ndarray:
+    """Return the spoiled gradient-echo signal ρ sin α (1 − E) / (1 − E cos α) exp(−TE/T2*), with E = exp(−TR/T1).
+
+    This is the steady state without any transverse magnetisation left at the next pulse; it is highest at the angle
+    of Ernst & Anderson (Review of Scientific Instruments 37:93, 1966), cos α = E.
+
+    Args:
+        proton_density: ρ, relative to water.
+        t1: longitudinal relaxation time, ms; broadcast against the other arrays.
+        t2_star: apparent transverse relaxation time, ms.
+        repetition_time: TR, ms.
+        echo_time: TE, ms.
+        flip_angle: α, degrees.
+
+    Returns:
+        signal in [0, ρ] for angles from 0 to 180°.
+    """
+    t1, t2_star = np.asarray(t1, dtype=float), np.asarray(t2_star, dtype=float)
+    angle = np.deg2rad(flip_angle)
+    kept = np.exp(-repetition_time / t1)
+    steady = np.sin(angle) * (1 - kept) / (1 - kept * np.cos(angle))
+    return proton_density * steady * np.exp(-echo_time / t2_star)
+
+
+def diffusion_weighted(signal: np.ndarray | float, b_value: np.ndarray | float, adc: np.ndarray | float) -> np.ndarray:
+    """Return the signal that mono-exponential diffusion leaves, S exp(−b ADC).
+
+    Args:
+        signal: S, without diffusion weighting; broadcast against the other arrays.
+        b_value: b, s/mm².
+        adc: apparent diffusion coefficient, 1e-3 mm²/s.
+
+    Returns:
+        signal in [0, S].
+    """
+    return np.asarray(signal) * np.exp(-np.asarray(b_value, dtype=float) * np.asarray(adc, dtype=float) / 1000)
 
 
 def relaxation_with_gadolinium(

@@ -11,6 +11,7 @@ import numpy as np
 from seq2seq_mri.data.simulation.artefacts import bias_field, blurred, rician_noise
 from seq2seq_mri.data.simulation.brain_anatomy import BRAIN_CENTRE, BRAIN_RADII, brain_surface, draw_anatomy
 from seq2seq_mri.data.simulation.glioma import draw_glioma
+from seq2seq_mri.data.simulation.grid import fill_volume, grid_affine, grid_points
 from seq2seq_mri.data.simulation.random_fields import RandomField
 from seq2seq_mri.data.simulation.signal import brain_signals
 from seq2seq_mri.data.simulation.tissue import TISSUES, draw_tissues
@@ -41,13 +42,6 @@ class SimulatedSubject:
     signals: dict[str, np.ndarray]
 
 
-def grid_affine(shape: Sequence[int], spacing: Sequence[float]) -> np.ndarray:
-    """Return the RAS affine ``[4, 4]`` of a grid whose centre is at the origin."""
-    affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = [-step * (size - 1) / 2 for size, step in zip(shape, spacing, strict=True)]
-    return affine
-
-
 def draw_subject(
     generator: np.random.Generator,
     shape: Sequence[int] = (96, 112, 72),
@@ -67,7 +61,7 @@ def draw_subject(
             matter's signal in the sequence.
         bias: strength of the uneven sensitivity (standard deviation of its logarithm at the brain's border).
     """
-    world = _grid_points(shape, spacing)
+    world = grid_points(shape, spacing)
     points, scale = _brain_coordinates(generator, world, shape, spacing)
     width = float(np.prod(spacing) ** (1 / 3)) / scale
 
@@ -93,9 +87,7 @@ def draw_subject(
         images[name] = np.clip(np.rint(measured * gain), 1, np.iinfo(np.int16).max).astype(np.int16)
 
     def volume(values: np.ndarray) -> np.ndarray:
-        filled = np.zeros(inside.shape, dtype=values.dtype)
-        filled[inside] = values
-        return filled.reshape(tuple(shape))
+        return fill_volume(values, inside.reshape(tuple(shape)))
 
     segmentation, unique = _lesion_masks(anatomy.fractions)
     return SimulatedSubject(
@@ -104,15 +96,6 @@ def draw_subject(
         unique={name: volume(mask) for name, mask in unique.items()},
         signals={name: volume(signal) for name, signal in clean.items()},
     )
-
-
-def _grid_points(shape: Sequence[int], spacing: Sequence[float]) -> np.ndarray:
-    """Return the voxels' centres, float32 ``[3, X·Y·Z]``, mm, in the order of a C array."""
-    axes = [
-        ((np.arange(size) - (size - 1) / 2) * step).astype(np.float32)
-        for size, step in zip(shape, spacing, strict=True)
-    ]
-    return np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1)
 
 
 def _brain_coordinates(
