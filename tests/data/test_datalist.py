@@ -61,6 +61,36 @@ def test_one_path_for_each_timepoint(tmp_path):
         load_datalist(path, "training")
 
 
+@pytest.mark.parametrize("label", [1, 0.5, False, {"pcr": 1}, {"pcr": 0, "grade": 2.5}])
+def test_lesion_patient_and_label(tmp_path, label):
+    (tmp_path / "p" / "pre" / "DCE").mkdir(parents=True)
+    (tmp_path / "mask.nii.gz").touch()
+    entry = {"subject": "p_pre", "patient": "p", "dce": "p/pre/DCE", "lesion": "mask.nii.gz", "label": label}
+    path = written(tmp_path, {"sequences": {"dce": 2}, "training": [entry]})
+    (loaded,) = load_datalist(path, "training")
+    # A folder of DICOM files is a series; what is no path stays as it is.
+    assert loaded == entry | {"dce": str(tmp_path / "p/pre/DCE"), "lesion": str(tmp_path / "mask.nii.gz")}
+    (tmp_path / "mask.nii.gz").unlink()
+    (tmp_path / "p" / "pre" / "DCE").rmdir()
+    with pytest.raises(FileNotFoundError, match=r"2 files of[^$]*\n  p_pre: .*DCE\n  p_pre: .*mask.nii.gz"):
+        load_datalist(path, "training")
+
+
+def test_a_mask_is_a_file(tmp_path, content):
+    (tmp_path / "folder").mkdir()
+    content["testing"][0]["lesion"] = "folder"
+    with pytest.raises(FileNotFoundError, match=r"c: .*folder"):
+        load_datalist(written(tmp_path, content), "testing")
+
+
+def test_a_patient_belongs_to_one_section(tmp_path, content):
+    content["training"][0]["patient"] = content["testing"][0]["patient"] = "p"
+    with pytest.raises(ValueError, match="patient p stands in training and, as subject c, in testing; move all"):
+        load_datalist(written(tmp_path, content), "validation")
+    content["all"] = content.pop("testing")
+    assert load_datalist(written(tmp_path, content), "all")
+
+
 def test_dataset_dir_is_where_relative_paths_start(tmp_path, content, monkeypatch):
     path = written(tmp_path, content, "elsewhere")
     with pytest.raises(FileNotFoundError, match="give dataset_dir"):
@@ -117,6 +147,13 @@ def test_wrong_form(tmp_path, value):
         ({"subject": "c", "t1": ["x", 7]}, "subject c: t1 is .*; give a path"),
         ({"subject": "c", "t1": []}, "subject c: t1 is .*; give a path"),
         ({"subject": "c", "t1": "x", "withheld": {"t1": "x"}}, "t1 is both available and withheld"),
+        ({"subject": "c", "t1": "x", "lesion": ["m"]}, r"subject c: lesion is \['m'\]; give the path of a mask"),
+        ({"subject": "c", "t1": "x", "lesion": None}, "subject c: lesion is None; give the path"),
+        ({"subject": "c", "t1": "x", "patient": 7}, "subject c: patient is 7; give the patient's name"),
+        ({"subject": "c", "t1": "x", "label": "yes"}, "subject c: label is 'yes'; give a number"),
+        ({"subject": "c", "t1": "x", "label": {"pcr": None}}, "subject c: label is {'pcr': None}; give a number"),
+        ({"subject": "c", "t1": "x", "label": {}}, "subject c: label is {}; give a number"),
+        ({"subject": "c", "t1": "x", "label": float("nan")}, "subject c: label is nan; give a number"),
         ({"subject": "a", "t1": "x"}, "subject a stands twice, in training and in testing"),
     ],
 )

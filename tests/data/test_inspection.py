@@ -10,8 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from seq2seq_mri.data.inspection import datalist_table, inspect_image, inspect_subject
-from seq2seq_mri.data.layouts import FoundSubject
+from seq2seq_mri.data.image_checks import inspect_image
+from seq2seq_mri.data.inspection import datalist_table, inspect_subject
+from seq2seq_mri.data.scan import FoundSubject
 
 BRATS = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
 

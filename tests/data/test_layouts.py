@@ -7,9 +7,12 @@ import os
 
 import pytest
 
-from seq2seq_mri.data.layouts import parse_names, patient_of, scan_dataset
+from seq2seq_mri.data.layouts import parse_names, patient_of
+from seq2seq_mri.data.scan import scan_dataset
+from seq2seq_mri.sequences import SEQUENCE_TABLES
 
-BRATS = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
+BRATS = SEQUENCE_TABLES["brats"]
+BREAST = SEQUENCE_TABLES["breast"]
 
 
 def touch(root, *names):
@@ -22,11 +25,15 @@ def touch(root, *names):
 def found(root, **options):
     scan = scan_dataset(root, options.pop("sequences", BRATS), **options)
     return {
-        name: {
-            sequence: [path.relative_to(root).as_posix() for path in paths] for sequence, paths in entry.files.items()
-        }
+        name: {sequence: [relative(image, root) for image in images] for sequence, images in entry.files.items()}
         for name, entry in scan.subjects.items()
     }
+
+
+def relative(image, root):
+    if isinstance(image, tuple):
+        return [relative(path, root) for path in image]
+    return image.relative_to(root).as_posix()
 
 
 @pytest.mark.parametrize(
@@ -64,12 +71,13 @@ def test_styles_mixed_in_one_folder(tmp_path):
 
 def test_masks_and_unrecognised_files_are_told_apart(tmp_path):
     masks = ["p_seg.nii.gz", "p-seg.nii.gz", "p_GOLD_STANDARD.nii.gz", "p_gt.nii.gz", "brainmask.nii.gz", "p_mask.nii"]
-    touch(tmp_path, "p_t1.nii.gz", "p_adc.nii.gz", "p-t1n-voided.nii.gz", "t2.nii.gz", *masks)
+    masks += ["p-tissue.nii.gz", "p-ktrans.nii.gz", "p_ADC.nii.gz"]
+    touch(tmp_path, "p_t1.nii.gz", "p_swi.nii.gz", "p-t1n-voided.nii.gz", "t2.nii.gz", *masks)
     touch(tmp_path, "p_t2.txt", "._p_t2.nii.gz", ".hidden/q_t1.nii.gz")
     scan = scan_dataset(tmp_path, BRATS)
     assert {path.name for path in scan.masks} == set(masks)
     # "t2.nii.gz" beside everybody's files has no folder to be named after.
-    assert [path.name for path in scan.unrecognised] == ["p-t1n-voided.nii.gz", "p_adc.nii.gz", "t2.nii.gz"]
+    assert [path.name for path in scan.unrecognised] == ["p-t1n-voided.nii.gz", "p_swi.nii.gz", "t2.nii.gz"]
     assert list(scan.subjects) == ["p"]
 
 
@@ -127,6 +135,119 @@ def test_linked_folders_are_entered_once(tmp_path):
     assert found(dataset) == {"p": {"t1": ["p/p_t1.nii.gz"]}}
 
 
+class TestBreast:
+    @pytest.mark.parametrize(
+        ("name", "sequence"),
+        [
+            *((name, name) for name in BREAST),
+            ("T1W", "t1"),
+            ("FatSatT1", "fatsat_t1"),
+            ("FS_T1", "fatsat_t1"),
+            ("T1-FS", "fatsat_t1"),
+            ("fat sat t1", "fatsat_t1"),
+            ("FatSatDCE", "fatsat_dce"),
+            ("DCE_FS", "fatsat_dce"),
+            ("washin", "wash_in"),
+            ("Wash-Out", "wash_out"),
+            ("ADC", None),
+            ("T1_map", None),
+        ],
+    )
+    @pytest.mark.parametrize("style", ["P7/pre/{}.nii.gz", "P7/pre/P7_pre_{}.nii.gz", "P7_pre-{}.nii"])
+    @pytest.mark.parametrize("layout", ["breast", "auto"])
+    def test_names_of_sequences(self, tmp_path, name, sequence, style, layout):
+        file = style.format(name)
+        touch(tmp_path, file)
+        subject = "pre" if layout == "auto" and style.startswith("P7/pre/{}") else "P7_pre"
+        assert found(tmp_path, sequences=BREAST, layout=layout) == ({subject: {sequence: [file]}} if sequence else {})
+
+    def test_names_of_sequences_that_the_table_lacks(self, tmp_path):
+        touch(tmp_path, "P7/P7_FS_T1.nii.gz", "P7/P7-fatsat_dce.nii.gz", "P7/P7-t1.nii.gz")
+        expected = {"P7": {"t1": ["P7/P7-t1.nii.gz"]}}
+        assert found(tmp_path, sequences={"t1": 1, "dce": 6}) == expected
+
+    def test_visits_of_patients(self, tmp_path):
+        touch(tmp_path, "P7/pre/T1.nii.gz", "P7/post/T1.nii.gz", "P8/T1.nii.gz", "site/P9/pre/P9_pre_T1.nii.gz")
+        scan = scan_dataset(tmp_path, BREAST, layout="breast")
+        patients = {name: subject.patient for name, subject in scan.subjects.items()}
+        assert patients == {"P7_post": "P7", "P7_pre": "P7", "P8": "P8", "P9_pre": "P9"}
+
+    @pytest.mark.parametrize("pattern", [None, "{patient}/{visit}/{sequence}"])
+    def test_folders(self, tmp_path, pattern):
+        touch(tmp_path, "P7/pre/DWI/a/IM1", "P7/pre/T2/any name.nii.gz", "P7/pre/T1.nii.gz", "P7/pre/ADC/adc.nii.gz")
+        touch(tmp_path, *(f"P7/pre/DCE/frame{number}.nii.gz" for number in (10, 9, 1)), "P7/pre/DCE/mask.nii.gz")
+        touch(
+            tmp_path, "P7/pre/FS_T1/IM1.dcm", "P7/pre/FS_T1/notes.txt", "P7/pre/lesion.nii.gz", "P7/pre/wash_in/x.txt"
+        )
+        (tmp_path / "P7/pre/DWI/a/IM1").write_bytes(bytes(128) + b"DICM")
+        options = {"layout": "breast"} if pattern is None else {"pattern": pattern}
+        assert found(tmp_path, sequences=BREAST, **options) == {
+            "P7_pre": {
+                "t1": ["P7/pre/T1.nii.gz"],
+                "fatsat_t1": ["P7/pre/FS_T1"],
+                "t2": ["P7/pre/T2/any name.nii.gz"],
+                "dce": [[f"P7/pre/DCE/frame{number}.nii.gz" for number in (1, 9, 10)]],
+                "dwi": ["P7/pre/DWI"],
+            }
+        }
+        scan = scan_dataset(tmp_path, BREAST, **options)
+        assert scan.subjects["P7_pre"].patient == "P7"
+        assert scan.subjects["P7_pre"].lesion == [tmp_path / "P7/pre/lesion.nii.gz"]
+        assert {path.name for path in scan.masks} == {"mask.nii.gz", "adc.nii.gz"}
+
+    def test_file_and_folder_of_one_sequence(self, tmp_path):
+        touch(tmp_path, "P7/pre/DCE.nii.gz", "P7/pre/DCE/a.nii.gz", "P7/pre/DCE/b.dcm")
+        assert found(tmp_path, sequences=BREAST, layout="breast") == {
+            "P7_pre": {"dce": ["P7/pre/DCE/a.nii.gz", "P7/pre/DCE", "P7/pre/DCE.nii.gz"]}
+        }
+
+    def test_a_folder_of_all_subjects_is_no_sequence_elsewhere(self, tmp_path):
+        touch(tmp_path, "t1/p1_t1.nii.gz", "t1/p2_t1.nii.gz")
+        assert found(tmp_path) == {"p1": {"t1": ["t1/p1_t1.nii.gz"]}, "p2": {"t1": ["t1/p2_t1.nii.gz"]}}
+
+    @pytest.mark.parametrize("layout", ["auto", "breast"])
+    def test_simulated_cohorts(self, tmp_path, layout):
+        names = [*BREAST, "unique-dce", "unique-fatsat_dce", "unique-dwi", "lesion", "tissue", "ktrans", "adc"]
+        touch(tmp_path, *(f"Sim-001/Sim-001-{name}.nii.gz" for name in names), "Sim-001/Sim-001-dwi.bval")
+        scan = scan_dataset(tmp_path, BREAST, layout=layout)
+        assert list(scan.subjects) == ["Sim-001"]
+        assert set(scan.subjects["Sim-001"].files) == set(BREAST)
+        assert set(scan.subjects["Sim-001"].unique) == {"dce", "fatsat_dce", "dwi"}
+        assert [path.name for path in scan.subjects["Sim-001"].lesion] == ["Sim-001-lesion.nii.gz"]
+        assert {path.name for path in scan.masks} == {f"Sim-001-{name}.nii.gz" for name in ("tissue", "ktrans", "adc")}
+        assert scan.unrecognised == []
+
+    def test_a_lesion_without_images_is_a_mask(self, tmp_path):
+        touch(tmp_path, "p1_t1.nii.gz", "p2_lesion.nii.gz")
+        scan = scan_dataset(tmp_path, BRATS)
+        assert (list(scan.subjects), [path.name for path in scan.masks]) == (["p1"], ["p2_lesion.nii.gz"])
+
+    @pytest.mark.parametrize(
+        ("pattern", "file", "subject", "patient"),
+        [
+            ("{patient}/{sequence}", "P7/fs_dce.nii", "P7", "P7"),
+            ("{patient}/*/{subject}-{sequence}.nii.gz", "P7/x/S1-DCE_FS.nii.gz", "S1", "P7"),
+            ("{sequence}/{patient}_{visit}.nii.gz", "FatSatDCE/P7_v1.nii.gz", "P7_v1", "P7"),
+        ],
+    )
+    def test_patterns(self, tmp_path, pattern, file, subject, patient):
+        touch(tmp_path, file)
+        scan = scan_dataset(tmp_path, BREAST, pattern=pattern)
+        assert found(tmp_path, sequences=BREAST, pattern=pattern) == {subject: {"fatsat_dce": [file]}}
+        assert scan.subjects[subject].patient == patient
+
+    def test_names_of_the_user_replace_the_common_ones(self, tmp_path):
+        touch(tmp_path, "P7/pre/T1.nii.gz", "P7/pre/VIBE.nii.gz", "P7/pre/T2.nii.gz")
+        expected = {"P7_pre": {"t1": ["P7/pre/VIBE.nii.gz"], "t2": ["P7/pre/T2.nii.gz"]}}
+        options = {"pattern": "{patient}/{visit}/{sequence}", "names": "t1=VIBE"}
+        assert found(tmp_path, sequences=BREAST, **options) == expected
+
+    def test_two_patients_of_one_name(self, tmp_path):
+        touch(tmp_path, "a_b/c/T1.nii.gz", "a/b_c/T2.nii.gz")
+        with pytest.raises(ValueError, match="both patient a and patient a_b would be called 'a_b_c'; rename"):
+            scan_dataset(tmp_path, BREAST, layout="breast")
+
+
 @pytest.mark.parametrize(
     ("subject", "patient"),
     [
@@ -148,6 +269,7 @@ def test_examinations_of_one_patient(subject, patient):
         ({"layout": "brats", "pattern": "{subject}/{sequence}.nii"}, "give one of them"),
         ({"pattern": "{subject}.nii.gz"}, "pattern '{subject}.nii.gz' is not usable"),
         ({"pattern": "{subject}/{modality}/{sequence}.nii.gz"}, "is not usable"),
+        ({"pattern": "{visit}/{sequence}.nii.gz"}, "is not usable"),
         ({"pattern": "/abs/{subject}/{sequence}.nii.gz"}, "is not usable"),
         ({"names": "t1"}, "'t1' in names is not of the form"),
         ({"names": {"adc": "ADC"}}, "Unknown sequence 'adc' in names"),

@@ -80,6 +80,25 @@ def test_examinations_of_a_patient_share_a_section():
     assert all(abs(size - share) <= 2 for size, share in zip(sizes(split), (47.4, 15.8, 15.8), strict=True))
 
 
+def test_patients_that_names_do_not_tell():
+    visits = [f"{patient}_{visit}" for patient in range(30) for visit in ("pre", "during", "post")]
+    patients = {name: f"P{name.partition('_')[0]}" for name in visits}
+    split = split_subjects(visits, fractions=(0.5, 0.2, 0.3), patients=patients)
+    assert sorted(itertools.chain(*split.values())) == sorted(visits)
+    assert sizes(split) == (45, 18, 27)
+    together = [{patients[name] for name in split[section]} for section in SECTIONS]
+    assert sum(map(len, together)) == 30
+    for name in ("P7", "7_during"):
+        named = split_subjects(visits, patients=patients, named={"testing": [name]})
+        assert named["testing"] == ["7_during", "7_post", "7_pre"]
+
+
+def test_few_patients_with_several_examinations_leave_no_section_empty():
+    names = [f"p{patient}_study{visit}" for patient in range(3) for visit in range(4)]
+    assert sizes(split_subjects(names)) == (4, 4, 4)
+    assert sizes(split_subjects(names[:8])) in {(4, 4, 0), (4, 0, 4)}
+
+
 def test_leave_one_patient_out():
     names = ["a", "b", "patient19", "patient07"]
     split = split_subjects(names, named={"testing": ["patient19"]})

@@ -4,13 +4,16 @@
 ``{"name": ..., "sequences": {"t1": 1, ...}, "training": [...], "validation": [...], "testing": [...]}``; an entry is
 ``{"subject": "patient07", "t1": "patient07/patient07_T1.nii.gz", ...}`` and has no key for a sequence that the
 subject lacks. ``"withheld": {"t1gd": path}`` holds sequences that are silenced on purpose: never an input, but known
-for evaluation. ``"unique": {"t1gd": path}`` holds masks of what only that sequence shows, in simulated cohorts.
-Paths are relative to the dataset's folder, or absolute; a list of paths has one for each timepoint.
+for evaluation. ``"unique": {"t1gd": path}`` holds masks of what only that sequence shows, in simulated cohorts, and
+``"lesion": path`` the mask of a lesion. ``"patient": "patient07"`` says whose examination it is, and ``"label"``, a
+number or a mapping such as ``{"pcr": 1}``, what a classifier learns. Paths are relative to the dataset's folder, or
+absolute; a list of paths has one for each timepoint, and a folder is a series of DICOM files.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +21,12 @@ from pathlib import Path
 from seq2seq_mri.files import atomic_path
 from seq2seq_mri.sequences import check_sequences
 
-__all__ = ["load_datalist", "names_in_list", "write_datalist"]
+__all__ = ["SECTIONS", "load_datalist", "names_in_list", "write_datalist"]
+
+#: The sections that a subject belongs to only one of; a datalist may have others.
+SECTIONS = ("training", "validation", "testing")
+
+_NO_SEQUENCES = ("subject", "patient", "label", "lesion", "withheld", "unique")
 
 
 def write_datalist(content: Mapping, path: str | os.PathLike, *, overwrite: bool = False) -> None:
@@ -51,12 +59,14 @@ def load_datalist(
             others.
 
     Returns:
-        the subjects' dictionaries, with absolute paths, in the order of the file.
+        the subjects' dictionaries, with absolute paths, in the order of the file; ``"patient"`` and ``"label"`` as they
+        stand there.
 
     Raises:
         FileNotFoundError: when the datalist, the folder or images do not exist; it lists them.
         ValueError: when the datalist is not JSON or not of this form, a subject stands twice or has no sequence, a
-            sequence is not in the table, or the sections are unknown or empty.
+            patient is both in training and in validation or testing, a sequence is not in the table, or the sections
+            are unknown or empty.
     """
     path = Path(datalist).expanduser()
     content = _read_json(path)
@@ -71,12 +81,19 @@ def load_datalist(
                 f"{path}: {name} has {content['sequences'][name]} timepoints, in the sequence table {table[name]}."
             )
     subjects: dict[str, str] = {}
+    patients: dict[str, str] = {}
     for known in (name for name in content if isinstance(content[name], list)):
         for number, entry in enumerate(content[known]):
             subject = _check_entry(entry, table if check_files else None, f"{path}, {known}[{number}]")
             if subject in subjects:
                 raise ValueError(f"{path}: subject {subject} stands twice, in {subjects[subject]} and in {known}.")
             subjects[subject] = known
+            patient = entry.get("patient")
+            if patient and known in SECTIONS and patients.setdefault(patient, known) != known:
+                raise ValueError(
+                    f"{path}: patient {patient} stands in {patients[patient]} and, as subject {subject}, in {known}; "
+                    "move all examinations of a patient to one section."
+                )
     entries = []
     for name in names_in_list(section):
         if not isinstance(content.get(name), list):
@@ -112,7 +129,8 @@ def _check_entry(entry: object, table: Mapping[str, int] | None, where: str) -> 
     # Results are written to a folder of the subject's name.
     if subject in ("", ".", "..") or set(subject) & set("/\\"):
         raise ValueError(f"{where}: subject '{subject}' cannot be the name of a folder.")
-    groups = {"": {key: value for key, value in entry.items() if key not in ("subject", "withheld", "unique")}}
+    _check_others(entry, f"{where}, subject {subject}")
+    groups = {"": {key: value for key, value in entry.items() if key not in _NO_SEQUENCES}}
     groups |= {f"{key}: ": entry[key] for key in ("withheld", "unique") if key in entry}
     for group, paths in groups.items():
         if not isinstance(paths, dict):
@@ -134,10 +152,24 @@ def _check_entry(entry: object, table: Mapping[str, int] | None, where: str) -> 
     return subject
 
 
+def _check_others(entry: Mapping, where: str) -> None:
+    """Check what an entry may hold beside its sequences."""
+    for key, what in (("lesion", "the path of a mask"), ("patient", "the patient's name")):
+        if key in entry and not (isinstance(entry[key], str) and entry[key]):
+            raise ValueError(f"{where}: {key} is {entry[key]!r}; give {what}, or leave out the key.")
+    label = entry.get("label", 0)
+    values = list(label.values()) if isinstance(label, dict) else [label]
+    if not values or not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values):
+        raise ValueError(
+            f'{where}: label is {label!r}; give a number, or numbers by name such as {{"pcr": 1}}, and leave out what '
+            "is not known."
+        )
+
+
 def _resolved(entry: Mapping, root: Path) -> dict:
     result: dict = {}
     for key, value in entry.items():
-        if key == "subject":
+        if key in ("subject", "patient", "label"):
             result[key] = value
         elif isinstance(value, dict):
             result[key] = _resolved(value, root)
@@ -158,9 +190,11 @@ def _check_files(entries: Sequence[Mapping], table: Mapping[str, int], datalist:
         paths = [entry[name] for name in table if name in entry]
         if not paths:
             raise ValueError(f"{datalist}: subject {entry['subject']} has no sequence available; remove it.")
-        paths += [path for group in ("withheld", "unique") for path in entry.get(group, {}).values()]
-        files = [file for path in paths for file in _as_list(path)]
-        missing += [f"{entry['subject']}: {file}" for file in files if not Path(file).is_file()]
+        paths += entry.get("withheld", {}).values()
+        masks = [*entry.get("unique", {}).values(), entry.get("lesion", [])]
+        files = [file for path in paths for file in _as_list(path) if not Path(file).exists()]
+        files += [file for path in masks for file in _as_list(path) if not Path(file).is_file()]
+        missing += [f"{entry['subject']}: {file}" for file in files]
     if missing:
         more = f"\n  and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise FileNotFoundError(

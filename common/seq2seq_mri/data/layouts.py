@@ -1,20 +1,41 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Which subject and which sequence a NIfTI file in a dataset's folder is, told from its name.
+"""Which subject and which sequence an image in a dataset's folder is, told from its name.
 
 The known naming styles end a file's name with the sequence (``BraTS2021_00000_t1ce.nii.gz``,
-``BraTS-GLI-00002-000-t1c.nii.gz``, ``patient07_T1POST.nii.gz``), whatever the folders above are; any other style is
-described by a pattern such as ``{subject}/{sequence}.nii.gz``. Upper and lower case are the same to the known styles.
+``BraTS-GLI-00002-000-t1c.nii.gz``, ``patient07_T1POST.nii.gz``), whatever the folders above are; the breast style has
+a folder for each patient, in it one for each visit, and in that a file or a folder for each sequence
+(``patient07/pre/FS_T1.nii.gz``, ``patient07/pre/DCE/…``). Any other style is described by a pattern such as
+``{subject}/{sequence}.nii.gz``. Upper and lower case are the same to the known styles.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
 
-__all__ = ["LAYOUTS", "FoundSubject", "Scan", "parse_names", "patient_of", "scan_dataset"]
+__all__ = [
+    "LAYOUTS",
+    "Recognised",
+    "Recogniser",
+    "file_stem",
+    "layout_recogniser",
+    "parse_names",
+    "patient_of",
+    "pattern_recogniser",
+]
+
+_BREAST_NAMES = {
+    "t1": ("t1", "t1w"),
+    "fatsat_t1": ("fatsat t1", "t1 fatsat", "fat sat t1", "fs t1", "t1 fs"),
+    "t2": ("t2", "t2w"),
+    "dce": ("dce",),
+    "fatsat_dce": ("fatsat dce", "dce fatsat", "fat sat dce", "fs dce", "dce fs"),
+    "wash_in": ("wash in",),
+    "wash_out": ("wash out",),
+    "dwi": ("dwi",),
+}
 
 #: For each layout, how the names of its files may end, and the sequence that this ending means.
 LAYOUTS: dict[str, dict[str, str]] = {
@@ -28,44 +49,42 @@ LAYOUTS: dict[str, dict[str, str]] = {
         **{"_t1": "t1", "_t1w": "t1", "_t1post": "t1gd", "_t1wks": "t1gd"},
         **{"_t2": "t2", "_t2w": "t2", "_flair": "flair"},
     },
+    "breast": {
+        before + between.join(words.split()): name
+        for name, spellings in _BREAST_NAMES.items()
+        for words in spellings
+        for between in ("_", "-", " ", "")
+        for before in "_-"
+    },
 }
 
-_MASK = re.compile(
-    r"(.*[_-])?(seg|gt|consensus_gt|gold_standard|(brain)?_?mask|glistrboost(_manuallycorrected)?)", re.IGNORECASE
-)
 _UNIQUE = re.compile(r"(?P<subject>.+)[_-]unique[_-](?P<sequence>.+)", re.IGNORECASE)
+_LESION = re.compile(r"((?P<subject>.+)[_-])?lesion([_-]?mask)?", re.IGNORECASE)
 # One patient examined more than once: BraTS from 2023 on (…-00002-000, …-00002-001) and open_ms (…_study1, …_study2).
 _EXAMINATION = re.compile(r"(?P<patient>BraTS-[A-Za-z]+-\d+)-\d{3}|(?P<patient_ms>.+)_study\d+", re.IGNORECASE)
+_FIELDS = ("{patient}", "{visit}", "{subject}", "{sequence}")
 
 
-@dataclass
-class FoundSubject:
-    """The files that were found for one subject.
-
-    Attributes:
-        name: the subject's name.
-        files: for each sequence of the table, every file found for it; two are one too many.
-        unique: likewise for the masks of what only one sequence shows, which simulated cohorts have.
-    """
-
-    name: str
-    files: dict[str, list[Path]] = field(default_factory=dict)
-    unique: dict[str, list[Path]] = field(default_factory=dict)
-
-
-@dataclass
-class Scan:
-    """What a dataset's folder holds.
+@dataclass(frozen=True)
+class Recognised:
+    """What a path's name says.
 
     Attributes:
-        subjects: the subjects by name, in alphabetical order.
-        masks: files whose names are those of segmentations and brain masks.
-        unrecognised: all other NIfTI files.
+        subject: the subject's name.
+        kind: ``"files"`` for an image of a sequence, ``"unique"`` for the mask of what only one sequence shows, which
+            simulated cohorts have, or ``"lesion"`` for the mask of a lesion.
+        sequence: the sequence; empty for a lesion.
+        patient: whose examination the subject is, where folders tell; ``None`` where :func:`patient_of` has to.
     """
 
-    subjects: dict[str, FoundSubject]
-    masks: list[Path]
-    unrecognised: list[Path]
+    subject: str
+    kind: str
+    sequence: str
+    patient: str | None = None
+
+
+#: Gives what a path below the dataset's folder is, or ``None``; the second argument says whether it is a folder.
+Recogniser = Callable[[PurePath, bool], Recognised | None]
 
 
 def patient_of(subject: str) -> str:
@@ -112,132 +131,143 @@ def parse_names(names: str | Mapping[str, str | Sequence[str]] | None, sequences
     return result
 
 
-def scan_dataset(
-    dataset_dir: str | os.PathLike,
-    sequences: Mapping[str, int],
-    *,
-    layout: str = "auto",
-    pattern: str | None = None,
-    names: str | Mapping[str, str | Sequence[str]] | None = None,
-) -> Scan:
-    """Find the subjects and their sequences in a folder and everything below it.
+def layout_recogniser(layout: str, aliases: Mapping[str, str], sequences: Mapping[str, int]) -> Recogniser:
+    """Return what recognises the names of a layout, or of all of them for ``"auto"``.
 
     Args:
-        dataset_dir: the dataset's folder.
-        sequences: the sequence table; files of other sequences count as unrecognised.
-        layout: ``"brats"``, ``"open_ms"``, or ``"auto"``: all known styles, mixed in one folder as well, the table's
-            own names, and files named by the sequence alone (``t1.nii.gz``), whose subject is their folder.
-        pattern: the path of a file below ``dataset_dir``, with ``{subject}`` and ``{sequence}`` in the places of
-            both and ``*`` for anything within one folder's or file's name; takes the place of a layout.
-        names: the user's own names of sequences, see :func:`parse_names`; the table's own names hold for the rest.
+        layout: ``"auto"`` or a key of :data:`LAYOUTS`.
+        aliases: the user's names of sequences, see :func:`parse_names`.
+        sequences: the sequence table; its own names hold in every layout.
 
     Raises:
-        FileNotFoundError: when ``dataset_dir`` is not a folder.
-        ValueError: when the layout is unknown, or the pattern is not of this form.
+        ValueError: when the layout is unknown.
     """
-    root = Path(dataset_dir).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"The dataset's folder {root} does not exist or is not a folder.")
-    aliases = parse_names(names, sequences)
-    if pattern is None:
-        recognise = _by_layout(layout, aliases, sequences)
-    elif layout == "auto":
-        recognise = _by_pattern(pattern, aliases, sequences)
-    else:
-        raise ValueError(f"Both pattern and layout '{layout}' are given; give one of them.")
-    scan = Scan({}, [], [])
-    for path in _nifti_files(root):
-        relative = path.relative_to(root)
-        found = recognise(relative)
-        if found is not None:
-            subject, sequence, kind = found
-            entry = scan.subjects.setdefault(subject, FoundSubject(subject))
-            getattr(entry, kind).setdefault(sequence, []).append(path)
-        elif _MASK.fullmatch(_stem(relative)):
-            scan.masks.append(path)
-        else:
-            scan.unrecognised.append(path)
-    scan.subjects = {name: scan.subjects[name] for name in sorted(scan.subjects)}
-    return scan
-
-
-def _by_layout(layout: str, aliases: Mapping[str, str], sequences: Mapping[str, int]):
     if layout not in ("auto", *LAYOUTS):
         raise ValueError(f"Unknown layout '{layout}'; give auto, {', '.join(LAYOUTS)}, or describe it by a pattern.")
-    known = LAYOUTS.values() if layout == "auto" else [LAYOUTS[layout]]
-    endings = {ending: name for table in known for ending, name in table.items() if name in sequences}
+    endings: dict[str, str] = {}
+    for known in LAYOUTS.values() if layout == "auto" else [LAYOUTS[layout]]:
+        endings |= known
     own = {**{name.lower(): name for name in sequences}, **{theirs.lower(): ours for theirs, ours in aliases.items()}}
     endings.update({separator + name: ours for name, ours in own.items() for separator in "_-"})
     alone = {ending[1:]: name for ending, name in endings.items()}
-    # The longest first, so that a name such as "t1_post" is not taken for "post".
+    # The longest first, so that a name such as "t1_post" is not taken for "post". Names of sequences that the table
+    # does not have are among them, so that "fs_t1" is not taken for a "t1".
     ordered = sorted(endings, key=len, reverse=True)
 
-    def recognise(relative: Path) -> tuple[str, str, str] | None:
-        stem, folder = _stem(relative), relative.parent.name
+    def recognise(path: PurePath, is_folder: bool) -> Recognised | None:
+        stem, folder = file_stem(path), path.parent.name
+        name = alone.get(stem.lower())
+        if is_folder or (layout == "breast" and folder and name is not None):
+            # Elsewhere a folder "t1" may hold the T1 of all subjects.
+            if layout != "breast" or not folder or name is None or name not in sequences:
+                return None
+            return _of_visit(path, name)
         unique = _UNIQUE.fullmatch(stem)
         if unique is not None:
-            name = alone.get(unique["sequence"].lower())
-            return None if name is None else (unique["subject"], name, "unique")
-        if stem.lower() in alone and folder and layout != "brats":
-            return folder, alone[stem.lower()], "files"
+            only = alone.get(unique["sequence"].lower(), "")
+            return Recognised(unique["subject"], "unique", only) if only in sequences else None
+        lesion = _LESION.fullmatch(stem)
+        if lesion is not None:
+            if lesion["subject"]:
+                return Recognised(lesion["subject"], "lesion", "", _folder_of_patient(path, lesion["subject"], layout))
+            if not folder or layout == "brats":
+                return None
+            return _of_visit(path, "") if layout == "breast" else Recognised(folder, "lesion", "")
+        if name is not None and folder and layout != "brats":
+            return Recognised(folder, "files", name) if name in sequences else None
         for ending in ordered:
             if stem.lower().endswith(ending) and len(stem) > len(ending):
                 subject = stem[: -len(ending)]
                 # open_ms names the examinations of every patient study1, study2; the folder tells the patient.
                 if re.fullmatch(r"study\d+", subject, re.IGNORECASE) and folder:
                     subject = f"{folder}_{subject}"
-                return subject, endings[ending], "files"
+                if endings[ending] not in sequences:
+                    return None
+                return Recognised(subject, "files", endings[ending], _folder_of_patient(path, subject, layout))
         return None
 
     return recognise
 
 
-def _by_pattern(pattern: str, aliases: Mapping[str, str], sequences: Mapping[str, int]):
-    known = {**{name: name for name in sequences if name not in aliases.values()}, **aliases}
-    expression = ""
-    seen: set[str] = set()
-    for part in re.split(r"(\{subject\}|\{sequence\}|\*)", pattern.removeprefix("./")):
-        if part in ("{subject}", "{sequence}") and part in seen:
-            expression += f"(?P={part[1:-1]})"
-        elif part == "{subject}":
-            expression += "(?P<subject>[^/]+?)"
-        elif part == "{sequence}":
-            expression += f"(?P<sequence>{'|'.join(re.escape(name) for name in known)})"
-        else:
-            expression += "[^/]*" if part == "*" else re.escape(part)
-        seen.add(part)
-    if not {"{subject}", "{sequence}"} <= seen or re.search(
-        r"[{}]|^/", re.sub(r"\{(subject|sequence)\}", "_", pattern)
-    ):
+def _of_visit(path: PurePath, sequence: str) -> Recognised:
+    """Return the subject of a path ``…/PATIENT/VISIT/NAME``, or of ``PATIENT/NAME``."""
+    *_, patient, visit = ("", *path.parent.parts)
+    subject = f"{patient}_{visit}" if patient else visit
+    return Recognised(subject, "files" if sequence else "lesion", sequence, patient or visit)
+
+
+def _folder_of_patient(path: PurePath, subject: str, layout: str) -> str | None:
+    """Return the outermost folder whose name a subject's name begins with: ``P7`` of ``P7/pre/P7_pre_DCE.nii.gz``."""
+    if layout != "breast":
+        return None
+    names = (name for name in path.parent.parts if subject == name or subject.startswith((f"{name}_", f"{name}-")))
+    return next(names, None)
+
+
+def pattern_recogniser(pattern: str, aliases: Mapping[str, str], sequences: Mapping[str, int]) -> Recogniser:
+    """Return what recognises the names that a pattern describes.
+
+    Args:
+        pattern: the path of a file or folder below the dataset's folder, with ``{sequence}`` in it, and ``{subject}``,
+            ``{patient}`` or both ``{patient}`` and ``{visit}``; ``*`` stands for anything within one name. Without
+            ``.nii`` at its end, it stands for folders and for NIfTI files of both endings. With ``{patient}``, the
+            breast layout's names of sequences hold too.
+        aliases: the user's names of sequences, see :func:`parse_names`.
+        sequences: the sequence table; its own names hold for sequences that the user has not named.
+
+    Raises:
+        ValueError: when the pattern is not of this form.
+    """
+    fields = [field for field in _FIELDS if field in pattern]
+    subject_fields = [field for field in fields if field != "{sequence}"]
+    left = re.sub("|".join(re.escape(field) for field in _FIELDS), "_", pattern)
+    if "{sequence}" not in fields or subject_fields in ([], ["{visit}"]) or re.search(r"[{}]|^/", left):
         raise ValueError(
             f"The pattern '{pattern}' is not usable; write the path below the dataset's folder with {{subject}} and "
-            "{sequence} in it, for example {subject}/{sequence}.nii.gz; * stands for anything within a name."
+            "{sequence} in it, for example {subject}/{sequence}.nii.gz, or {patient}/{visit}/{sequence} where patients "
+            "have several visits; * stands for anything within a name."
         )
+    unnamed = {name for name in sequences if name not in aliases.values()}
+    known = {**{name: name for name in unnamed}, **aliases}
+    if "{patient}" in fields:
+        common = {ending[1:]: name for ending, name in LAYOUTS["breast"].items() if name in unnamed}
+        known |= {spelling: name for spelling, name in common.items() if spelling not in known}
+    by_lower = {theirs.lower(): ours for theirs, ours in known.items()}
+    alternatives = "|".join(re.escape(name) for name in sorted(known, key=len, reverse=True))
+    if "{patient}" in fields:
+        alternatives = f"(?i:{alternatives})"
+    expression = ""
+    for number, part in enumerate(re.split(r"(\{[a-z]+\}|\*)", pattern.removeprefix("./"))):
+        if number % 2 == 0:
+            expression += re.escape(part)
+        elif part == "*":
+            expression += "[^/]*"
+        elif f"(?P<{part[1:-1]}>" in expression:
+            expression += f"(?P={part[1:-1]})"
+        else:
+            names = f"{alternatives}|lesion" if part == "{sequence}" else "[^/]+?"
+            expression += f"(?P<{part[1:-1]}>{names})"
     compiled = re.compile(expression)
+    with_ending = re.search(r"(\.nii(\.gz)?|\*)$", pattern) is not None
 
-    def recognise(relative: Path) -> tuple[str, str, str] | None:
-        match = compiled.fullmatch(relative.as_posix())
-        return None if match is None else (match["subject"], known[match["sequence"]], "files")
+    def recognise(path: PurePath, is_folder: bool) -> Recognised | None:
+        if is_folder and with_ending:
+            return None
+        text = path.as_posix() if with_ending or is_folder else path.with_name(file_stem(path)).as_posix()
+        match = compiled.fullmatch(text)
+        if match is None:
+            return None
+        found = match.groupdict()
+        patient = found.get("patient")
+        subject = found.get("subject") or "_".join(filter(None, (patient, found.get("visit"))))
+        sequence = known.get(found["sequence"], by_lower.get(found["sequence"].lower(), ""))
+        if not sequence and is_folder:
+            return None
+        return Recognised(subject, "files" if sequence else "lesion", sequence, patient)
 
     return recognise
 
 
-def _stem(path: Path) -> str:
+def file_stem(path: PurePath) -> str:
+    """Return a path's name without ``.nii`` or ``.nii.gz``."""
     return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
-
-
-def _nifti_files(root: Path) -> list[Path]:
-    """Return the NIfTI files below ``root`` in a fixed order; hidden ones are left out, linked folders are entered."""
-    files = []
-    visited: set[str] = set()
-    for folder, subfolders, file_names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:
-            subfolders.clear()
-            continue
-        visited.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in file_names:
-            if not name.startswith(".") and name.lower().endswith((".nii", ".nii.gz")):
-                files.append(Path(folder) / name)
-    return sorted(files)

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from seq2seq_mri.data.datalist import names_in_list, write_datalist
 from seq2seq_mri.data.inspection import SubjectReport, datalist_table, inspect_subject
-from seq2seq_mri.data.layouts import Scan, scan_dataset
+from seq2seq_mri.data.layouts import patient_of
+from seq2seq_mri.data.scan import Scan, Series, scan_dataset
 from seq2seq_mri.data.splits import (
     PAPER_COUNTS,
     PUBLISHED_SEQUENCES,
@@ -20,18 +21,16 @@ from seq2seq_mri.data.splits import (
     published_split,
     split_subjects,
 )
-from seq2seq_mri.sequences import check_sequences
+from seq2seq_mri.sequences import SEQUENCE_TABLES, check_sequences
 
 __all__ = ["make_datalist"]
-
-_BRATS = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
 
 
 def make_datalist(
     dataset_dir: str,
     output: str,
     *,
-    sequences: Mapping[str, int] | None = None,
+    sequences: Mapping[str, int] | str = "brats",
     layout: str = "auto",
     pattern: str | None = None,
     names: str | Mapping[str, str | Sequence[str]] | None = None,
@@ -45,6 +44,7 @@ def make_datalist(
     silence_at_most: int = 3,
     check_images: bool = False,
     allow_different_grids: bool = False,
+    allow_other_timepoints: bool = False,
     seed: int = 0,
     overwrite: bool = False,
 ) -> str:
@@ -57,14 +57,22 @@ def make_datalist(
         python -m seq2seq_mri datalist DATASET datalist.json --testing patient19
         python -m seq2seq_mri datalist DATASET datalist.json --pattern "{subject}/{sequence}.nii.gz"
         --names t1=MPRAGE,t1gd=MPRAGE_GD
+        python -m seq2seq_mri datalist STUDY datalist.json --sequences breast --layout breast
+        python -m seq2seq_mri datalist STUDY datalist.json --sequences "{t1: 1, dce: 6}"
+        --pattern "{patient}/{visit}/{sequence}"
 
     Args:
         dataset_dir: the folder to scan, with everything below it.
         output: the JSON file to write.
-        sequences: the sequence table, name to number of timepoints; default {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}.
-        layout: how files are named: brats (2018 to 2024), open_ms, or auto, which knows all of them, mixed as well.
-        pattern: your own naming, as a path below dataset_dir with {subject} and {sequence} in it; * stands for
-            anything within a name.
+        sequences: the sequence table, name to number of timepoints, such as "{t1: 1, dce: 6}", or one of the bundles'
+            by its name: brats (t1, t1gd, t2, flair) or breast (t1, fatsat_t1, t2, dce, fatsat_dce, wash_in, wash_out,
+            dwi).
+        layout: how files are named: brats (2018 to 2024), open_ms, breast (PATIENT/VISIT/SEQUENCE or
+            PATIENT/SEQUENCE; a sequence is a NIfTI file, or a folder of DICOM files or of NIfTI frames), or auto,
+            which knows all of their names of files, mixed as well.
+        pattern: your own naming, as a path below dataset_dir with {sequence} and {subject} in it, or {patient} and
+            {visit} for subject PATIENT_VISIT; * stands for anything within a name. Without .nii at its end, it stands
+            for folders of DICOM files or NIfTI frames too.
         names: your own names of sequences, ours=theirs with commas between.
         fractions: of training, validation, testing; default 0.8,0.1,0.1.
         counts: numbers of subjects for training, validation, testing instead of fractions; "paper" is 830,93,328.
@@ -77,6 +85,8 @@ def make_datalist(
         silence_at_most: how many sequences of a subject may be withheld; at least one is, and at least one is left.
         check_images: read all voxels, to find corrupt files, NaN, infinite values and constant images; slower.
         allow_different_grids: keep subjects whose sequences lie on different grids.
+        allow_other_timepoints: keep subjects whose 4D series have other numbers of timepoints than the table says, for
+            loading that resamples them in time or picks their b-values.
         seed: of the split and of the silencing.
         overwrite: whether output may be replaced.
 
@@ -91,7 +101,7 @@ def make_datalist(
     root, output_path = Path(dataset_dir).expanduser(), Path(output).expanduser()
     if output_path.exists() and not overwrite:
         raise FileExistsError(f"{output_path} exists; choose another output, or give --overwrite.")
-    table = check_sequences(_BRATS if sequences is None else sequences)
+    table = _table(sequences)
     by_name = {"training": training, "validation": validation, "testing": testing}
     named = {section: names_in_list(value) for section, value in by_name.items() if value is not None}
     silenced = SECTIONS if silence == "all" else names_in_list(silence)
@@ -104,7 +114,13 @@ def make_datalist(
             "describe how the files are named with --pattern and --names."
         )
     reports = [
-        inspect_subject(subject, table, check_images=check_images, allow_different_grids=allow_different_grids)
+        inspect_subject(
+            subject,
+            table,
+            check_images=check_images,
+            allow_different_grids=allow_different_grids,
+            allow_other_timepoints=allow_other_timepoints,
+        )
         for subject in tqdm(scan.subjects.values(), desc="Checking subjects", unit="subject", disable=None, delay=1)
     ]
     usable = {report.name: report for report in reports if not report.problems}
@@ -120,6 +136,7 @@ def make_datalist(
             fractions=(0.8, 0.1, 0.1) if fractions is None else fractions,
             counts=PAPER_COUNTS if counts == "paper" else counts,  # type: ignore[arg-type]
             named=named,
+            patients={name: report.patient for name, report in usable.items()},
             seed=seed,
         )
         withheld = {
@@ -144,6 +161,15 @@ def make_datalist(
     )
 
 
+def _table(sequences: Mapping[str, int] | str) -> dict[str, int]:
+    if isinstance(sequences, str) and sequences in SEQUENCE_TABLES:
+        return dict(SEQUENCE_TABLES[sequences])
+    if not isinstance(sequences, Mapping):
+        known = ", ".join(SEQUENCE_TABLES)
+        raise ValueError(f'sequences is {sequences!r}; give a table such as "{{t1: 1, dce: 6}}", or one of {known}.')
+    return check_sequences(sequences)
+
+
 def _check_options(fractions, counts, published_lists, named, silenced, table) -> None:
     if fractions is not None and counts is not None:
         raise ValueError("Both fractions and counts are given; give one of them.")
@@ -163,7 +189,7 @@ def _check_options(fractions, counts, published_lists, named, silenced, table) -
 def _remarks(scan: Scan, root: Path) -> list[str]:
     remarks = []
     if scan.masks:
-        remarks.append(f"{_files(scan.masks, root)} taken for segmentations or masks.")
+        remarks.append(f"{_files(scan.masks, root)} taken for segmentations, masks or computed maps.")
     if scan.unrecognised:
         remarks.append(f"{_files(scan.unrecognised, root)} not recognised; --pattern and --names describe other names.")
     return remarks
@@ -176,13 +202,18 @@ def _files(paths: Sequence[Path], root: Path) -> str:
 
 
 def _entry(report: SubjectReport, root: Path, withheld: Sequence[str]) -> dict:
-    def written(path: Path) -> str:
-        return path.relative_to(root).as_posix()
+    def written(series: Series) -> str | list[str]:
+        if isinstance(series, tuple):
+            return [path.relative_to(root).as_posix() for path in series]
+        return series.relative_to(root).as_posix()
 
     entry: dict = {"subject": report.name}
-    entry |= {name: written(path) for name, path in report.files.items() if name not in withheld}
-    groups = {
-        "withheld": {name: written(path) for name, path in report.files.items() if name in withheld},
+    # A reader tells the patient from other subjects' names as this program does.
+    entry |= {} if report.patient == patient_of(report.name) else {"patient": report.patient}
+    entry |= {name: written(series) for name, series in report.files.items() if name not in withheld}
+    others: dict = {
+        "withheld": {name: written(series) for name, series in report.files.items() if name in withheld},
         "unique": {name: written(path) for name, path in report.unique.items()},
+        "lesion": None if report.lesion is None else written(report.lesion),
     }
-    return entry | {key: paths for key, paths in groups.items() if paths}
+    return entry | {key: value for key, value in others.items() if value}

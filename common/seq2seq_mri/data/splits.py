@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seq2seq_mri.data.datalist import SECTIONS
 from seq2seq_mri.data.layouts import patient_of
 
 __all__ = [
@@ -27,8 +28,6 @@ __all__ = [
     "read_published_lists",
     "split_subjects",
 ]
-
-SECTIONS = ("training", "validation", "testing")
 
 #: The number of BraTS2021 subjects in each section in the paper.
 PAPER_COUNTS = (830, 93, 328)
@@ -43,13 +42,14 @@ def split_subjects(
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
     counts: Sequence[int] | None = None,
     named: Mapping[str, Sequence[str]] | None = None,
+    patients: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> dict[str, list[str]]:
     """Divide subjects among training, validation and testing.
 
     The patients are shuffled by the seed. With fractions, a small cohort still gives each section a subject, as long
-    as there are enough, training first. A patient with several examinations goes as a whole to one section, which
-    may then have a few more subjects than asked for.
+    as there are enough patients, training first. A patient with several examinations goes as a whole to one section,
+    which may then have a few more subjects than asked for.
 
     Args:
         subjects: the subjects' names; their order does not matter.
@@ -57,6 +57,7 @@ def split_subjects(
         counts: numbers of subjects instead of fractions; subjects beyond their sum are not used.
         named: sections with the subjects (or patients) that they get, and no other; the rest of the subjects is
             divided among the sections that are not named here.
+        patients: the patient whose examination a subject is, where the name does not tell (see ``patient_of``).
         seed: of the shuffling.
 
     Returns:
@@ -67,30 +68,34 @@ def split_subjects(
             ask for, or a name is unknown or in two sections.
     """
     named = {section: names for section, names in (named or {}).items() if names}
-    patients: dict[str, list[str]] = defaultdict(list)
+    of = {subject: (patients or {}).get(subject) or patient_of(subject) for subject in subjects}
+    examinations: dict[str, list[str]] = defaultdict(list)
     for subject in sorted(subjects):
-        patients[patient_of(subject)].append(subject)
+        examinations[of[subject]].append(subject)
     split: dict[str, list[str]] = {section: [] for section in SECTIONS}
     taken: dict[str, str] = {}
     for section, names in named.items():
         for name in names:
-            patient = name if name in patients else patient_of(name)
-            if patient not in patients or name not in (patient, *patients[patient]):
+            patient = name if name in examinations else of.get(name, patient_of(name))
+            if patient not in examinations or name not in (patient, *examinations[patient]):
                 raise ValueError(f"'{name}', named for {section}, is not a usable subject of this dataset.")
             if taken.setdefault(patient, section) != section:
                 raise ValueError(f"'{name}' is named for {section}, but the same patient for {taken[patient]} as well.")
     for patient, section in taken.items():
-        split[section] += patients[patient]
-    rest = [patient for patient in sorted(patients) if patient not in taken]
-    number = sum(len(patients[patient]) for patient in rest)
+        split[section] += examinations[patient]
+    rest = [patient for patient in sorted(examinations) if patient not in taken]
+    number = sum(len(examinations[patient]) for patient in rest)
     targets = _targets(number, [section for section in SECTIONS if section not in named], fractions, counts)
     targets["unused"] = number - sum(targets.values())
     split["unused"] = []
-    for index in np.random.default_rng(seed).permutation(len(rest)):
+    for position, index in enumerate(np.random.default_rng(seed).permutation(len(rest))):
         # To the section that lacks most: exact where patients have one examination, close where they have several.
-        section = max(targets, key=lambda name: targets[name])
-        split[section] += patients[rest[index]]
-        targets[section] -= len(patients[rest[index]])
+        # The last patients go to sections that have none yet.
+        empty = [name for name in targets if targets[name] > 0 and not split[name] and name != "unused"]
+        choice = empty if len(rest) - position <= len(empty) else list(targets)
+        section = max(choice, key=lambda name: targets[name])
+        split[section] += examinations[rest[index]]
+        targets[section] -= len(examinations[rest[index]])
     del split["unused"]
     return {section: sorted(names) for section, names in split.items()}
 
