@@ -1,6 +1,7 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 
@@ -47,7 +48,7 @@ def slow_adjacency(given, sequences, measures):
             for measure, sign in measures.items():
                 everything = [row[measure] for row in given if row["source"] != row["target"]]
                 pair = [row[measure] for row in given if (row["source"], row["target"]) == (source, target)]
-                z.append(sign * (sum(pair) / len(pair) - np.mean(everything)) / np.std(everything))
+                z.append(sign * (sum(pair) / len(pair) - np.mean(everything)) / np.std(everything) if pair else np.nan)
             adjacency[i, j] = sum(z) / len(z)
     return adjacency
 
@@ -64,6 +65,27 @@ def test_adjacency_equals_the_equation(region, measures):
     result = adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES, region=region)
     assert list(result.index) == list(result.columns) == list(SEQUENCES)
     np.testing.assert_allclose(result, slow_adjacency(given, SEQUENCES, measures), atol=1e-12)
+
+
+def test_eight_sequences_of_which_every_subject_lacks_some():
+    names = ["t1", "fatsat_t1", "t2", "dce", "fatsat_dce", "wash_in", "wash_out", "dwi"]
+    generator = np.random.default_rng(1)
+    # Fat-suppressed and other dynamic series were never acquired together.
+    lacking = [{"dce" if subject % 2 else "fatsat_dce", *generator.choice(names, 2)} for subject in range(9)]
+    given = [
+        row
+        for row in rows(9, names, missing=0.0)
+        if not {row["source"], row["target"]} & lacking[int(row["subject"].removeprefix("subject"))]
+    ]
+    absent = [("dce", "fatsat_dce"), ("fatsat_dce", "dce")]
+    assert {(row["source"], row["target"]) for row in given} == {*itertools.permutations(names, 2)} - {*absent}
+    adjacency = adjacency_matrix(metrics_table(given, names), names)
+    expected = slow_adjacency(given, names, {"psnr": 1, "ssim": 1, "lpips": -1})
+    np.testing.assert_allclose(adjacency, expected, atol=1e-12)
+    table = contribution(adjacency)
+    np.testing.assert_allclose(table["c_t"], np.nansum(expected, axis=1) / 8, atol=1e-12)
+    np.testing.assert_allclose(table["c_d"], -np.nansum(expected, axis=0) / 8, atol=1e-12)
+    assert sorted(table["rank_t"]) == sorted(table["rank_d"]) == list(range(1, 9))
 
 
 def test_two_sequences_in_closed_form():

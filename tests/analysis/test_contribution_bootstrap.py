@@ -12,12 +12,12 @@ from seq2seq_mri.metrics.table import METRIC_COLUMNS
 SEQUENCES = ["t1", "t1gd", "t2"]
 
 
-def table(subjects, noise, hard="t1gd", seed=0):
+def table(subjects, noise, hard="t1gd", seed=0, sequences=SEQUENCES):
     generator = np.random.default_rng(seed)
     rows = []
     for subject in range(subjects):
-        for source in SEQUENCES:
-            for target in SEQUENCES:
+        for source in sequences:
+            for target in sequences:
                 if source != target:
                     psnr = 25 - 5 * (target == hard) + noise * generator.standard_normal()
                     rows.append((f"s{subject}", source, target, psnr, psnr / 40, np.nan, psnr, psnr / 40, 1.0))
@@ -61,6 +61,22 @@ def test_sequence_never_measured_as_target_has_no_interval():
     result = bootstrap_contribution(measured[measured["target"] != "t2"], SEQUENCES, samples=20).set_index("sequence")
     assert result.loc["t2", ["c_d", "c_d_low", "c_d_high", "c_d_first"]].isna().all()
     assert result.loc["t2", ["c_t", "c_t_low", "c_t_high", "c_t_first"]].notna().all()
+
+
+def test_eight_sequences_with_pairs_that_few_subjects_have():
+    names = [f"sequence{number}" for number in range(8)]
+    measured = table(6, 2.0, hard="sequence3", sequences=names)
+    lacking = {f"s{number}": {names[number], names[number + 1], names[7]} for number in range(5)}
+    kept = [not {row.source, row.target} & lacking.get(row.subject, set()) for row in measured.itertuples(index=False)]
+    measured = measured[kept]  # only s5 has sequence7: many samples are without it
+    result = bootstrap_contribution(measured, names, samples=100)
+    expected = contribution(adjacency_matrix(measured, names))
+    for score in ("c_t", "c_d"):
+        np.testing.assert_allclose(result[score], expected[score])
+        assert np.isfinite(result[[f"{score}_low", f"{score}_high"]].to_numpy()).all()
+        assert (result[f"{score}_low"] < result[f"{score}_high"]).all()
+        assert result[f"{score}_first"].sum() == pytest.approx(1.0)
+    assert result["c_d_first"].idxmax() == 3
 
 
 @pytest.mark.parametrize(

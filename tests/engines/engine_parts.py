@@ -37,9 +37,9 @@ def tiny_generator(
 ) -> Seq2SeqGenerator:
     """Return a random generator of a few thousand parameters."""
     torch.manual_seed(seed)
-    return Seq2SeqGenerator(
-        spatial_dims, sequences or SEQUENCES, in_channels=3 if spatial_dims == 2 else 1, **TINY_NETWORK
-    )
+    sequences = sequences or SEQUENCES
+    size = TINY_NETWORK | {"code_channels": max(TINY_NETWORK["code_channels"], len(sequences))}
+    return Seq2SeqGenerator(spatial_dims, sequences, in_channels=3 if spatial_dims == 2 else 1, **size)
 
 
 def make_sample(
@@ -50,8 +50,12 @@ def make_sample(
     shape: Sequence[int] = (12, 13, 11),
     unique: Sequence[str] = (),
     seed: int = 0,
+    lesion: tuple[slice, ...] | None = None,
 ) -> dict[str, Any]:
-    """Return a loaded subject with random images, zero in a margin, and random masks for ``unique`` sequences."""
+    """Return a loaded subject with random images, zero in a margin, and random masks for ``unique`` sequences.
+
+    ``lesion`` is the box of voxels that the lesion's mask marks.
+    """
     sequences = sequences or SEQUENCES
     rng = np.random.default_rng([seed, *subject.encode()])
     image = np.zeros((sum(sequences.values()), *shape), dtype=np.float32)
@@ -68,6 +72,10 @@ def make_sample(
     if unique:
         masks = np.stack([(rng.random(shape) < 0.2) * (name in unique) for name in sequences])
         sample["unique_masks"] = MetaTensor(torch.from_numpy(masks.astype(np.float32)), affine=affine)
+    if lesion is not None:
+        mask = torch.zeros((1, *shape))
+        mask[(0, *lesion)] = 1
+        sample["lesion"] = MetaTensor(mask, affine=affine)
     return sample
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from engine_parts import SEQUENCES, make_sample, translation_evaluator
+from engine_parts import SEQUENCES, make_sample, tiny_generator, translation_evaluator
 
 from seq2seq_mri.analysis.contribution import read_adjacency, read_contribution
 from seq2seq_mri.analysis.differentiation_table import read_differentiation_table
+from seq2seq_mri.analysis.enhancement import read_enhancement
 from seq2seq_mri.engines import evaluation_report
 from seq2seq_mri.engines.evaluation_report import EvaluationReport
+from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.metrics.table import read_metrics
 
 NAMES = list(SEQUENCES)
@@ -71,8 +73,108 @@ def test_areas_under_the_curve(evaluated) -> None:
 
 
 def test_figures(evaluated) -> None:
-    of_subjects = {f"{name}_{kind}.png" for name in ("p1", "p2") for kind in ("translations", "differentiation")}
+    kinds = ("translations", "differentiation", "differentiation_dce")
+    of_subjects = {f"{name}_{kind}.png" for name in ("p1", "p2") for kind in kinds}
     assert {path.name for path in (evaluated / "figures").iterdir()} == SUMMARY_FIGURES | of_subjects
+
+
+class TestLesions:
+    """p1 has a lesion in slice 8, p2 one without signal, p3 none."""
+
+    BOX = (slice(4, 7), slice(5, 8), slice(8, 9))
+    TABLE: ClassVar = {"t1": 1, "dce": 3, "dwi": 4}
+    TABLES: ClassVar = {"times": {"dce": [0, 90, 180]}, "b_values": {"dwi": [0, 150, 800, 1500]}}
+
+    def samples(self) -> list[dict]:
+        names = list(self.TABLE)
+        samples = [make_sample("p1", names[:2], withheld=["dwi"], sequences=self.TABLE, lesion=self.BOX)]
+        samples.append(make_sample("p2", names, sequences=self.TABLE, lesion=self.BOX))
+        samples[1]["image"][(1, *self.BOX)] = samples[1]["image"][(4, *self.BOX)] = 0
+        return [*samples, make_sample("p3", names, sequences=self.TABLE)]
+
+    def evaluate(self, folder: Path, samples: list[dict], **arguments: Any) -> EvaluationReport:
+        report = EvaluationReport(folder, self.TABLE, **arguments)
+        evaluator = translation_evaluator(
+            samples, sequences=self.TABLE, differentiation=True, report=report, val_handlers=[report]
+        )
+        evaluator.run()
+        return report
+
+    def test_curves_are_written_and_drawn(self, tmp_path, caplog) -> None:
+        with caplog.at_level("INFO"):
+            self.evaluate(tmp_path, self.samples(), **self.TABLES)
+        table = read_enhancement(tmp_path / "enhancement.csv")
+        pairs = table[["subject", "source", "target"]].drop_duplicates().itertuples(index=False, name=None)
+        assert list(pairs) == [("p1", "t1", "dce"), ("p1", "t1", "dwi"), ("p1", "dce", "dwi")]
+        assert table["time"].dropna().tolist() == [0, 90, 180]
+        assert table["b_value"].dropna().tolist() == [0, 150, 800, 1500] * 2
+        signal = self.samples()[0]["image"].as_tensor()[(slice(1, 4), *self.BOX)].mean(dim=(1, 2, 3)).double()
+        np.testing.assert_allclose(table["real"][:3], signal / signal[0] - 1, rtol=1e-5, atol=1e-12)
+        sample = self.samples()[0]
+        network = tiny_generator(self.TABLE).eval()
+        made = SliceTranslationInferer()(sample["image"][None], network, sources=["t1"], targets=["dce"])[0]
+        signal = made[(slice(None), *self.BOX)].mean(dim=(1, 2, 3)).double()
+        np.testing.assert_allclose(table["synthesised"][:3], signal / signal[0] - 1, rtol=1e-4, atol=1e-6)
+        figures = {path.name for path in (tmp_path / "figures").glob("*_enhancement_*")}
+        assert figures == {"p1_enhancement_dce.png", "p1_enhancement_dwi.png"}
+        later = table[table["timepoint"] > 1]
+        error = (later["real"] - later["synthesised"]).abs()[later["target"] == "dce"].mean()
+        assert "Relative enhancement of the lesions, mean absolute error" in caplog.text
+        assert f"{error:.6f}" in caplog.text
+        assert "p2: the lesion has no signal at the first timepoint of dce; no curve" in caplog.text
+
+    def test_figures_go_through_the_lesion(self, tmp_path, monkeypatch) -> None:
+        shown = []
+        for name in ("translation_grid", "differentiation_overlay", "differentiation_strip"):
+            draw = getattr(evaluation_report, name)
+
+            def record(*arguments: Any, draw: Any = draw, **options: Any) -> Any:
+                shown.append(options["slice_index"])
+                return draw(*arguments, **options)
+
+            monkeypatch.setattr(evaluation_report, name, record)
+        self.evaluate(tmp_path, self.samples()[::2])
+        # Grid, overlay and two strips; the subject without a lesion is shown where there is most of it.
+        assert shown == [8] * 4 + [None] * 4
+
+    def test_curves_of_all_subjects_though_few_are_drawn(self, tmp_path) -> None:
+        self.evaluate(tmp_path, self.samples(), figure_subjects=0)
+        table = read_enhancement(tmp_path / "enhancement.csv")
+        assert len(table) == 3 + 4 + 4
+        assert table[["time", "b_value"]].isna().all(axis=None)
+        assert {path.name for path in (tmp_path / "figures").iterdir()} == SUMMARY_FIGURES
+
+    def test_without_lesions_there_is_no_table(self, evaluated) -> None:
+        assert not (evaluated / "enhancement.csv").exists()
+
+    def test_tables_must_fit(self, tmp_path) -> None:
+        with pytest.raises(ValueError, match="Sequence 'dce': The times are"):
+            EvaluationReport(tmp_path, self.TABLE, times={"dce": [0, 90]})
+
+
+def test_eight_sequences_with_missing_pairs(tmp_path) -> None:
+    table = {"t1": 1, "fatsat_t1": 1, "t2": 1, "dce": 6, "fatsat_dce": 6, "wash_in": 1, "wash_out": 1, "dwi": 4}
+    lacking = [{"fatsat_t1", "fatsat_dce", "dwi"}, {"t1", "dce", "t2"}]
+    samples = [
+        make_sample(f"p{k}", [name for name in table if name not in absent], sequences=table)
+        for k, absent in enumerate(lacking, start=1)
+    ]
+    report = EvaluationReport(tmp_path, table, figure_subjects=1)
+    translation_evaluator(samples, sequences=table, differentiation=True, report=report, val_handlers=[report]).run()
+    adjacency = read_adjacency(tmp_path / "adjacency.csv")
+    measured = {pair for absent in lacking for pair in itertools.permutations([*table.keys() - absent], 2)}
+    assert {
+        (row, column) for row, column in itertools.permutations(table, 2) if adjacency.notna().loc[row, column]
+    } == (measured)
+    assert len(read_metrics(tmp_path / "metrics.csv")) == 2 * 5 * 4
+    ranking = read_contribution(tmp_path / "contribution.csv")
+    assert ranking.c_t.sum() + ranking.c_d.sum() == pytest.approx(0, abs=1e-9)
+    assert ranking[["rank_t", "rank_d"]].notna().all(axis=None)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == SUMMARY_FIGURES | {
+        "p1_translations.png",
+        "p1_differentiation.png",
+        "p1_differentiation_dce.png",
+    }
 
 
 def test_region_ranks_by_the_foreground(evaluated, tmp_path) -> None:

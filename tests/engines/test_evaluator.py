@@ -7,16 +7,21 @@ import itertools
 import math
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 from engine_parts import SEQUENCES, loader, make_sample, tiny_generator, translation_evaluator
 from ignite.engine import Events
+from monai.transforms import Compose, CropForegroundd, Invertd, Orientationd
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from seq2seq_mri.engines.evaluator import SynthesisEvaluator
+from seq2seq_mri.engines.evaluator import SynthesisEvaluator, lesion_mask
 from seq2seq_mri.inferers.fusion import MeanFusion
 from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.sequences import channel_slices
+from seq2seq_mri.transforms.load import LoadImageSequencesd
+from seq2seq_mri.transforms.save import SaveSequencesd
 
 NAMES = list(SEQUENCES)
 CHANNELS = channel_slices(SEQUENCES)
@@ -83,6 +88,35 @@ class TestTranslation:
         for name in NAMES:
             torch.testing.assert_close(truth[name], image_of(sample, name))
 
+    def test_measures_of_a_series_are_means_over_its_timepoints(self) -> None:
+        """Against each timepoint by itself: PSNR and SSIM of scikit-image, LPIPS's stand-in called per timepoint."""
+
+        def brightness(prediction: torch.Tensor, truth: torch.Tensor, foreground: torch.Tensor) -> float:
+            return float((prediction - truth)[..., foreground].abs().mean())
+
+        sample = make_sample("p1", NAMES, shape=(13, 12, 14))
+        ((output, truth, translated),) = evaluate([sample], perceptual_metric=brightness).values()
+        (row,) = [row for row in output["rows"] if (row["source"], row["target"]) == ("t1", "dce")]
+        foreground = sample["image"].as_tensor().amax(0) > 0
+        window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        singles = []
+        for made, measured in zip(translated["t1", "dce"], truth["dce"], strict=True):
+            arrays = measured.numpy(), made.numpy()
+            _, similarity = structural_similarity(*arrays, data_range=1.0, full=True, **window)
+            inside = foreground.numpy()
+            singles.append(
+                {
+                    "psnr": peak_signal_noise_ratio(*arrays, data_range=1.0),
+                    "psnr_foreground": peak_signal_noise_ratio(*(one[inside] for one in arrays), data_range=1.0),
+                    "ssim": similarity[5:-5, 5:-5, 5:-5].mean(),
+                    "ssim_foreground": similarity[inside].mean(),
+                    "lpips": brightness(made, measured, foreground),
+                }
+            )
+        assert len(singles) == 3
+        for name in singles[0]:
+            assert row[name] == pytest.approx(np.mean([single[name] for single in singles]), rel=1e-5)
+
     def test_perceptual_metric_sees_every_pair(self) -> None:
         ((output, *_),) = evaluate(
             [make_sample("p1", NAMES)], perceptual_metric=lambda prediction, truth, foreground: len(truth) / 10
@@ -144,6 +178,18 @@ class TestDifferentiation:
         assert output["targets"] == ["dce"]
         assert output["differentiation"].shape == (3, *sample["image"].shape[1:])
 
+    def test_series_have_a_mean_map(self) -> None:
+        ((output, *_),) = evaluate([make_sample("p1", NAMES)], differentiation=True).values()
+        assert output["series_targets"] == ["dce"]
+        maps = output["differentiation"].as_tensor()[CHANNELS["dce"]]
+        assert maps.shape[0] == 3
+        torch.testing.assert_close(output["differentiation_mean"].as_tensor(), maps.sum(0, keepdim=True) / 3)
+
+    def test_without_series_there_is_no_mean_map(self) -> None:
+        ((output, *_),) = evaluate([make_sample("p1", ["t1", "t2"])], differentiation=True).values()
+        assert "differentiation_mean" not in output
+        assert "series_targets" not in output
+
     def test_area_under_the_curve_where_the_region_is_known(self) -> None:
         sample = make_sample("p1", NAMES, unique=["t1", "dce"])
         ((output, *_),) = evaluate([sample], differentiation=True).values()
@@ -160,6 +206,65 @@ class TestDifferentiation:
         outside["unique_masks"][:, 1:-1, 1:-1] = 0
         added = evaluate([make_sample("p1", NAMES), outside], differentiation=True)
         assert [output["differentiation_rows"] for output, *_ in added.values()] == [[], []]
+
+
+def test_maps_are_saved_on_the_source_grid(tmp_path) -> None:
+    """As evaluate.json of a bundle with 4D sequences saves M_d, and the mean of that of a 4D sequence."""
+    affine = np.diag([-1.0, -1.0, 2.0, 1.0])  # LPS
+    entries = []
+    for subject, names in (("p1", NAMES), ("p2", ["t1", "t2"])):
+        image = make_sample(subject, names, shape=(14, 15, 12))["image"].as_tensor().numpy()
+        entries.append({"subject": subject})
+        for name in names:
+            voxels = np.moveaxis(image[CHANNELS[name]], 0, -1)
+            entries[-1][name] = str(tmp_path / f"{subject}_{name}.nii.gz")
+            nibabel.save(nibabel.Nifti1Image(voxels.squeeze(), affine), entries[-1][name])
+    preprocessing = Compose(
+        [
+            LoadImageSequencesd(SEQUENCES),
+            Orientationd("image", axcodes="RAS", labels=None),
+            CropForegroundd("image", source_key="image", start_coord_key=None, end_coord_key=None),
+        ]
+    )
+    keys = ["differentiation", "differentiation_mean"]
+    folder = tmp_path / "maps"
+    postprocessing = Compose(
+        [
+            Invertd(keys, preprocessing, orig_keys="image", nearest_interp=False, allow_missing_keys=True),
+            SaveSequencesd("differentiation", SEQUENCES, folder, suffixes="_md", subject_folder=False),
+            SaveSequencesd(
+                "differentiation_mean",
+                dict.fromkeys(SEQUENCES, 1),
+                folder,
+                names_key="series_targets",
+                suffixes="_md_mean",
+                subject_folder=False,
+                allow_missing_keys=True,
+            ),
+        ]
+    )
+    evaluate([preprocessing(entry) for entry in entries], differentiation=True, postprocessing=postprocessing)
+    expected = {"p1_t1_md", "p1_dce_md", "p1_t2_md", "p1_dce_md_mean", "p2_t1_md", "p2_t2_md"}
+    assert {path.name.removesuffix(".nii.gz") for path in folder.iterdir()} == expected
+    series, mean = (nibabel.load(folder / f"p1_dce_{ending}.nii.gz") for ending in ("md", "md_mean"))
+    assert (series.shape, mean.shape) == ((14, 15, 12, 3), (14, 15, 12))
+    np.testing.assert_allclose(mean.affine, affine)
+    np.testing.assert_allclose(mean.get_fdata(), series.get_fdata().mean(axis=-1), atol=1e-6)
+    assert mean.get_fdata().max() > 0.1
+
+
+class TestLesionMask:
+    def test_is_that_of_the_sample(self) -> None:
+        sample = make_sample("p1", NAMES, lesion=(slice(3, 5), slice(4, 5), slice(2, 6)))
+        mask = lesion_mask(sample)
+        assert mask.dtype == torch.bool
+        assert mask.nonzero().tolist() == list(map(list, itertools.product((3, 4), (4,), range(2, 6))))
+
+    def test_there_may_be_none(self) -> None:
+        sample = make_sample("p1", NAMES)
+        assert lesion_mask(sample) is None
+        assert lesion_mask(sample | {"lesion": "lesion.nii.gz"}) is None
+        assert lesion_mask(sample | {"lesion": torch.zeros(1, 12, 13, 11)}) is None
 
 
 class TestFailures:

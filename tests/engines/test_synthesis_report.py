@@ -15,6 +15,7 @@ from seq2seq_mri.engines.evaluator import SynthesisEvaluator
 from seq2seq_mri.engines.synthesis_report import SynthesisReport
 from seq2seq_mri.inferers.fusion import MeanFusion
 from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.visualize import synthesis_panel
 
 NAMES = list(SEQUENCES)
 
@@ -55,6 +56,27 @@ def test_lists_and_draws_what_was_synthesised(tmp_path) -> None:
     ]
     pictures = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png")}
     assert pictures == {"p1/p1_t1.png", "p1/p1_t2.png", "p2/p2_dce.png"}
+
+
+def test_pictures_go_through_the_lesion_and_name_timepoints(tmp_path, monkeypatch) -> None:
+    shown = {}
+
+    def record(sources: Any, target: str, synthesised: Any, **options: Any) -> Any:
+        shown[options["subject"], target] = options["slice_index"], options["frames"][target].name(1), len(synthesised)
+        return synthesis_panel(sources, target, synthesised, **options)
+
+    monkeypatch.setattr(synthesis_report, "synthesis_panel", record)
+    samples = [
+        make_sample("p1", ["t1", "t2"], lesion=(slice(4, 7), slice(5, 8), slice(8, 9))),
+        make_sample("p2", ["t1", "t2"]) | {"lesion": "not_loaded.nii.gz"},
+    ]
+    synthesise(tmp_path, samples, times={"dce": [0, 90, 180]})
+    assert shown == {("p1", "dce"): (8, "90 s", 3), ("p2", "dce"): (None, "90 s", 3)}
+
+
+def test_times_must_fit(tmp_path) -> None:
+    with pytest.raises(ValueError, match="Sequence 'dce': The times are"):
+        SynthesisReport(tmp_path, SEQUENCES, times={"dce": [0, 90]})
 
 
 def test_a_failed_subject_is_not_listed(tmp_path) -> None:
@@ -145,6 +167,13 @@ class TestSubjectsToSynthesise:
         assert [left["subject"] for left in report.subjects_to_synthesise(SUBJECTS)] == ["p2", "p3", "p4", "p5"]
         report.write()
         assert rows(tmp_path) == [("p1", "dce", "t1 t2", "p1/p1_dce.nii.gz")]
+
+    def test_what_loading_computes_is_not_missing(self, tmp_path) -> None:
+        write_images(tmp_path, "p1", "t1")
+        subjects = [entry("p1", "dce"), entry("p2", "t1")]
+        for computed, left in ({"t2": ["dce"]}, ["p2"]), ({"t2": ["t1"]}, ["p1", "p2"]), (None, ["p1", "p2"]):
+            report = SynthesisReport(tmp_path, SEQUENCES, existing="skip", computed=computed)
+            assert [subject["subject"] for subject in report.subjects_to_synthesise(subjects)] == left
 
     def test_overwriting_skips_nothing(self, tmp_path) -> None:
         write_images(tmp_path, "p1", "dce")

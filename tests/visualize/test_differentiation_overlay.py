@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from seq2seq_mri.visualize import differentiation_overlay
+from seq2seq_mri.visualize import differentiation_overlay, frame_axes
 from seq2seq_mri.visualize.differentiation import ANATOMY_BRIGHTNESS
 from seq2seq_mri.visualize.slices import axial_view
 
@@ -59,6 +59,37 @@ def test_missing_sequences_and_timepoints(subject, texts):
     assert written.count("not\nmeasured") == 2
     assert written.count("no\nmap") == 1
     assert "t2\ntimepoint 4/6" in written
+
+
+def test_the_mean_over_timepoints_is_shown(subject, texts):
+    truth, _ = subject
+    series = np.stack([truth["t1"]] * 3)
+    values = np.zeros_like(series)
+    values[0, 5, 7, 2], values[2, 5, 7, 2] = 0.3, 0.6
+    frames = frame_axes({"dce": 3}, times={"dce": [0, 90, 180]})
+    figure = differentiation_overlay(
+        {"dce": series}, {"dce": values}, maximum=0.3, slice_index=2, crop=False, frames=frames
+    )
+    place = tuple(np.argwhere(axial_view(values[0], 2))[0])
+    blended = figure.axes[1].images[0].get_array()
+    np.testing.assert_allclose(blended[place], matplotlib.colormaps["inferno"](1.0)[:3], atol=1e-6)  # mean 0.3
+    assert "mean of 3 timepoints" in texts(figure)
+    assert figure.axes[0].get_title() == "dce\n90 s"
+
+
+@pytest.mark.parametrize(
+    ("count", "shape"), [(1, (2, 1)), (4, (2, 4)), (6, (2, 6)), (7, (4, 4)), (8, (4, 4)), (9, (6, 3)), (11, (6, 4))]
+)
+def test_many_sequences_go_on_below(count, shape, subject):
+    image = subject[0]["t1"]
+    names = [f"sequence{number}" for number in range(count)]
+    figure = differentiation_overlay(dict.fromkeys(names, image), dict.fromkeys(names, image))
+    assert len(figure.axes) == shape[0] * shape[1] + 2
+    panels = np.array(figure.axes[:-2], dtype=object).reshape(shape)
+    assert [axes.get_title() for row in panels[::2] for axes in row if axes.images] == names
+    assert sum(bool(axes.images) for axes in panels.flat) == 2 * count
+    assert all(axes.images for axes in panels[0])
+    assert not any(axes.axison for axes in panels.flat if not axes.images)
 
 
 def test_all_zero_map_is_drawn(subject):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,9 @@ import pytest
 from seq2seq_mri.visualize import (
     adjacency_heatmap,
     differentiation_overlay,
+    differentiation_strip,
+    enhancement_curves,
+    frame_axes,
     metrics_boxplot,
     metrics_strip,
     ranking_bars,
@@ -20,34 +24,59 @@ from seq2seq_mri.visualize import (
     translation_grid,
 )
 
-SHAPE = (10, 13, 4)
+SHAPES = {"head": (10, 13, 4), "breasts": (26, 11, 4)}
 SUBJECT = "BraTS-GLI-00110-000"
+SEQUENCES = {
+    "t1": 1, "fatsat_t1": 1, "t2": 1, "dce": 6, "fatsat_dce": 6, "wash_in": 1, "wash_out": 1, "dwi": 4
+}  # fmt: skip
+FRAMES = frame_axes(
+    SEQUENCES, {name: range(0, 540, 90) for name in ("dce", "fatsat_dce")}, {"dwi": [0, 150, 800, 1500]}
+)
 
 
 def names(count):
-    return ["t1", "fatsat_t1", "t2", "dce", "fatsat_dce", "wash_in", "wash_out", "dwi"][:count]
+    return list(SEQUENCES)[:count]
 
 
-def subject(count):
-    image = np.random.default_rng(0).uniform(0.1, 1, SHAPE).astype(np.float32)
-    truth = {name: np.stack([image] * 6) if "dce" in name else image for name in names(count)}
+def subject(count, shape):
+    image = np.random.default_rng(0).uniform(0.1, 1, SHAPES[shape]).astype(np.float32)
+    fading = {name: np.linspace(1, 0.1, SEQUENCES[name]).reshape(-1, 1, 1, 1) for name in names(count)}
+    truth = {name: image * fading[name] if SEQUENCES[name] > 1 else image for name in names(count)}
     return truth, {(source, target): truth[target] for source in truth for target in truth}
 
 
-def grid(count):
-    truth, predictions = subject(count)
-    return translation_grid(truth, predictions, subject=SUBJECT, psnr=dict.fromkeys(predictions, 24.31))
+def grid(count, shape):
+    truth, predictions = subject(count, shape)
+    psnr = dict.fromkeys(predictions, 24.31)
+    return translation_grid(truth, predictions, subject=SUBJECT, psnr=psnr, frames=FRAMES if count == 8 else None)
 
 
-def overlay(count):
-    truth, _ = subject(count)
-    return differentiation_overlay(truth, truth, subject=SUBJECT, regions=truth)
+def overlay(count, shape):
+    truth, _ = subject(count, shape)
+    return differentiation_overlay(truth, truth, subject=SUBJECT, regions=truth, frames=FRAMES if count == 8 else None)
 
 
-def panel(count):
-    truth, _ = subject(count)
+def panel(count, shape):
+    truth, _ = subject(count, shape)
     disagreement = truth["t1"] / 1000
     return synthesis_panel(truth, "fatsat_dce", truth["t1"], disagreement=disagreement, subject=SUBJECT)
+
+
+def series(count, shape):
+    """A synthesised 4D sequence with all its maps."""
+    truth, _ = subject(count, shape)
+    made = np.stack([truth["t1"] * 0.9] * 6)
+    return synthesis_panel(truth, "fatsat_dce", made, disagreement=made, truth=made, subject=SUBJECT, frames=FRAMES)
+
+
+def strip(count, shape):
+    made = np.stack([subject(1, shape)[0]["t1"]] * (count + 1))
+    return differentiation_strip(made, made, "fatsat_dce", subject=SUBJECT, region=made[0])
+
+
+def curves(count, shape):
+    made = {name: np.linspace(0, 1, 6) for name in names(count)}
+    return enhancement_curves(np.linspace(0, 2, 6), made, "fatsat_dce", axis=FRAMES["dce"], subject=SUBJECT)
 
 
 def heatmap(count):
@@ -77,18 +106,25 @@ def boxplot(count):
     return metrics_boxplot(metrics(count))
 
 
-def strip(count):
+def points(count):
     return metrics_strip(metrics(count))
 
 
-def curves(count):
+def history(count):
     return training_curves(
         {"epoch": [1, 2, 300]} | {name: [1e-5, 2e-5, 3e-5] for name in ("loss", "val_psnr", "rate", *names(count)[1:])}
     )
 
 
+IMAGES = [
+    pytest.param(partial(draw, shape=shape), id=f"{draw.__name__}-{shape}")
+    for draw in (grid, overlay, panel, series, strip, curves)
+    for shape in SHAPES
+]
+
+
 @pytest.mark.parametrize("count", [1, 4, 8])
-@pytest.mark.parametrize("draw", [grid, overlay, panel, heatmap, ranking, boxplot, strip, curves])
+@pytest.mark.parametrize("draw", [*IMAGES, heatmap, ranking, boxplot, points, history])
 def test_nothing_reaches_the_edge(draw, count):
     figure = draw(count)
     figure.canvas.draw()
@@ -98,12 +134,13 @@ def test_nothing_reaches_the_edge(draw, count):
 
 
 @pytest.mark.parametrize("count", [4, 8])
-@pytest.mark.parametrize("draw", [grid, overlay, panel])
+@pytest.mark.parametrize("draw", IMAGES)
 def test_headings_do_not_touch(draw, count):
     figure = draw(count)
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     headings = [axes.title for axes in figure.axes if axes.get_title()] + figure.texts
+    headings += [axes.yaxis.label for axes in figure.axes if axes.get_ylabel() and axes.axison]
     boxes = [text.get_window_extent(renderer) for text in headings]
     for first, second in itertools.combinations(boxes, 2):
         assert not first.overlaps(second)

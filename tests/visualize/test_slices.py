@@ -6,14 +6,16 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from seq2seq_mri.visualize.frames import frame_axis
 from seq2seq_mri.visualize.slices import (
     as_array,
     axial_view,
     choose_slice,
     common_shape,
+    display_window,
     foreground_box,
     informative_slice,
-    middle_timepoint,
+    shown_timepoint,
 )
 
 
@@ -78,18 +80,45 @@ def test_informative_slice_refuses_a_mask_of_another_size():
 @pytest.mark.parametrize(
     ("timepoints", "shown", "note"), [(1, 0, ""), (4, 2, "timepoint 3/4"), (5, 2, "timepoint 3/5")]
 )
-def test_middle_timepoint(timepoints, shown, note):
+def test_the_middle_timepoint_is_shown(timepoints, shown, note):
     volume = np.arange(timepoints).reshape(-1, 1, 1, 1) * np.ones((1, 2, 2, 2))
-    image, text = middle_timepoint(volume, "dce")
+    image, text = shown_timepoint(volume, "dce")
     assert image.shape == (2, 2, 2)
     assert image[0, 0, 0] == shown
     assert text == note
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (1, 2, 3, 3, 3)])
-def test_middle_timepoint_refuses_other_dimensions(shape):
+def test_shown_timepoint_refuses_other_dimensions(shape):
     with pytest.raises(ValueError, match="measured t1 has shape"):
-        middle_timepoint(np.zeros(shape), "measured t1")
+        shown_timepoint(np.zeros(shape), "measured t1")
+
+
+@pytest.mark.parametrize(
+    ("axis", "shown", "note"),
+    [
+        (frame_axis(4, times=[0, 90, 180, 270]), 2, "180 s"),
+        (frame_axis(4, b_values=[0, 150, 1500, 800]), 2, "b = 1500"),
+        (frame_axis(4, b_values=[0, 150, 800, 1500.5]), 3, "b = 1500.5"),
+    ],
+)
+def test_the_axis_chooses_and_names_the_timepoint(axis, shown, note):
+    image, text = shown_timepoint(np.arange(4).reshape(-1, 1, 1, 1) * np.ones((1, 2, 2, 2)), "dwi", axis)
+    assert image[0, 0, 0] == shown
+    assert text == note
+    with pytest.raises(ValueError, match="The dwi has 3 timepoints, but its axis has 4"):
+        shown_timepoint(np.zeros((3, 2, 2, 2)), "dwi", axis)
+
+
+@pytest.mark.parametrize(
+    ("brightest", "factor"), [(0.9, 1), (0.34, 2), (0.25, 4), (0.001, 10), (0.0, 1)], ids=lambda value: f"{value:g}"
+)
+def test_a_high_b_value_is_shown_brighter(brightest, factor):
+    image = np.full((4, 4, 4), brightest)
+    expected = ((0.0, 1.0 / factor), f" ({factor}x)" if factor > 1 else "")
+    assert display_window(image, frame_axis(2, b_values=[0, 1500]), (0.0, 1.0)) == expected
+    for axis in (None, frame_axis(2), frame_axis(2, times=[0, 90])):
+        assert display_window(image, axis, (0.0, 1.0)) == ((0.0, 1.0), "")
 
 
 @pytest.mark.parametrize("index", [-1, 5])

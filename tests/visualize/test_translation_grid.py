@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from seq2seq_mri.visualize import informative_slice, translation_grid
+from seq2seq_mri.visualize import frame_axes, informative_slice, translation_grid
 from seq2seq_mri.visualize.slices import axial_view
 
 
@@ -110,6 +110,22 @@ def test_four_dimensional_images_show_and_name_the_middle_timepoint(subject, tex
     assert texts(figure).count("t2\ntimepoint 2/3") == 2
     grid, _ = images(figure)
     np.testing.assert_allclose(grid[0, 3].images[0].get_array(), axial_view(truth["t2"], 2) * 0.2, rtol=1e-6)
+
+
+def test_the_highest_b_value_is_shown_and_brightened(subject, texts):
+    truth, predictions = subject
+    series = np.stack([truth["t2"] * factor for factor in (1.0, 0.19, 0.5)])
+    predicted = {pair: np.stack([image] * 3) if pair[1] == "t2" else image for pair, image in predictions.items()}
+    frames = frame_axes({"t1": 1, "t1gd": 1, "t2": 3, "flair": 1}, b_values={"t2": [0, 1500, 800]})
+    figure = translation_grid({**truth, "t2": series}, predicted, crop=False, slice_index=2, frames=frames)
+    assert texts(figure).count("t2\nb = 1500 (5x)") == 2
+    grid, _ = images(figure)
+    np.testing.assert_allclose(grid[0, 3].images[0].get_array(), axial_view(truth["t2"], 2) * 0.19, rtol=1e-6)
+    shown = {(row, column): grid[row, column].images[0].get_clim()[1] for row in range(1, 5) for column in range(1, 5)}
+    assert {place: limit for place, limit in shown.items() if limit != 1} == dict.fromkeys(
+        [(row, 3) for row in range(1, 5)], pytest.approx(0.2)
+    )
+    assert grid[3, 0].images[0].get_clim()[1] == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Events
 
@@ -19,14 +20,24 @@ from seq2seq_mri.analysis.contribution import (
     write_contribution,
 )
 from seq2seq_mri.analysis.differentiation_table import differentiation_table, write_differentiation_table
+from seq2seq_mri.analysis.enhancement import (
+    enhancement_error,
+    enhancement_table,
+    relative_enhancement,
+    write_enhancement,
+)
 from seq2seq_mri.engines.distributed import gather_rows, rank, world_size
-from seq2seq_mri.engines.evaluator import unique_mask
+from seq2seq_mri.engines.evaluator import lesion_mask, unique_mask
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.metrics.table import format_summary, metrics_table, write_metrics
 from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
 from seq2seq_mri.visualize import (
     adjacency_heatmap,
     differentiation_overlay,
+    differentiation_strip,
+    enhancement_curves,
+    frame_axes,
+    informative_slice,
     metrics_boxplot,
     ranking_bars,
     save_figure,
@@ -41,6 +52,10 @@ logger = logging.getLogger(__name__)
 class EvaluationReport:
     """Writes ``metrics.csv``, ``adjacency.csv``, ``contribution.csv`` and the figures of an evaluation.
 
+    For subjects with a ``lesion`` mask, the figures show a slice through it, and how the lesion's signal changes along
+    each 4D sequence is written to ``enhancement.csv``. The images are those that were evaluated: a lesion that is
+    brighter than the percentile at which they were clipped seems to enhance less.
+
     It is both the ``report`` of a :class:`~seq2seq_mri.engines.evaluator.TranslationEvaluator`, which gives it every
     subject, and a handler, which writes the tables when all are done. Under ``torchrun`` each process draws its
     subjects, and process 0 writes the tables of all.
@@ -51,10 +66,12 @@ class EvaluationReport:
         region: which PSNR and SSIM rank the sequences, ``"whole"`` or ``"foreground"``.
         figure_subjects: most subjects to draw, over all processes.
         overwrite: whether files of an earlier evaluation may be replaced.
+        times: for dynamic sequences the time of each timepoint in seconds from the first; they name timepoints.
+        b_values: for diffusion sequences the b-value of each timepoint in s/mm², likewise.
 
     Raises:
         FileExistsError: when the directory holds an evaluation and ``overwrite`` is not set.
-        ValueError: when the directory cannot be written.
+        ValueError: when the directory cannot be written, or ``times`` or ``b_values`` do not fit the sequence table.
     """
 
     def __init__(
@@ -64,18 +81,24 @@ class EvaluationReport:
         region: Region = "whole",
         figure_subjects: int = 10,
         overwrite: bool = False,
+        times: Mapping[str, Sequence[float]] | None = None,
+        b_values: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         self.output_dir = check_writable_directory(output_dir)
         self.sequences = check_sequences(sequences)
         self.region = region
         self.figure_subjects = figure_subjects
         self.overwrite = overwrite
+        self.times = times
+        self.b_values = b_values
+        self.frames = frame_axes(self.sequences, times, b_values)
         if (self.output_dir / "metrics.csv").exists() and not overwrite:
             raise FileExistsError(
                 f"{self.output_dir / 'metrics.csv'} exists; give another --output_dir, or --overwrite true."
             )
         self.rows: list[dict[str, Any]] = []
         self.differentiation_rows: list[dict[str, Any]] = []
+        self.curves: list[dict[str, Any]] = []
         self._subjects = 0
 
     def attach(self, engine: Any) -> None:
@@ -99,42 +122,99 @@ class EvaluationReport:
         """
         self.rows += output["rows"]
         self.differentiation_rows += output.get("differentiation_rows", [])
+        lesion = lesion_mask(sample)
+        curves = [] if lesion is None else self._follow(str(sample["subject"]), lesion, truth, translated)
+        self.curves += curves
         # Processes take subjects in turn, so this is the subject's place among those of all.
         place = self._subjects * world_size() + rank()
         self._subjects += 1
-        if place >= self.figure_subjects:
-            return
+        if place < self.figure_subjects:
+            self._draw(sample, output, truth, translated, None if lesion is None else informative_slice(lesion, lesion))
+            self._draw_curves(curves)
+
+    def _follow(
+        self,
+        subject: str,
+        lesion: torch.Tensor,
+        truth: Mapping[str, torch.Tensor],
+        translated: Mapping[tuple[str, str], torch.Tensor],
+    ) -> list[dict[str, Any]]:
+        """Return the relative enhancement of a lesion in every 4D target, measured and from each source."""
+        curves: list[dict[str, Any]] = []
+        for target in dict.fromkeys(target for _, target in translated):
+            if self.sequences[target] == 1:
+                continue
+            real = relative_enhancement(truth[target], lesion)
+            if not np.isfinite(real).all():
+                logger.warning("%s: the lesion has no signal at the first timepoint of %s; no curve.", subject, target)
+                continue
+            curves += [
+                {"subject": subject, "source": source, "target": target, "real": real}
+                | {"synthesised": relative_enhancement(image, lesion)}
+                for (source, made), image in translated.items()
+                if made == target != source
+            ]
+        return curves
+
+    def _draw(
+        self,
+        sample: Mapping[str, Any],
+        output: Mapping[str, Any],
+        truth: Mapping[str, torch.Tensor],
+        translated: Mapping[tuple[str, str], torch.Tensor],
+        slice_index: int | None,
+    ) -> None:
+        """Draw a subject's translations and M_d."""
         subject = str(sample["subject"])
         measured = {
             name: truth[name] if bool(sample["measured"][sequence_index(self.sequences, name)]) else None
             for name in self.sequences
         }
         spacing = [float(size) for size in sample["image"].pixdim]
-        grid = translation_grid(
-            measured,
-            translated,
-            subject=subject,
-            psnr={(row["source"], row["target"]): row["psnr"] for row in output["rows"]},
-            spacing=spacing,
+        shown: dict[str, Any] = {"subject": subject, "spacing": spacing, "slice_index": slice_index}
+        psnr = {(row["source"], row["target"]): row["psnr"] for row in output["rows"]}
+        self._save(
+            translation_grid(measured, translated, psnr=psnr, frames=self.frames, **shown),
+            f"{subject}_translations.png",
         )
-        self._save(grid, f"{subject}_translations.png")
-        if "differentiation" in output:
-            targets = output["targets"]
-            held = channel_slices({name: self.sequences[name] for name in targets})
-            regions = {name: unique_mask(sample, self.sequences, name) for name in targets}
-            overlay = differentiation_overlay(
-                {name: truth[name] for name in targets},
-                {name: output["differentiation"][held[name]] for name in targets},
-                regions={name: region for name, region in regions.items() if region is not None},
-                subject=subject,
-                spacing=spacing,
+        if "differentiation" not in output:
+            return
+        targets = output["targets"]
+        held = channel_slices({name: self.sequences[name] for name in targets})
+        maps = {name: output["differentiation"][held[name]] for name in targets}
+        regions = {name: unique_mask(sample, self.sequences, name) for name in targets}
+        known = {name: region for name, region in regions.items() if region is not None}
+        anatomy = {name: truth[name] for name in targets}
+        self._save(
+            differentiation_overlay(anatomy, maps, regions=known, frames=self.frames, **shown),
+            f"{subject}_differentiation.png",
+        )
+        for name in targets:
+            if self.sequences[name] > 1:
+                strip = differentiation_strip(
+                    anatomy[name], maps[name], name, axis=self.frames[name], region=regions[name], **shown
+                )
+                self._save(strip, f"{subject}_differentiation_{name}.png")
+
+    def _draw_curves(self, curves: Sequence[Mapping[str, Any]]) -> None:
+        """Draw one subject's enhancement, a figure for each target."""
+        for target in dict.fromkeys(curve["target"] for curve in curves):
+            of_target = [curve for curve in curves if curve["target"] == target]
+            figure = enhancement_curves(
+                of_target[0]["real"],
+                {curve["source"]: curve["synthesised"] for curve in of_target},
+                target,
+                axis=self.frames[target],
+                sequences=list(self.sequences),
+                subject=of_target[0]["subject"],
             )
-            self._save(overlay, f"{subject}_differentiation.png")
+            self._save(figure, f"{of_target[0]['subject']}_enhancement_{target}.png")
 
     def write(self, engine: Any = None) -> None:
         """Write the tables and the figures over all subjects; process 0 only."""
         rows = gather_rows(self.rows)
         differentiation_rows = gather_rows(self.differentiation_rows)
+        curves = gather_rows(self.curves)
         if rank() != 0:
             return
         if not rows:
@@ -157,6 +237,11 @@ class EvaluationReport:
             write_differentiation_table(self.output_dir / "differentiation.csv", areas, overwrite=self.overwrite)
             means = areas.groupby("sequence", sort=False)["auc"].mean()
             logger.info("M_d against what only that sequence shows, mean voxel AUC\n%s", means.to_string())
+        if curves:
+            enhancement = enhancement_table(curves, self.sequences, self.times, self.b_values)
+            write_enhancement(self.output_dir / "enhancement.csv", enhancement, overwrite=self.overwrite)
+            error = enhancement_error(enhancement)
+            logger.info("Relative enhancement of the lesions, mean absolute error\n%s", error.to_string())
         logger.info("Tables and figures are in %s.", self.output_dir)
 
     def _save(self, figure: Any, name: str) -> None:

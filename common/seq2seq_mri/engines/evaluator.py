@@ -14,7 +14,7 @@ from seq2seq_mri.engines.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.metrics.image_quality import image_quality
 from seq2seq_mri.sequences import channel_slices, sequence_index
 
-__all__ = ["SynthesisEvaluator", "TranslationEvaluator", "synthesised_sequences", "unique_mask"]
+__all__ = ["SynthesisEvaluator", "TranslationEvaluator", "lesion_mask", "synthesised_sequences", "unique_mask"]
 
 
 class SynthesisEvaluator(SubjectEvaluator):
@@ -80,9 +80,13 @@ class TranslationEvaluator(SubjectEvaluator):
 
     Output per subject: ``rows``, one dictionary per pair of two different sequences with the image quality, see
     :func:`~seq2seq_mri.metrics.image_quality.image_quality`; ``psnr`` and ``ssim``, their means over these pairs; and,
-    if ``differentiation`` is set, ``differentiation``, M_d (``[sum of T of the targets, X, Y, Z]``) of the ``targets``
-    that another sequence was translated into, with ``differentiation_rows``, its voxel AUC against the masks of what
-    only that sequence shows, where the sample has ``unique_masks``. A subject without a pair has no output.
+    if ``differentiation`` is set, ``differentiation``, M_d (``[sum of T of the targets, X, Y, Z]``, each timepoint by
+    itself) of the ``targets`` that another sequence was translated into, with ``differentiation_rows``, its voxel AUC
+    against the masks of what only that sequence shows, where the sample has ``unique_masks``; where some of these
+    targets have several timepoints, ``differentiation_mean``, the mean of their M_d over timepoints (one channel each),
+    and ``series_targets``, their names. A subject without a pair has no output.
+
+    All measures of a pair are means over the target's timepoints.
 
     Args:
         sequences: the sequence table.
@@ -184,7 +188,11 @@ class TranslationEvaluator(SubjectEvaluator):
             if region is not None and bool(region[foreground].any()):
                 auc = voxel_auc(difference, region, foreground)
                 rows.append({"subject": str(sample["subject"]), "sequence": name, "auc": auc})
-        return {"differentiation": MetaTensor(torch.cat(maps)), "differentiation_rows": rows, "targets": targets}
+        output = {"differentiation": MetaTensor(torch.cat(maps)), "differentiation_rows": rows, "targets": targets}
+        means = {name: part.mean(dim=0) for name, part in zip(targets, maps, strict=True) if len(part) > 1}
+        if means:
+            output |= {"differentiation_mean": MetaTensor(torch.stack([*means.values()])), "series_targets": [*means]}
+        return output
 
 
 def synthesised_sequences(
@@ -209,6 +217,15 @@ def unique_mask(sample: Mapping[str, Any], sequences: Mapping[str, int], name: s
     if "unique_masks" not in sample:
         return None
     region = torch.as_tensor(sample["unique_masks"])[sequence_index(sequences, name)].cpu() > 0.5
+    return region if bool(region.any()) else None
+
+
+def lesion_mask(sample: Mapping[str, Any]) -> torch.Tensor | None:
+    """Return the bool mask ``[X, Y, Z]`` of the lesion, or ``None`` where none was loaded or it is empty."""
+    lesion = sample.get("lesion")
+    if not isinstance(lesion, torch.Tensor):  # a path, where the preprocessing does not load it
+        return None
+    region = torch.as_tensor(lesion)[0].cpu() > 0.5
     return region if bool(region.any()) else None
 
 

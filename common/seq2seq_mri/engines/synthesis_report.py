@@ -13,13 +13,13 @@ from ignite.engine import Events
 
 from seq2seq_mri.data.subject_dataset import partition
 from seq2seq_mri.engines.distributed import gather_rows, rank, world_size
-from seq2seq_mri.engines.evaluator import synthesised_sequences
+from seq2seq_mri.engines.evaluator import lesion_mask, synthesised_sequences
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.metrics.records import read_records, write_records
 from seq2seq_mri.sequences import channel_slices, check_sequences
 from seq2seq_mri.transforms.save import sequence_file
 from seq2seq_mri.transforms.subject_files import subject_files
-from seq2seq_mri.visualize import save_figure, synthesis_panel
+from seq2seq_mri.visualize import frame_axes, informative_slice, save_figure, synthesis_panel
 
 __all__ = ["SynthesisReport"]
 
@@ -43,9 +43,14 @@ class SynthesisReport:
         existing: what is done with images that exist, as in :class:`~seq2seq_mri.transforms.save.SaveSequencesd`; only
             with ``"overwrite"`` are their pictures and their lines in the table replaced too.
         suffixes: of the files that each synthesised sequence has, as in ``SaveSequencesd``.
+        times: for dynamic sequences the time of each timepoint in seconds from the first; they name timepoints.
+        b_values: for diffusion sequences the b-value of each timepoint in s/mm², likewise.
+        computed: sequences that loading computes where they are not given, each with the sequences from which it does,
+            as :class:`~seq2seq_mri.transforms.wash_maps.AddWashMapsd` does: such a one is not missing.
 
     Raises:
-        ValueError: when the directory cannot be written, or holds a ``synthesis.csv`` of another form.
+        ValueError: when the directory cannot be written, or holds a ``synthesis.csv`` of another form, or ``times`` or
+            ``b_values`` do not fit the sequence table.
     """
 
     def __init__(
@@ -55,13 +60,18 @@ class SynthesisReport:
         figures: bool = True,
         existing: str = "error",
         suffixes: Sequence[str] = ("", "_disagreement"),
+        times: Mapping[str, Sequence[float]] | None = None,
+        b_values: Mapping[str, Sequence[float]] | None = None,
+        computed: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.output_dir = check_writable_directory(output_dir)
         self.sequences = check_sequences(sequences)
+        self.computed = dict(computed or {})
         self.figures = figures
         self.existing = existing
         self.overwrite = existing == "overwrite"
         self.suffixes = tuple(suffixes)
+        self.frames = frame_axes(self.sequences, times, b_values)
         self.table = self.output_dir / "synthesis.csv"
         self.rows: list[dict[str, str]] = []
         self._earlier = read_records(self.table, _COLUMNS, []).to_dict("records") if self.table.exists() else []
@@ -112,12 +122,16 @@ class SynthesisReport:
         engine.add_event_handler(Events.COMPLETED, self.write)
 
     def draw(self, sample: Mapping[str, Any], output: Mapping[str, Any]) -> None:
-        """Draw a subject's synthesised images while its volumes are still in the network's orientation (RAS)."""
+        """Draw a subject's synthesised images while its volumes are still in the network's orientation (RAS).
+
+        The slice goes through the lesion where the sample has a mask of it.
+        """
         if not self.figures:
             return
         subject = str(sample["subject"])
         image = sample["image"].as_tensor().cpu()
         measured = channel_slices(self.sequences)
+        lesion = lesion_mask(sample)
         for name, channels in channel_slices({name: self.sequences[name] for name in output["targets"]}).items():
             picture = self.output_dir / subject / f"{subject}_{name}.png"
             if picture.exists() and not self.overwrite:
@@ -129,7 +143,9 @@ class SynthesisReport:
                 disagreement=output["disagreement"][channels],
                 truth=image[measured[name]] if name in output["sources"] else None,
                 subject=subject,
+                slice_index=None if lesion is None else informative_slice(lesion, lesion),
                 spacing=[float(size) for size in sample["image"].pixdim],
+                frames=self.frames,
             )
             save_figure(figure, picture, overwrite=True)
 
@@ -156,10 +172,11 @@ class SynthesisReport:
         """Return the rows of what will be made for a subject; none where only loading can tell, or will fail."""
         name = str(subject.get("subject"))
         try:
-            sources = list(subject_files(subject, self.sequences, name))
+            given = set(subject_files(subject, self.sequences, name))
         except ValueError:
             return []
-        sources = [sequence for sequence in self.sequences if sequence in sources]
+        held = given | {sequence for sequence, origins in self.computed.items() if given.intersection(origins)}
+        sources = [sequence for sequence in self.sequences if sequence in held]
         return _rows(name, synthesised_sequences(self.sequences, sources, targets), sources) if sources else []
 
     def _files(self, planned: Sequence[Mapping[str, str]]) -> list[Path]:

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Figures of translations, contributions, differentiation maps, image quality and training.
+"""Figures of translations, contributions, differentiation maps, enhancement, image quality and training.
 
 Every function returns a matplotlib figure; :func:`save_figure` writes it.
 
@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from seq2seq_mri.visualize.contribution import adjacency_heatmap, ranking_bars
 from seq2seq_mri.visualize.differentiation import differentiation_overlay
+from seq2seq_mri.visualize.differentiation_strip import differentiation_strip
+from seq2seq_mri.visualize.enhancement import enhancement_curves
+from seq2seq_mri.visualize.frames import FrameAxis, frame_axes, frame_axis
 from seq2seq_mri.visualize.image_quality import metrics_boxplot, metrics_strip
 from seq2seq_mri.visualize.slices import informative_slice
 from seq2seq_mri.visualize.style import save_figure
@@ -19,8 +22,13 @@ from seq2seq_mri.visualize.training import training_curves, training_grid
 from seq2seq_mri.visualize.translation import translation_grid
 
 __all__ = [
+    "FrameAxis",
     "adjacency_heatmap",
     "differentiation_overlay",
+    "differentiation_strip",
+    "enhancement_curves",
+    "frame_axes",
+    "frame_axis",
     "informative_slice",
     "metrics_boxplot",
     "metrics_strip",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,28 +11,34 @@ from matplotlib.figure import Figure
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.visualize import blend_images
 
+from seq2seq_mri.visualize.frames import FrameAxis
 from seq2seq_mri.visualize.panels import (
     INTENSITY_LABEL,
     Margins,
     add_colour_bar,
+    add_corner_text,
     add_side_letters,
     check_window,
     panel_grid,
     panel_height,
+    row_label_room,
     show_absent,
     show_image,
     slice_title,
     write_note,
+    write_row_label,
     write_title,
 )
 from seq2seq_mri.visualize.slices import (
+    BRIGHTER_NOTE,
     as_array,
     axial_view,
     check_names,
     choose_slice,
     common_shape,
+    display_window,
     foreground_box,
-    middle_timepoint,
+    shown_timepoint,
 )
 from seq2seq_mri.visualize.style import ANATOMY_COLOURS, MAP_COLOURS, display_name, publication_style
 
@@ -55,11 +62,14 @@ def differentiation_overlay(
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
     crop: bool = True,
     labels: Mapping[str, str] | None = None,
+    frames: Mapping[str, FrameAxis] | None = None,
+    columns: int | None = None,
 ) -> Figure:
     """Draw, one column per sequence, the measured image and below it M_d in colour over the same image.
 
     The colour grows opaque with the value, so that the dimmed anatomy shows through where nothing is unique. All
-    columns share one slice and one scale. Of a 4D image the middle timepoint is shown and named.
+    columns share one slice and one scale. Of a 4D image one timepoint is shown and named, of a 4D map the mean over its
+    timepoints, which is so named; :func:`differentiation_strip` shows them all.
 
     Args:
         anatomy: for each sequence, in the order of the figure, the measured image ``[X, Y, Z]`` or ``[T, X, Y, Z]``
@@ -75,6 +85,9 @@ def differentiation_overlay(
         spacing: voxel sizes along X, Y, Z in millimetres.
         crop: whether to leave out the empty border around what was measured.
         labels: how to write a sequence's name; default: as in ``anatomy``.
+        frames: for 4D sequences, which timepoint of the anatomy is shown and how it is named, see
+            :func:`~seq2seq_mri.visualize.frame_axes`; default: the middle one, by its number.
+        columns: most columns side by side; more sequences go on below. Default: 6, and about 4 where there are more.
 
     Returns:
         The figure; :func:`~seq2seq_mri.visualize.save_figure` writes it.
@@ -88,18 +101,23 @@ def differentiation_overlay(
     check_names(regions or {}, names, "the regions")
     low, high = check_window(window)
     notes: dict[str, str] = {}
+    means: dict[str, str] = {}
+    windows: dict[str, tuple[float, float]] = {}
     images, maps, known = {}, {}, {}
     for name, image in anatomy.items():
         if image is not None:
-            images[name], notes[name] = middle_timepoint(image, f"measured {name}")
+            axis = (frames or {}).get(name)
+            images[name], notes[name] = shown_timepoint(image, f"measured {name}", axis)
+            windows[name], brighter = display_window(images[name], axis, (low, high))
+            notes[name] += brighter
     for name, values in differentiation.items():
         if values is not None:
-            maps[name] = middle_timepoint(values, f"M_d of {name}")[0]
+            maps[name], means[name] = _mean_timepoint(values, f"M_d of {name}")
             if name not in images:
                 raise ValueError(f"There is an M_d of {name}, but no measured {name}; M_d needs the measured image.")
     for name, region in (regions or {}).items():
         if region is not None:
-            known[name] = middle_timepoint(region, f"region of {name}")[0]
+            known[name] = shown_timepoint(region, f"region of {name}")[0]
     shape = common_shape(
         {f"measured {name}": image for name, image in images.items()}
         | {f"M_d of {name}": values for name, values in maps.items()}
@@ -112,48 +130,72 @@ def differentiation_overlay(
     maximum = _scale(maximum, list(map_views.values()))
     box = foreground_box(list(views.values()), low + 0.02 * (high - low)) if crop else (slice(None), slice(None))
 
-    width = min(1.7, max(0.9, 6.2 / len(names)))
+    if columns is None:
+        columns = len(names) if len(names) <= 6 else math.ceil(len(names) / math.ceil(len(names) / 4))
+    columns = min(columns, len(names))
+    blocks = math.ceil(len(names) / columns)
+    width = min(1.7, max(0.9, 6.2 / columns))
     height = panel_height(next(iter(views.values()))[box], width, spacing)
+    headroom = 0.34 if any(notes.values()) else 0.2
+    note = "Contour: the region that only this sequence shows. " if known else ""
+    note += BRIGHTER_NOTE if any(narrower != (low, high) for narrower in windows.values()) else ""
+    horizontal, room = row_label_room(["measured"], height)
+    beside = blocks == 1 and height < 1.0  # one bar below the other would be shorter than their labels
     figure, axes = panel_grid(
-        2,
-        len(names),
+        2 * blocks,
+        columns,
         (width, height),
-        Margins(left=0.3, right=0.8, top=0.62 if any(notes.values()) else 0.48, bottom=0.28 if known else 0.1),
-        row_gaps=[0.04],
-        column_gaps=[0.04] * (len(names) - 1),
+        Margins(left=room, right=1.6 if beside else 0.8, top=headroom + 0.28, bottom=0.28 if note else 0.1),
+        row_gaps=([0.04, headroom + 0.06] * blocks)[:-1],
+        column_gaps=[0.04] * (columns - 1),
     )
-    for column, name in enumerate(names):
+    for place, name in enumerate(names):
+        above, below = axes[2 * (place // columns) : 2 * (place // columns) + 2, place % columns]
         heading = display_name(name, labels)
-        axes[0, column].set_title(f"{heading}\n{notes[name]}" if notes.get(name) else heading, pad=3)
+        above.set_title(f"{heading}\n{notes[name]}" if notes.get(name) else heading, pad=3)
         if name not in views:
-            show_absent(axes[0, column], "not measured")
+            show_absent(above, "not measured")
         else:
-            show_image(axes[0, column], views[name][box], (low, high))
+            show_image(above, views[name][box], windows[name])
         if name not in map_views:
-            show_absent(axes[1, column], "no map" if name in views else "not measured")
+            show_absent(below, "no map" if name in views else "not measured")
             continue
-        anatomy_view = np.clip((views[name][box] - low) / (high - low), 0, 1)
-        show_image(axes[1, column], _blend(anatomy_view, map_views[name][box] / maximum))
-        if name in known:
-            contour = axial_view(known[name], index)[box] > 0
-            if contour.any():
-                axes[1, column].contour(contour.astype(float), levels=[0.5], colors=CONTOUR_COLOUR, linewidths=0.8)
-    axes[0, 0].set_ylabel("measured", labelpad=3)
-    axes[1, 0].set_ylabel("$M_d$", labelpad=3)
-    add_side_letters(next(cell for cell in axes[0] if cell.images))
-    add_colour_bar(figure, axes[0, -1], axes[0, -1], INTENSITY_LABEL, (low, high), ANATOMY_COLOURS)
+        anatomy_view = np.clip((views[name][box] - low) / (windows[name][1] - low), 0, 1)
+        show_image(below, _blend(anatomy_view, map_views[name][box] / maximum))
+        if means[name]:
+            add_corner_text(below, means[name], 6)
+        contour = axial_view(known[name], index)[box] > 0 if name in known else np.zeros(0)
+        if contour.any():
+            below.contour(contour.astype(float), levels=[0.5], colors=CONTOUR_COLOUR, linewidths=0.8)
+    for unused in range(len(names), blocks * columns):
+        for cell in axes[-2:, unused % columns]:
+            cell.set_axis_off()
+    for above, below in axes[:, 0].reshape(-1, 2):
+        write_row_label(above, "measured", horizontal)
+        write_row_label(below, "$M_d$", horizontal)
+    add_side_letters(next(cell for cell in axes[::2].flat if cell.images))
+    spans = blocks > 1 or beside  # a bar is as long as a block is high, or as a panel
+    add_colour_bar(figure, axes[0, -1], axes[1 if spans else 0, -1], INTENSITY_LABEL, (low, high), ANATOMY_COLOURS)
     add_colour_bar(
         figure,
-        axes[1, -1],
-        axes[1, -1],
+        axes[-2 if spans else -1, -1],
+        axes[-1, -1],
         "$M_d$\n(fraction of range)",
         (0.0, maximum),
         MAP_COLOURS,
+        gap=0.9 if beside else 0.1,
     )
     write_title(figure, slice_title(subject, index, shape[-1]), axes)
-    if known:
-        write_note(figure, "Contour: the region that only this sequence shows.", axes)
+    if note:
+        write_note(figure, note.strip(), axes)
     return figure
+
+
+def _mean_timepoint(values: NdarrayOrTensor, name: str) -> tuple[NdarrayOrTensor, str]:
+    """Return a map ``[X, Y, Z]``, the mean over timepoints of a 4D one, and how to name it, ``""`` for a 3D one."""
+    if values.ndim != 4 or len(values) == 1:
+        return shown_timepoint(values, name)
+    return as_array(values).mean(axis=0), f"mean of {len(values)} timepoints"
 
 
 def _scale(maximum: float | None, views: list[np.ndarray]) -> float:

@@ -26,10 +26,12 @@ __all__ = [
     "check_window",
     "panel_grid",
     "panel_height",
+    "row_label_room",
     "show_absent",
     "show_image",
     "slice_title",
     "write_note",
+    "write_row_label",
     "write_title",
 ]
 
@@ -100,6 +102,30 @@ def panel_height(view: np.ndarray, width: float, spacing: Sequence[float]) -> fl
     if len(spacing) != 3 or not all(np.isfinite(size) and size > 0 for size in spacing):
         raise ValueError(f"The voxel spacing is {tuple(spacing)}; give three positive sizes in millimetres.")
     return width * (view.shape[0] * spacing[1]) / (view.shape[1] * spacing[0])
+
+
+def row_label_room(labels: Sequence[str], height: float) -> tuple[bool, float]:
+    """Return how to write the labels left of rows of panels, and how much room they take.
+
+    Args:
+        labels: the labels, of one line or more each.
+        height: of a panel, in inches.
+
+    Returns:
+        Whether to write them horizontally, which is where a panel is lower than a label is long, and their width in
+        inches.
+    """
+    longest = max((_text_width(line, 8.0) for label in labels for line in label.split("\n")), default=0.0)
+    lines = max((label.count("\n") + 1 for label in labels), default=1)
+    return (True, longest + 0.12) if longest > height else (False, 0.16 + 0.14 * lines)
+
+
+def write_row_label(axes: Axes, label: str, horizontal: bool) -> None:
+    """Write ``label`` left of a panel, as :func:`row_label_room` says."""
+    if horizontal:
+        axes.set_ylabel(label, labelpad=4, rotation=0, ha="right", va="center")
+    else:
+        axes.set_ylabel(label, labelpad=3)
 
 
 def show_image(
@@ -187,7 +213,9 @@ def add_colour_bar(
     bar.formatter.set_useMathText(True)  # type: ignore[attr-defined]
     bar.update_ticks()
     bar.ax.yaxis.get_offset_text().set(fontsize=6.5, ha="left")
-    bar.set_label(label, fontsize=7, labelpad=3)
+    # Beside a low panel, the label would reach that of the next bar.
+    needed = max(_text_width(line, 7.0) for line in label.split("\n"))
+    bar.set_label(label, fontsize=7.0 * min(1.0, max(0.7, 1.3 * length * height / needed)), labelpad=3)
     return bar
 
 
@@ -201,7 +229,7 @@ def write_title(figure: Figure, title: str, axes: np.ndarray) -> None:
     """Write ``title`` at the top of the figure, centred over the panels ``axes`` where it fits there."""
     width, height = figure.get_size_inches()
     centre = (axes[0, 0].get_position().x0 + axes[0, -1].get_position().x1) / 2
-    needed = 9.0 / 72 * _CHARACTER_WIDTH * len(title)  # inches
+    needed = _text_width(title, 9.0)
     if needed > 2 * min(centre, 1 - centre) * width:
         centre = 0.5
     fontsize = 9.0 * min(1.0, (width - 0.1) / needed)
@@ -226,3 +254,8 @@ def check_window(window: tuple[float, float]) -> tuple[float, float]:
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise ValueError(f"The intensity window is {window}; give two finite numbers, the lower first.")
     return float(low), float(high)
+
+
+def _text_width(text: str, fontsize: float) -> float:
+    """Return about how many inches ``text`` takes."""
+    return fontsize / 72 * _CHARACTER_WIDTH * len(text)

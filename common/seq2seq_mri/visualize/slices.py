@@ -10,16 +10,26 @@ import numpy as np
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
 
+from seq2seq_mri.visualize.frames import FrameAxis, frame_axis
+
 __all__ = [
+    "BRIGHTER_NOTE",
     "as_array",
     "axial_view",
+    "check_axis",
     "check_names",
     "choose_slice",
     "common_shape",
+    "display_window",
     "foreground_box",
     "informative_slice",
-    "middle_timepoint",
+    "shown_timepoint",
 ]
+
+#: What the factor of :func:`display_window` means.
+BRIGHTER_NOTE = "Factor in brackets: shown that much brighter."
+#: An image of noise alone must not look like one of tissue.
+MOST_BRIGHTENING = 10
 
 
 def as_array(values: NdarrayOrTensor) -> np.ndarray:
@@ -29,26 +39,64 @@ def as_array(values: NdarrayOrTensor) -> np.ndarray:
     return np.asarray(values, dtype=np.float32)
 
 
-def middle_timepoint(volume: NdarrayOrTensor, name: str) -> tuple[NdarrayOrTensor, str]:
+def shown_timepoint(volume: NdarrayOrTensor, name: str, axis: FrameAxis | None = None) -> tuple[NdarrayOrTensor, str]:
     """Return the volume to show of a 3D or 4D image, and how to name its timepoint.
 
     Args:
         volume: ``[X, Y, Z]`` or ``[T, X, Y, Z]``.
         name: what the image is, for the error message.
+        axis: chooses and names the timepoint; default: T // 2 (counted from 0), ``"timepoint 4/6"`` (counted from 1).
 
     Returns:
-        ``[X, Y, Z]``, timepoint T // 2 (counted from 0) of a 4D image, and ``"timepoint 4/6"`` (counted from 1), or
-        ``""`` when there is only one.
+        ``[X, Y, Z]`` and the timepoint's name, ``""`` when there is only one.
 
     Raises:
-        ValueError: when the image has neither three nor four dimensions.
+        ValueError: when the image has neither three nor four dimensions, or not the timepoints of ``axis``.
     """
     if volume.ndim == 3:
         return volume, ""
     if volume.ndim != 4:
         raise ValueError(f"The {name} has shape {tuple(volume.shape)}; a figure needs [X, Y, Z] or [T, X, Y, Z].")
-    timepoints = volume.shape[0]
-    return volume[timepoints // 2], f"timepoint {timepoints // 2 + 1}/{timepoints}" if timepoints > 1 else ""
+    axis = check_axis(volume, name, axis)
+    return volume[axis.shown], axis.name(axis.shown) if len(volume) > 1 else ""
+
+
+def check_axis(volume: NdarrayOrTensor, name: str, axis: FrameAxis | None) -> FrameAxis:
+    """Return the axis of the timepoints of ``volume`` (``[T, X, Y, Z]``), one that counts them if ``axis`` is None.
+
+    Raises:
+        ValueError: when ``axis`` has another number of timepoints; ``name`` says of what.
+    """
+    if axis is None:
+        return frame_axis(len(volume))
+    if len(axis.values) != len(volume):
+        raise ValueError(f"The {name} has {len(volume)} timepoints, but its axis has {len(axis.values)}.")
+    return axis
+
+
+def display_window(
+    volume: NdarrayOrTensor, axis: FrameAxis | None, window: tuple[float, float]
+) -> tuple[tuple[float, float], str]:
+    """Return the intensities to show as black and white, narrower than ``window`` for an image of a high b-value.
+
+    All timepoints of a sequence have one scale, on which little is left of the signal at a high b-value.
+
+    Args:
+        volume: ``[X, Y, Z]``, the timepoint that is shown.
+        axis: of the sequence's timepoints; only b-values make a difference.
+        window: intensities shown as black and white otherwise.
+
+    Returns:
+        The window, and by how much the image is brighter for it: ``" (4x)"``, or ``""``.
+    """
+    low, high = window
+    if axis is None or axis.kind != "b_value":
+        return window, ""
+    signal = as_array(volume) - low
+    signal = signal[signal > 0]
+    factor = int((high - low) / np.percentile(signal, 99.5)) if signal.size else 1
+    factor = min(factor, MOST_BRIGHTENING)
+    return ((low, low + (high - low) / factor), f" ({factor}x)") if factor > 1 else (window, "")
 
 
 def axial_view(volume: NdarrayOrTensor, slice_index: int) -> np.ndarray:
@@ -80,10 +128,10 @@ def informative_slice(volume: NdarrayOrTensor, mask: NdarrayOrTensor | None = No
     Raises:
         ValueError: when mask and volume differ in size.
     """
-    image = as_array(middle_timepoint(volume, "volume")[0])
+    image = as_array(shown_timepoint(volume, "volume")[0])
     region = image > image.mean(dtype=np.float64)
     if mask is not None:
-        marked = as_array(middle_timepoint(mask, "mask")[0]) > 0
+        marked = as_array(shown_timepoint(mask, "mask")[0]) > 0
         if marked.shape != image.shape:
             raise ValueError(f"The mask has shape {marked.shape}, but the volume {image.shape}; they must agree.")
         region = marked if marked.any() else region

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from monai.config.type_definitions import NdarrayOrTensor
 
+from seq2seq_mri.visualize.frames import FrameAxis
 from seq2seq_mri.visualize.panels import (
     INTENSITY_LABEL,
     Margins,
@@ -19,19 +20,23 @@ from seq2seq_mri.visualize.panels import (
     check_window,
     panel_grid,
     panel_height,
+    row_label_room,
     show_absent,
     show_image,
     slice_title,
     write_note,
+    write_row_label,
     write_title,
 )
 from seq2seq_mri.visualize.slices import (
+    BRIGHTER_NOTE,
     axial_view,
     check_names,
     choose_slice,
     common_shape,
+    display_window,
     foreground_box,
-    middle_timepoint,
+    shown_timepoint,
 )
 from seq2seq_mri.visualize.style import ANATOMY_COLOURS, display_name, publication_style
 
@@ -53,11 +58,12 @@ def translation_grid(
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
     crop: bool = True,
     labels: Mapping[str, str] | None = None,
+    frames: Mapping[str, FrameAxis] | None = None,
 ) -> Figure:
     """Draw X'_{source→target} for all pairs: rows are sources, columns targets, measured images in the margins.
 
     Volumes are in RAS orientation and shown as radiologists do, the patient's right on the left. What was not
-    measured, or not synthesised, is a hatched grey cell. Of a 4D image the middle timepoint is shown and named.
+    measured, or not synthesised, is a hatched grey cell. Of a 4D image one timepoint is shown and named.
 
     Args:
         truth: for each sequence, in the order of the figure, the measured image ``[X, Y, Z]`` or ``[T, X, Y, Z]``, or
@@ -71,6 +77,8 @@ def translation_grid(
         spacing: voxel sizes along X, Y, Z in millimetres.
         crop: whether to leave out the empty border around what was measured.
         labels: how to write a sequence's name; default: as in ``truth``.
+        frames: for 4D sequences, which timepoint is shown and how it is named, see
+            :func:`~seq2seq_mri.visualize.frame_axes`; default: the middle one, by its number.
 
     Returns:
         The figure; :func:`~seq2seq_mri.visualize.save_figure` writes it.
@@ -82,14 +90,19 @@ def translation_grid(
     check_names((name for pair in predictions for name in pair), names, "the predictions")
     check_names((name for pair in psnr or {} for name in pair), names, "the PSNR values")
     low, high = check_window(window)
+    axis = frames or {}
     timepoints: dict[str, str] = {}
+    windows = dict.fromkeys(names, (low, high))
     measured, synthesised = {}, {}
     for (source, target), image in predictions.items():
         if image is not None:
-            synthesised[source, target], timepoints[target] = middle_timepoint(image, f"{target} made from {source}")
+            what = f"{target} made from {source}"
+            synthesised[source, target], timepoints[target] = shown_timepoint(image, what, axis.get(target))
     for name, image in truth.items():
         if image is not None:
-            measured[name], timepoints[name] = middle_timepoint(image, f"measured {name}")
+            measured[name], timepoints[name] = shown_timepoint(image, f"measured {name}", axis.get(name))
+            windows[name], brighter = display_window(measured[name], axis.get(name), (low, high))
+            timepoints[name] += brighter
     shape = common_shape(
         {f"measured {name}": image for name, image in measured.items()}
         | {f"{target} made from {source}": image for (source, target), image in synthesised.items()}
@@ -102,30 +115,31 @@ def translation_grid(
         box = foreground_box(list(measured_views.values()), low + 0.02 * (high - low))
 
     count = len(names)
-    width = min(1.3, max(0.82, 6.5 / (count + 1)))
+    width = min(1.3, max(0.95, 6.5 / (count + 1)))
     height = panel_height(next(iter((measured_views or views).values()))[box], width, spacing)
+    headings = {name: _heading(name, timepoints, labels) for name in names}
+    horizontal, room = row_label_room(list(headings.values()), height)
     gaps = [0.1] + [0.03] * (count - 1)
     figure, axes = panel_grid(
         count + 1,
         count + 1,
         (width, height),
-        Margins(left=0.5, right=0.8, top=0.62 if any(timepoints.values()) else 0.48, bottom=0.26),
+        Margins(max(0.5, room), right=0.8, top=0.62 if any(timepoints.values()) else 0.48, bottom=0.26),
         row_gaps=gaps,
         column_gaps=gaps,
     )
     for position, name in enumerate(names, start=1):
-        heading = _heading(name, timepoints, labels)
-        axes[0, position].set_title(heading, pad=3)
-        axes[position, 0].set_ylabel(heading, labelpad=3)
+        axes[0, position].set_title(headings[name], pad=3)
+        write_row_label(axes[position, 0], headings[name], horizontal)
         for cell in (axes[0, position], axes[position, 0]):
             if name in measured_views:
-                show_image(cell, measured_views[name][box], (low, high))
+                show_image(cell, measured_views[name][box], windows[name])
             else:
                 show_absent(cell, "not measured")
     for row, source in enumerate(names, start=1):
         for column, target in enumerate(names, start=1):
             if (source, target) in views:
-                show_image(axes[row, column], views[source, target][box], (low, high))
+                show_image(axes[row, column], views[source, target][box], windows[target])
                 if source != target and np.isfinite(value := (psnr or {}).get((source, target), np.nan)):
                     add_corner_text(axes[row, column], f"{value:.1f} dB", 7 if width > 1 else 6)
             else:
@@ -138,6 +152,8 @@ def translation_grid(
     note = "First row and column: measured; others: synthesised."
     if psnr:
         note += f" PSNR: data range {data_range:g}."
+    if any(narrower != (low, high) for narrower in windows.values()):
+        note += f" {BRIGHTER_NOTE}"
     write_note(figure, note, axes)
     return figure
 
