@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The bundle seq2seq_brats, run on a tiny simulated cohort with a tiny generator."""
+"""The generator bundles, run on tiny simulated cohorts with tiny generators."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from seq2seq_mri.data.simulation.brain import simulate_brain
+from seq2seq_mri.data.simulation.breast import simulate_breast
 from seq2seq_mri.engines.checkpoint import save_weights
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 
-SEQUENCES = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
+GENERATORS = ("seq2seq_brats", "seq2seq_breast")
 TINY_NETWORK = {
     "channels": [4, 8, 8],
     "num_res_blocks": 1,
     "lstm_layers": 1,
-    "code_channels": 4,
+    "code_channels": 8,
     "weight_code_channels": 2,
 }
-TINY = {f"network_def#{name}": value for name, value in TINY_NETWORK.items()} | {"slice_size": [40, 44]}
+TINY = {f"network_def#{name}": value for name, value in TINY_NETWORK.items()}
 KINDS = {
     "train": (["train.json"], "train", "training"),
     "evaluate": (["train.json", "evaluate.json"], "eval", "evaluating"),
@@ -38,21 +39,34 @@ KINDS = {
 
 @dataclass
 class BundleRuns:
-    """Runs seq2seq_brats on a cohort.
+    """Runs a generator bundle on a cohort.
 
     Attributes:
         bundle: the bundle's folder.
         dataset_dir: the cohort's.
-        weights: a checkpoint of the tiny generator.
+        options: values of the configurations for all runs.
+        weights: a checkpoint of the tiny generator, random.
     """
 
     bundle: Path
     dataset_dir: Path
+    options: dict[str, Any]
     weights: Path
     datalist: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self.datalist = json.loads((self.dataset_dir / "datalist.json").read_text())
+        definition = json.loads((self.bundle / "configs" / "train.json").read_text())["network_def"]
+        torch.manual_seed(0)
+        generator = Seq2SeqGenerator(
+            spatial_dims=2, sequences=self.sequences, in_channels=definition["in_channels"], **TINY_NETWORK
+        )
+        save_weights(generator, self.weights)
+
+    @property
+    def sequences(self) -> dict[str, int]:
+        """The bundle's sequence table."""
+        return json.loads((self.bundle / "configs" / "train.json").read_text())["sequences"]
 
     def configs(self, names: list[str]) -> list[str]:
         """Return the paths of config files."""
@@ -67,7 +81,7 @@ class BundleRuns:
             run_id=run_id,
             # MONAI's logging.conf binds the root logger to the standard output of the moment.
             logging_file=False,
-            **({"bundle_root": str(self.bundle), "dataset_dir": str(self.dataset_dir)} | TINY | overrides),
+            **({"bundle_root": str(self.bundle), "dataset_dir": str(self.dataset_dir)} | self.options | overrides),
         )
         workflow.initialize()
         return workflow
@@ -111,7 +125,9 @@ class BundleRuns:
         """Return a subject of the cohort with absolute paths."""
         entry = copy.deepcopy(self.datalist[section][index])
         kept = {
-            name: str(self.dataset_dir / entry[name]) for name in SEQUENCES if name in entry and name not in without
+            name: str(self.dataset_dir / entry[name])
+            for name in self.sequences
+            if name in entry and name not in without
         }
         return {"subject": entry["subject"], **kept}
 
@@ -124,13 +140,31 @@ def brats(repository: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def runs(brats: Path, tmp_path_factory: pytest.TempPathFactory) -> BundleRuns:
-    """Two subjects to train on, one to validate, two to test; a random generator."""
+    """Seq2seq_brats: two subjects to train on, one to validate, two to test; a random generator."""
     folder = tmp_path_factory.mktemp("cohort")
     simulate_brain(folder / "data", shape=(36, 40, 32), spacing=5.0, splits=(2, 1, 2), missing=1)
-    torch.manual_seed(0)
-    generator = Seq2SeqGenerator(spatial_dims=2, sequences=SEQUENCES, in_channels=3, **TINY_NETWORK)
-    save_weights(generator, folder / "random.pt")
-    return BundleRuns(brats, folder / "data", folder / "random.pt")
+    return BundleRuns(brats, folder / "data", TINY | {"slice_size": [40, 44]}, folder / "random.pt")
+
+
+@pytest.fixture(scope="session")
+def breast_runs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> BundleRuns:
+    """Seq2seq_breast: four subjects to train on, one to validate, one to test; a random generator."""
+    folder = tmp_path_factory.mktemp("breasts")
+    simulate_breast(folder / "data", shape=(40, 34, 32), spacing=7.0, splits=(4, 1, 1))
+    options = TINY | {"slice_size": [40, 36], "spacing": [7.0, 7.0, 7.0]}
+    return BundleRuns(repository / "bundles" / "seq2seq_breast", folder / "data", options, folder / "random.pt")
+
+
+@pytest.fixture(params=GENERATORS)
+def generator_bundle(request: pytest.FixtureRequest, repository: Path) -> Path:
+    """The folder of each generator bundle in turn."""
+    return repository / "bundles" / request.param
+
+
+@pytest.fixture(params=GENERATORS)
+def generator_runs(request: pytest.FixtureRequest) -> BundleRuns:
+    """Each generator bundle in turn."""
+    return request.getfixturevalue({"seq2seq_brats": "runs", "seq2seq_breast": "breast_runs"}[request.param])
 
 
 @pytest.fixture(scope="session")
@@ -148,7 +182,7 @@ def write_datalist(tmp_path: Path) -> Callable[..., str]:
 
     def write(*entries: dict[str, Any]) -> str:
         path = tmp_path / "datalist.json"
-        path.write_text(json.dumps({"name": "made up", "sequences": SEQUENCES, "testing": list(entries)}))
+        path.write_text(json.dumps({"name": "made up", "sequences": {"t1": 1}, "testing": list(entries)}))
         return str(path)
 
     return write

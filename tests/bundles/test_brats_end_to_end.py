@@ -201,7 +201,7 @@ def test_the_command_line_does_the_good_subjects_and_ends_with_the_failures(runs
         "slice_size": [40, 44],
         "network_def#channels": [4, 8, 8],
         "network_def#num_res_blocks": 1,
-        "network_def#code_channels": 4,
+        "network_def#code_channels": 8,
         "network_def#weight_code_channels": 2,
     }
     command = [sys.executable, "-m", "monai.bundle", "run", "inference"]

@@ -16,7 +16,7 @@ from monai.bundle import verify_metadata
 BUNDLES = sorted(path for path in (Path(__file__).resolve().parents[2] / "bundles").iterdir() if path.is_dir())
 CONFIGS = sorted(path for bundle in BUNDLES for path in (bundle / "configs").glob("*.json"))
 OVERLAYS = [path for path in CONFIGS if path.stem not in ("train", "inference", "metadata")]
-PARENTS = {"multi_gpu_inference": "inference"}
+PARENTS = {"multi_gpu_inference": "inference", "volumes_inference": "inference"}
 MODEL_ZOO_LIMIT = 25 * 2**20
 
 each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
@@ -98,6 +98,7 @@ def test_overlay_is_thin(overlay: Path) -> None:
         "demo": {"simulate", "lpips", "overwrite"},
         "unpaired": {"discriminator_learning_rate", "train#discriminators_on_device"},
         "mlflow": {"tracking_uri", "experiment_name"},
+        "volumes": {"inferer"},  # of evaluate.json, with which it is used as well
         "multi_gpu_train": {"backend"},
         "multi_gpu_inference": {"backend"},
     }

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What MONAI's bundle tools, the model zoo and MONAI Label ask of seq2seq_brats."""
+"""What MONAI's bundle tools, the model zoo and MONAI Label ask of the generator bundles."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ from seq2seq_mri.networks.generator import Seq2SeqGenerator
         ("inference", ("multi_gpu_inference.json",)),
     ],
 )
-def test_no_property_is_missing(runs, tmp_path, monkeypatch, kind, overlays) -> None:
+def test_no_property_is_missing(generator_runs, tmp_path, monkeypatch, kind, overlays) -> None:
     monkeypatch.chdir(tmp_path)
-    overrides = {"output_dir": str(tmp_path / "output"), "checkpoint": str(runs.weights), "lpips": "none"}
-    workflow = runs.workflow(kind, overlays, **overrides)
+    overrides = {"output_dir": str(tmp_path / "output"), "checkpoint": str(generator_runs.weights), "lpips": "none"}
+    workflow = generator_runs.workflow(kind, overlays, **overrides)
     assert workflow.check_properties() == []
     workflow.finalize()
 
 
 @pytest.mark.parametrize("kind", ["train", "evaluate"])
-def test_no_property_is_missing_of_the_published_size(runs, tmp_path, kind) -> None:
+def test_no_property_is_missing_of_the_published_size(generator_runs, tmp_path, kind) -> None:
     # All but the channels, which would take 155 million parameters.
-    content = json.loads(Path(runs.configs(["published.json"])[0]).read_text())
+    content = json.loads(Path(generator_runs.configs(["published.json"])[0]).read_text())
     small = {name: value for name, value in content.items() if not name.startswith("network_def")}
     small["lambda_perceptual"] = 0.0  # its network would have to be downloaded
-    workflow = runs.workflow(kind, output_dir=str(tmp_path), checkpoint=str(runs.weights), lpips="none", **small)
+    weights = str(generator_runs.weights)
+    workflow = generator_runs.workflow(kind, output_dir=str(tmp_path), checkpoint=weights, lpips="none", **small)
     assert workflow.check_properties() == []
     workflow.finalize()
 
@@ -64,10 +65,10 @@ def test_mlflow_gets_the_losses(runs, tmp_path) -> None:
     assert run.data.metrics["reconstruction"] > 0
 
 
-def network(brats: Path, *configs: str) -> Seq2SeqGenerator:
+def network(bundle: Path, *configs: str) -> Seq2SeqGenerator:
     """Return ``network_def`` of the configs, without memory for its weights."""
     parser = ConfigParser()
-    parser.read_config([str(brats / "configs" / name) for name in configs])
+    parser.read_config([str(bundle / "configs" / name) for name in configs])
     with torch.device("meta"):
         return parser.get_parsed_content("network_def")
 
@@ -94,16 +95,16 @@ def test_published_overlay_has_the_class_defaults(brats) -> None:
 
 
 @pytest.mark.parametrize("configs", [("train.json",), ("inference.json",)])
-def test_weights_of_the_bundle_fit_into_sixteen_megabytes(brats, configs) -> None:
-    assert parameters(network(brats, *configs)) * 2 < 16
+def test_weights_of_the_bundle_fit_into_sixteen_megabytes(generator_bundle, configs) -> None:
+    assert parameters(network(generator_bundle, *configs)) * 2 < 16
 
 
 @pytest.mark.parametrize("config", ["train.json", "inference.json"])
-def test_verify_net_in_out(brats, config) -> None:
+def test_verify_net_in_out(generator_bundle, config) -> None:
     verify_net_in_out(
         "network_def",
-        meta_file=str(brats / "configs" / "metadata.json"),
-        config_file=str(brats / "configs" / config),
+        meta_file=str(generator_bundle / "configs" / "metadata.json"),
+        config_file=str(generator_bundle / "configs" / config),
         device="cpu",
         p=1,
         n=1,
@@ -112,11 +113,11 @@ def test_verify_net_in_out(brats, config) -> None:
 
 
 @pytest.mark.slow
-def test_exported_torchscript_gives_the_same(brats, tmp_path) -> None:
+def test_exported_torchscript_gives_the_same(generator_bundle, tmp_path) -> None:
     parser = ConfigParser()
-    parser.read_config(str(brats / "configs" / "inference.json"))
+    parser.read_config(str(generator_bundle / "configs" / "inference.json"))
     generator = parser.get_parsed_content("network_def")
-    weights = brats / "models" / "model.pt"
+    weights = generator_bundle / "models" / "model.pt"
     if not weights.is_file():
         weights = tmp_path / "model.pt"
         save_weights(generator, weights, dtype="bfloat16")
@@ -125,22 +126,22 @@ def test_exported_torchscript_gives_the_same(brats, tmp_path) -> None:
         "network_def",
         filepath=str(tmp_path / "model.ts"),
         ckpt_file=str(weights),
-        meta_file=str(brats / "configs" / "metadata.json"),
-        config_file=str(brats / "configs" / "inference.json"),
+        meta_file=str(generator_bundle / "configs" / "metadata.json"),
+        config_file=str(generator_bundle / "configs" / "inference.json"),
     )
     embedded = {"metadata.json": "", "inference.json": ""}
     exported = torch.jit.load(str(tmp_path / "model.ts"), _extra_files=embedded).eval()
-    assert json.loads(embedded["metadata.json"])["name"] == "seq2seq_brats"
+    assert json.loads(embedded["metadata.json"])["name"] == generator_bundle.name
     assert "network_def" in json.loads(embedded["inference.json"])
     image = torch.rand(2, 3, 37, 42)
-    target = torch.eye(4)[[3, 1]]
+    target = torch.eye(len(generator.sequences))[[2, 1]]
     with torch.no_grad():
         torch.testing.assert_close(exported(image), generator(image), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(exported(image, target), generator(image, target), rtol=1e-5, atol=1e-6)
 
 
-def test_weights_under_other_names_are_refused(brats, tmp_path) -> None:
-    generator = network(brats, "inference.json")
+def test_weights_under_other_names_are_refused(generator_bundle, tmp_path) -> None:
+    generator = network(generator_bundle, "inference.json")
     torch.save({"state_dict": {f"module.{name}": torch.zeros(1) for name in generator.state_dict()}}, tmp_path / "w.pt")
     with pytest.raises(ValueError, match=r"w\.pt belongs to another network configuration"):
         load_weights(generator, tmp_path / "w.pt")

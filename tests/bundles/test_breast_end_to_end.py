@@ -1,0 +1,145 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Training, evaluation and inference of seq2seq_breast: 3D and 4D sequences into one another."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+
+from seq2seq_mri.transforms.read import read_volume
+
+TIMES = (0.0, 90.0, 180.0, 270.0, 360.0, 450.0)
+B_VALUES = (0.0, 150.0, 800.0, 1500.0)
+
+
+@pytest.fixture(scope="module")
+def trained(breast_runs, tmp_path_factory) -> Path:
+    """The output folder of a training and its evaluation."""
+    folder = tmp_path_factory.mktemp("trained_breasts")
+    breast_runs.train(folder, samples_per_subject=4)
+    breast_runs.evaluate(folder)
+    return folder
+
+
+def test_all_pairs_are_measured_and_ranked(breast_runs, trained) -> None:
+    names = list(breast_runs.sequences)
+    table = pd.read_csv(trained / "evaluation" / "metrics.csv")
+    (entry,) = breast_runs.datalist["testing"]
+    expected = [(entry["subject"], *pair) for pair in itertools.permutations(names, 2)]
+    assert sorted(table[["subject", "source", "target"]].itertuples(index=False, name=None)) == sorted(expected)
+    assert len(table) == 56
+    assert np.isfinite(table[["psnr", "ssim", "psnr_foreground", "ssim_foreground"]]).to_numpy().all()
+    ranking = pd.read_csv(trained / "evaluation" / "contribution.csv")
+    assert sorted(ranking.rank_t) == sorted(ranking.rank_d) == list(range(1, 9))
+    assert abs(ranking.c_t.sum() + ranking.c_d.sum()) < 1e-9
+
+
+def test_psnr_of_a_4d_sequence_is_the_mean_of_its_timepoints(breast_runs, trained) -> None:
+    """M_d of one source would be |prediction - truth|; here the truth alone is checked to be on the source's grid."""
+    (entry,) = breast_runs.datalist["testing"]
+    folder = trained / "evaluation" / "differentiation"
+    source = nibabel.load(breast_runs.dataset_dir / entry["t1"])
+    for name, timepoints in breast_runs.sequences.items():
+        path = folder / f"{entry['subject']}_{name}_md.nii.gz"
+        volume = read_volume(path, "s")
+        assert volume.voxels.shape == (timepoints, *source.shape)
+        np.testing.assert_array_equal(volume.affine, source.affine)
+        assert volume.times == (TIMES if name in ("dce", "fatsat_dce") else None)
+        assert volume.b_values == (B_VALUES if name == "dwi" else None)
+        assert volume.voxels.min() >= 0
+
+
+def test_evaluation_draws_the_enhancement_of_lesions(breast_runs, trained) -> None:
+    (entry,) = breast_runs.datalist["testing"]
+    names = {path.name for path in (trained / "evaluation" / "figures").iterdir()}
+    subject = entry["subject"]
+    expected = {f"{subject}_{kind}.png" for kind in ("translations", "differentiation")}
+    expected |= {f"{subject}_enhancement_{name}.png" for name in ("dce", "fatsat_dce", "dwi")}
+    assert expected <= names
+    table = pd.read_csv(trained / "evaluation" / "enhancement.csv")
+    assert set(table.target) == {"dce", "fatsat_dce", "dwi"}
+
+
+@pytest.mark.parametrize(("given", "target"), [("t1", "dce"), ("dce", "wash_in"), ("dwi", "fatsat_dce"), ("t2", "dwi")])
+def test_inference_between_3d_and_4d(breast_runs, tmp_path, write_datalist, given, target) -> None:
+    entry = breast_runs.subject(0, without=tuple(name for name in breast_runs.sequences if name != given))
+    breast_runs.infer(tmp_path / "output", datalist=write_datalist(entry), targets=target)
+    source = nibabel.load(entry[given])
+    volume = read_volume(tmp_path / "output" / entry["subject"] / f"{entry['subject']}_{target}.nii.gz", "s")
+    assert volume.voxels.shape == (breast_runs.sequences[target], *source.shape[:3])
+    np.testing.assert_array_equal(volume.affine, source.affine)
+    assert volume.times == (TIMES if "dce" in target else None)
+    assert volume.b_values == (B_VALUES if target == "dwi" else None)
+    assert 0 <= volume.voxels.min() < volume.voxels.max() <= 1
+
+
+def test_wash_maps_are_computed_where_they_are_not_given(breast_runs, tmp_path, write_datalist) -> None:
+    entry = breast_runs.subject(0, without=("wash_in", "wash_out", "t2"))
+    breast_runs.infer(tmp_path / "output", datalist=write_datalist(entry))
+    made = {path.name for path in (tmp_path / "output" / entry["subject"]).iterdir()}
+    assert made == {f"{entry['subject']}_t2{ending}" for ending in (".nii.gz", "_disagreement.nii.gz")}
+
+
+def resaved(path: str, to: Path, frames: list[int], zoom: float | None = None) -> str:
+    """Save some frames of a series, with another time between them."""
+    image = nibabel.load(path)
+    header = image.header.copy()
+    data = np.asarray(image.dataobj)[..., frames]
+    result = nibabel.Nifti1Image(data, image.affine, header)
+    if zoom is not None:
+        result.header["pixdim"][4] = zoom
+    nibabel.save(result, to)
+    return str(to)
+
+
+def test_other_timepoints_are_refused_or_resampled(breast_runs, tmp_path, write_datalist) -> None:
+    entry = breast_runs.subject(0, without=("wash_in", "wash_out", "fatsat_dce", "dwi", "t2", "fatsat_t1"))
+    fewer = entry | {"dce": resaved(entry["dce"], tmp_path / "dce.nii.gz", [0, 2, 4, 5], zoom=150.0)}
+    message = str(breast_runs.infer_error(tmp_path / "refused", datalist=write_datalist(fewer), targets="t2"))
+    assert fewer["subject"] in message
+    assert "resample_time" in message
+    breast_runs.infer(tmp_path / "output", datalist=write_datalist(fewer), targets="t2", resample_time=True)
+    assert list((tmp_path / "output").rglob("*_t2.nii.gz"))
+
+
+def bad_input(runs, tmp_path: Path) -> dict[str, tuple[dict, str]]:
+    """Return entries that cannot be loaded, with the messages."""
+    entry = runs.subject(0)
+    moved = nibabel.load(entry["dce"])
+    nibabel.save(nibabel.Nifti1Image(np.asarray(moved.dataobj)[..., 3], moved.affine + 1), tmp_path / "moved.nii.gz")
+    frames = [resaved(entry["dce"], tmp_path / f"frame{index}.nii.gz", index) for index in range(6)]  # type: ignore[arg-type]
+    unsorted = resaved(entry["dce"], tmp_path / "unsorted.nii.gz", [0, 2, 1, 3, 4, 5])
+    (tmp_path / "unsorted.json").write_text('{"FrameTimesStart": [0, 180, 90, 270, 360, 450]}')
+    no_b = resaved(entry["dwi"], tmp_path / "dwi.nii.gz", [0, 1, 2, 3])
+    return {
+        "missing frame": (entry | {"dce": frames[:5]}, "dce"),
+        "other grid": (entry | {"dce": [*frames[:3], str(tmp_path / "moved.nii.gz"), *frames[4:]]}, "moved.nii.gz"),
+        "unsorted": (entry | {"dce": unsorted}, "unsorted"),
+        "no b-values": (entry | {"dwi": no_b}, "dwi.bval"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["missing frame", "other grid", "unsorted", "no b-values"])
+def test_bad_4d_input_is_one_clear_error(breast_runs, tmp_path, write_datalist, kind) -> None:
+    entry, message = bad_input(breast_runs, tmp_path)[kind]
+    datalist = write_datalist(entry)
+    error = str(breast_runs.infer_error(tmp_path / "output", datalist=datalist, targets="t2", resample=False))
+    assert entry["subject"] in error
+    assert message in error
+    assert not list((tmp_path / "output").rglob("*.nii.gz"))
+
+
+@pytest.mark.slow
+def test_volumes_in_3d(breast_runs, tmp_path) -> None:
+    three = {"network_def#in_channels": 1, "spatial_dims": 3, "crop_size": [24, 24, 24]}
+    breast_runs.train(tmp_path, ("volumes.json",), **three)
+    workflow = breast_runs.run(
+        "evaluate", ("volumes.json",), output_dir=str(tmp_path), lpips="none", **three, **{"dataloader#num_workers": 0}
+    )
+    assert workflow.check_properties() == []
+    assert len(pd.read_csv(tmp_path / "evaluation" / "metrics.csv")) == 56
