@@ -94,8 +94,8 @@ class AddWashMapsd(MapTransform):
         sequences: the sequence table.
         source: the DCE sequence, or several, of which the first that the subject has is used; available ones first. An
             empty list computes nothing.
-        wash_in: the sequence that holds the wash-in map; ``None`` to leave it out.
-        wash_out: the sequence that holds the wash-out map; ``None`` to leave it out.
+        wash_in: the sequence that holds the wash-in map. A table without such a sequence gets no map.
+        wash_out: the sequence that holds the wash-out map, likewise.
         early, least_enhancement: see :func:`wash_maps`.
         image_key: key of the image, ``[ΣT, *spatial]``.
 
@@ -108,8 +108,8 @@ class AddWashMapsd(MapTransform):
         self,
         sequences: Mapping[str, int],
         source: str | Sequence[str],
-        wash_in: str | None = "wash_in",
-        wash_out: str | None = "wash_out",
+        wash_in: str = "wash_in",
+        wash_out: str = "wash_out",
         early: int = 1,
         least_enhancement: float = 0.5,
         image_key: str = "image",
@@ -117,7 +117,7 @@ class AddWashMapsd(MapTransform):
         super().__init__(keys=image_key)
         self.sequences = check_sequences(sequences)
         self.sources = [source] if isinstance(source, str) else list(source)
-        self.maps = (wash_in, wash_out)
+        self.maps = tuple(name if name in self.sequences else None for name in (wash_in, wash_out))
         self.early = early
         self.least_enhancement = least_enhancement
         self.image_key = image_key
@@ -128,10 +128,9 @@ class AddWashMapsd(MapTransform):
                     f"Sequence '{name}' has {self.sequences[name]} timepoints; wash-in and wash-out need at least 3."
                 )
             _check_early(early, self.sequences[name])
-        for name in (name for name in self.maps if name is not None):
-            sequence_index(self.sequences, name)
-            if self.sequences[name] != 1:
-                raise ValueError(f"Sequence '{name}' has {self.sequences[name]} timepoints; a wash map has 1.")
+        for wash_map in self.maps:
+            if wash_map is not None and self.sequences[wash_map] != 1:
+                raise ValueError(f"Sequence '{wash_map}' has {self.sequences[wash_map]} timepoints; a wash map has 1.")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the maps of one subject.
