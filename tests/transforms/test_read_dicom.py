@@ -369,7 +369,7 @@ class TestErrors:
     def test_no_files(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"Subject 'p1': .*none does not exist or is no folder"):
             read_dicom_series(tmp_path / "none", "p1")
-        with pytest.raises(FileNotFoundError, match=r"Subject 'p1': .* is empty"):
+        with pytest.raises(FileNotFoundError, match=r"Subject 'p1': .* is an empty folder"):
             read_dicom_series(tmp_path, "p1")
         (tmp_path / "notes.txt").write_text("no image")
         with pytest.raises(FileNotFoundError, match=r"Subject 'p1': .* has 1 files, but no DICOM image"):

@@ -95,7 +95,7 @@ def read_slices(folder: Path, subject: str) -> list[DicomSlice]:
         raise FileNotFoundError(f"{where} does not exist or is no folder; correct the datalist or its dataset_dir.")
     files = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names if name[0] != ".")
     if not files:
-        raise FileNotFoundError(f"{where} is empty; copy the DICOM files there, or leave the sequence out.")
+        raise FileNotFoundError(f"{where} is an empty folder; copy the DICOM files there, or leave the sequence out.")
     slices: list[DicomSlice] = []
     instances: dict[str, Path] = {}
     for path in files:
