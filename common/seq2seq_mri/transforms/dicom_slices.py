@@ -128,7 +128,7 @@ def read_pixels(path: Path) -> np.ndarray:
     dataset = pydicom.dcmread(path)
     try:
         pixels = dataset.pixel_array
-    except (RuntimeError, NotImplementedError) as error:
+    except (RuntimeError, NotImplementedError) as error:  # pydicom has no decoder, or the one that it has failed
         syntax = dataset.file_meta.TransferSyntaxUID
         if not syntax.is_compressed or int(dataset.get("NumberOfFrames") or 1) > 1:
             raise ValueError(f"has pixels that cannot be decoded ({syntax.name}: {error}).") from error
