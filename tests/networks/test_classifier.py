@@ -1,0 +1,189 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Classifier: contract, MONAI's own type "A" as truth, MedicalNet's weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from contract import NetworkContract
+from monai.networks.nets import resnet18
+
+from seq2seq_mri.networks import classifier as module
+from seq2seq_mri.networks.classifier import build_classifier, widen_first_convolution
+
+SMALL = 1 / 16
+
+
+class ClassifierContract(NetworkContract):
+    sizes = ((24, 20, 16), (33, 19, 21))
+    shortcut_type: str
+
+    def network(self, spatial_dims, timepoints):
+        # Timepoints are channels to a classifier. In the mode of evaluation, a batch is that many single images.
+        return build_classifier(
+            spatial_dims, timepoints, num_classes=3, shortcut_type=self.shortcut_type, widen_factor=SMALL
+        ).eval()
+
+    def inputs(self, spatial_dims, timepoints, size):
+        return (torch.rand(2, timepoints, *size),)
+
+    def output_shape(self, spatial_dims, timepoints, size):
+        return 2, 3
+
+
+class TestConvolutionShortcut(ClassifierContract):
+    shortcut_type = "B"
+
+
+class TestPaddedShortcut(ClassifierContract):
+    shortcut_type = "A"
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_type_a_is_that_of_monai(spatial_dims: int) -> None:
+    torch.manual_seed(0)
+    network = build_classifier(spatial_dims, 2, shortcut_type="A", widen_factor=SMALL).eval()
+    monai = resnet18(
+        spatial_dims=spatial_dims,
+        n_input_channels=2,
+        num_classes=1,
+        shortcut_type="A",
+        conv1_t_stride=2,
+        widen_factor=SMALL,
+    ).eval()
+    assert list(network.state_dict()) == list(monai.state_dict())
+    monai.load_state_dict(network.state_dict())
+    image = torch.rand(2, 2, *(33, 26, 19)[:spatial_dims])
+    torch.testing.assert_close(network(image), monai(image))
+
+
+def test_gradient_passes_the_padded_shortcut() -> None:
+    shortcut = module.PaddedShortcut(2, 2, 3)
+    image = torch.rand(1, 2, 5, 4, requires_grad=True)
+    output = shortcut(image)
+    assert torch.equal(output[:, :2], image[..., ::2, ::2])
+    assert not output[:, 2:].any()
+    assert output.shape == (1, 5, 3, 2)
+    output.sum().backward()
+    assert image.grad is not None
+    assert image.grad.sum() == 2 * 3 * 2
+
+
+def test_paper_size() -> None:
+    network = build_classifier(3, 4)
+    assert network.conv1.weight.shape == (64, 4, 7, 7, 7)
+    assert network.fc.weight.shape == (1, 512)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"spatial_dims": 1}, "spatial_dims is 1"),
+        ({"in_channels": 0}, "in_channels is 0"),
+        ({"num_classes": 2}, "give 1 for a binary task"),
+        ({"num_classes": 0}, "num_classes is 0"),
+        ({"shortcut_type": "C"}, "shortcut_type is 'C'"),
+        ({"pretrained": "resnet_18.pth"}, "not 2 and 'B'"),
+        ({"pretrained": "resnet_18.pth", "shortcut_type": "A"}, "not 2 and 'A'"),
+        ({"pretrained": "resnet_18.pth", "spatial_dims": 3}, "not 3 and 'B'"),
+    ],
+)
+def test_impossible_networks(arguments, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_classifier(**{"spatial_dims": 2, "in_channels": 1, "widen_factor": SMALL, **arguments})
+
+
+def test_widened_convolution_of_equal_channels() -> None:
+    torch.manual_seed(0)
+    kernel = torch.randn(4, 1, 7, 7, 7, dtype=torch.float64)
+    image = torch.randn(2, 1, 9, 10, 11, dtype=torch.float64)
+    widened = widen_first_convolution(kernel, 3)
+    assert widened.shape == (4, 3, 7, 7, 7)
+    convolve = torch.nn.functional.conv3d
+    torch.testing.assert_close(convolve(image.expand(-1, 3, -1, -1, -1), widened), convolve(image, kernel))
+    with pytest.raises(ValueError, match="must have one input channel"):
+        widen_first_convolution(widened, 3)
+
+
+@pytest.fixture(scope="module")
+def medicalnet() -> dict[str, torch.Tensor]:
+    """Random weights with MedicalNet's names: of data-parallel training, one channel, no last layer."""
+    torch.manual_seed(5)
+    network = resnet18(
+        spatial_dims=3,
+        n_input_channels=1,
+        feed_forward=False,
+        shortcut_type="A",
+        bias_downsample=True,
+        widen_factor=SMALL,
+    )
+    for name, tensor in network.state_dict().items():
+        if name.endswith(("running_mean", "bias")):
+            tensor.normal_(std=0.1)
+    return {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+
+
+def pretrained(path: Path | str, in_channels: int = 3) -> torch.nn.Module:
+    return build_classifier(
+        3, in_channels, pretrained=path, shortcut_type="A", widen_factor=SMALL, num_classes=1
+    ).eval()
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_medicalnet_file(tmp_path: Path, medicalnet, counted: bool) -> None:
+    stored = {name: value for name, value in medicalnet.items() if counted or "num_batches" not in name}
+    head = {"module.conv_seg.0.weight": torch.zeros(2)}
+    torch.save({"state_dict": {**stored, **head}, "epoch": 3}, tmp_path / "resnet_18.pth")
+    truth = resnet18(
+        spatial_dims=3,
+        n_input_channels=1,
+        feed_forward=False,
+        shortcut_type="A",
+        conv1_t_stride=2,
+        widen_factor=SMALL,
+    ).eval()
+    truth.load_state_dict({name.removeprefix("module."): value for name, value in medicalnet.items()})
+    image = torch.rand(2, 1, 24, 20, 17)
+    for in_channels in (1, 3):
+        network = pretrained(tmp_path / "resnet_18.pth", in_channels)
+        last, network.fc = network.fc, torch.nn.Identity()
+        torch.testing.assert_close(network(image.expand(-1, in_channels, -1, -1, -1)), truth(image))
+        assert last.weight.shape == (1, 32)
+
+
+def test_medicalnet_download(monkeypatch: pytest.MonkeyPatch, medicalnet) -> None:
+    monkeypatch.setattr(module, "get_pretrained_resnet_medicalnet", lambda depth, device, datasets23: medicalnet)
+    assert torch.equal(pretrained("medicalnet", 1).conv1.weight, medicalnet["module.conv1.weight"])
+
+    def fail(depth, device, datasets23):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(module, "get_pretrained_resnet_medicalnet", fail)
+    with pytest.raises(ValueError, match=r"cannot be downloaded \(OSError: no route to host\).*huggingface_hub"):
+        pretrained("medicalnet")
+
+
+def test_wrong_files(tmp_path: Path, medicalnet) -> None:
+    path = tmp_path / "resnet_18.pth"
+    with pytest.raises(FileNotFoundError, match="no file of pretrained weights"):
+        pretrained(path)
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="cannot be read as weights"):
+        pretrained(path)
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(ValueError, match="holds no state dict"):
+        pretrained(path)
+    torch.save({"state_dict": {name: v for name, v in medicalnet.items() if "layer4" not in name}}, path)
+    with pytest.raises(ValueError, match=r"layer4.0.conv1.weight is missing; .* more"):
+        pretrained(path)
+    torch.save({"state_dict": {**medicalnet, "module.layer5.weight": torch.zeros(1)}}, path)
+    with pytest.raises(ValueError, match=r"layer5.weight is not in this network"):
+        pretrained(path)
+    torch.save({"state_dict": {**medicalnet, "module.layer1.0.conv1.weight": torch.zeros(4, 4, 1, 1, 1)}}, path)
+    with pytest.raises(ValueError, match=r"layer1.0.conv1.weight has shape \(4, 4, 1, 1, 1\) instead of"):
+        pretrained(path)
+    torch.save({"state_dict": {**medicalnet, "module.conv1.weight": torch.zeros(4, 2, 7, 7, 7)}}, path)
+    with pytest.raises(ValueError, match=r"conv1.weight has shape \(4, 2, 7, 7, 7\)"):
+        pretrained(path)

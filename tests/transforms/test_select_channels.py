@@ -1,0 +1,96 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Channels of a classifier by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from seq2seq_mri.transforms.select_channels import SelectChannelsd, count_channels
+
+TABLE = {"t1": 1, "dce": 3, "t2_md": 1}
+
+
+def sample(shape=(4, 3, 2), **changes):
+    generator = np.random.default_rng(0)
+    image, maps = (torch.tensor(generator.random((5, *shape)), dtype=torch.float32) for _ in range(2))
+    available = torch.tensor([True, True, True])
+    return {
+        "subject": "p1",
+        "image": MetaTensor(image, meta={"filename": "p1.nii.gz"}),
+        "differentiation": maps.half(),
+        "available": available,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 2), (5, 3)])
+def test_channels_in_the_given_order(shape) -> None:
+    data = sample(shape)
+    names = ["dce_md", "t1", "t2_md", "dce"]
+    selected = SelectChannelsd(names, TABLE)(data)
+    image, maps = data["image"].as_tensor(), data["differentiation"].float()
+    assert torch.equal(selected["image"].as_tensor(), torch.cat([maps[1:4], image[0:1], image[4:5], image[1:4]]))
+    assert selected["image"].meta["filename"] == "p1.nii.gz"
+    assert selected["image"].dtype == torch.float32
+    assert len(selected["image"]) == count_channels(names, TABLE) == 8
+    assert data["image"].shape[0] == 5
+
+
+def test_a_sequence_wins_over_the_suffix_and_its_own_map_is_reached() -> None:
+    data = sample()
+    assert torch.equal(SelectChannelsd(["t2_md_md"], TABLE)(data)["image"].as_tensor(), data["differentiation"][4:5])
+
+
+def test_arrays_and_another_key() -> None:
+    data = sample()
+    arrays = {"image": data["image"].numpy(), "differentiation": data["differentiation"].numpy()}
+    selected = SelectChannelsd("t1_md", TABLE, output_key="input")(arrays)
+    assert isinstance(selected["input"], np.ndarray)
+    np.testing.assert_array_equal(selected["input"], arrays["differentiation"][:1].astype(np.float32))
+    assert selected["image"] is arrays["image"]
+
+
+def test_missing_sequence() -> None:
+    data = sample(available=torch.tensor([True, False, True]))
+    with pytest.raises(ValueError, match="Subject 'p1' does not have the sequence 'dce'"):
+        SelectChannelsd(["t1", "dce_md"], TABLE)(data)
+    selected = SelectChannelsd(["t1", "dce_md", "dce"], TABLE, missing="zeros")(data)["image"]
+    assert selected.shape[0] == 7
+    assert torch.equal(selected[:1].as_tensor(), data["image"][:1].as_tensor())
+    assert not selected[1:].any()
+    # What is withheld and loaded all the same does not reach the classifier.
+    assert SelectChannelsd(["t1"], TABLE)(data)["image"].shape[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "no input"),
+        (["flair"], r"Unknown channel 'flair'; choose from t1, dce, t2_md, with '_md'"),
+        (["flair_md"], "Unknown channel 'flair_md'"),
+        (["t1", "dce", "t1"], "'t1' is given twice"),
+    ],
+)
+def test_wrong_names(names, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        SelectChannelsd(names, TABLE)
+    with pytest.raises(ValueError, match=message):
+        count_channels(names, TABLE)
+
+
+def test_wrong_data() -> None:
+    with pytest.raises(ValueError, match="missing is 'skip'"):
+        SelectChannelsd(["t1"], TABLE, missing="skip")
+    select = SelectChannelsd(["t1", "t1_md"], TABLE)
+    without = sample()
+    del without["differentiation"]
+    with pytest.raises(ValueError, match="Subject 'p1' has no 'differentiation'"):
+        select(without)
+    assert len(SelectChannelsd(["t1"], TABLE)(without)["image"]) == 1
+    with pytest.raises(ValueError, match=r"'differentiation' has shape \(1, 4, 3, 2\)"):
+        select(sample(differentiation=torch.zeros(1, 4, 3, 2)))
+    with pytest.raises(ValueError, match="'image' has 2 channels"):
+        select(sample(image=torch.zeros(2, 4, 3, 2)))
