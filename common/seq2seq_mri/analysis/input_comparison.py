@@ -1,0 +1,109 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Whether one input combination of a classifier is better than another, on the same test subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from seq2seq_mri.analysis.roc_comparison import delong_test, paired_bootstrap_difference
+
+__all__ = ["compare_inputs", "format_input_comparison", "pooled_predictions"]
+
+
+def pooled_predictions(predictions: pd.DataFrame, inputs: str) -> pd.DataFrame:
+    """Return the testing predictions of an input combination, one row per examination.
+
+    Every examination is tested on once in each repetition; its probability is the mean over repetitions. Models of
+    different folds may be calibrated differently, which makes the AUC of pooled cases somewhat lower than the mean AUC
+    of folds, for all inputs alike.
+
+    Args:
+        predictions: the table of ``predictions.csv``.
+        inputs: name of the combination.
+
+    Returns:
+        Table with ``patient``, ``subject``, ``label``, ``probability``, sorted by subject.
+
+    Raises:
+        ValueError: when the table has no testing predictions of ``inputs``.
+    """
+    rows = predictions[(predictions["inputs"] == inputs) & (predictions["section"] == "testing")]
+    if rows.empty:
+        known = ", ".join(dict.fromkeys(predictions["inputs"]))
+        raise ValueError(f"There is no testing prediction with the inputs '{inputs}'; there are {known or 'none'}.")
+    return rows.groupby(["patient", "subject", "label"])["probability"].mean().reset_index().sort_values("subject")
+
+
+def compare_inputs(
+    predictions: pd.DataFrame,
+    pairs: Sequence[Sequence[str]],
+    confidence: float = 0.95,
+    samples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare the AUCs of pairs of input combinations on the pooled test subjects.
+
+    Args:
+        predictions: the table of ``predictions.csv``, with the same test subjects for both inputs of a pair.
+        pairs: (first, second) names; the difference is second minus first: what the second adds.
+        confidence: coverage of the intervals.
+        samples: number of bootstrap samples.
+        seed: of the bootstrap.
+
+    Returns:
+        Table with ``first``, ``second``, ``n`` (examinations), ``patients``, ``auc_first``, ``auc_second``,
+        ``difference``, DeLong's ``low``, ``high`` and ``p``, and the bootstrap's by patient, ``bootstrap_low``,
+        ``bootstrap_high`` and ``bootstrap_p``. Where a patient has several examinations, DeLong's interval takes them
+        as independent, and is too narrow: use the bootstrap's.
+
+    Raises:
+        ValueError: when a pair has other test subjects or labels, or there are fewer than two cases of a label.
+    """
+    rows = []
+    for first, second in pairs:
+        a, b = (pooled_predictions(predictions, name) for name in (first, second))
+        keys = ["patient", "subject", "label"]
+        if not a[keys].reset_index(drop=True).equals(b[keys].reset_index(drop=True)):
+            raise ValueError(
+                f"'{first}' was tested on {len(a)} subjects and '{second}' on {len(b)}, not all of them the same; only "
+                "results of the same folds can be compared."
+            )
+        labels, before, after = a["label"].to_numpy(), a["probability"].to_numpy(), b["probability"].to_numpy()
+        tested = delong_test(labels, after, before, confidence)
+        drawn = paired_bootstrap_difference(
+            labels, after, before, a["patient"].to_numpy(), n=samples, seed=seed, confidence=confidence
+        )
+        rows.append(
+            {
+                "first": first,
+                "second": second,
+                "n": len(a),
+                "patients": a["patient"].nunique(),
+                "auc_first": tested.auc_b,
+                "auc_second": tested.auc_a,
+                "difference": tested.difference,
+                "low": tested.low,
+                "high": tested.high,
+                "p": tested.p,
+                "bootstrap_low": drawn.low,
+                "bootstrap_high": drawn.high,
+                "bootstrap_p": drawn.p,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def format_input_comparison(comparison: pd.DataFrame) -> str:
+    """Return the table of :func:`compare_inputs` as Markdown."""
+    header = ["Without", "With", "n", "AUC without", "AUC with", "Difference", "DeLong", "p", "Bootstrap", "p"]
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    for row in comparison.to_dict("records"):
+        cells = [row["first"], row["second"], str(row["n"]), f"{row['auc_first']:.3f}", f"{row['auc_second']:.3f}"]
+        cells.append(f"{row['difference']:+.3f}")
+        for prefix in ("", "bootstrap_"):
+            cells.append(f"[{row[f'{prefix}low']:+.3f}, {row[f'{prefix}high']:+.3f}]")
+            cells.append(f"{row[f'{prefix}p']:.3g}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
