@@ -1,0 +1,18 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""How classifiers are compared fairly: protocols that train, choose and test, whatever the classifier is."""
+
+from __future__ import annotations
+
+from seq2seq_mri.classification.fitting import FitPredict
+from seq2seq_mri.classification.folds import ProtocolTables, run_folds
+from seq2seq_mri.classification.learning_curve import run_learning_curve
+from seq2seq_mri.classification.protocols import run_nested_cross_validation, run_train_validation_test
+
+__all__ = [
+    "FitPredict",
+    "ProtocolTables",
+    "run_folds",
+    "run_learning_curve",
+    "run_nested_cross_validation",
+    "run_train_validation_test",
+]
