@@ -14,7 +14,6 @@ from seq2seq_mri.data.alphabet import (
     ALPHABET_SEQUENCES,
     AlphabetDataset,
     AlphabetSubject,
-    contrast,
     draw_images,
     draw_subject,
 )
@@ -140,40 +139,35 @@ def test_objects_lie_inside_and_apart(subjects):
 
 
 def test_grey_values_are_those_of_the_objects():
-    """Inside an object both images have its grey value, in x2 that of the contrast; all are at least 0.2."""
     for index in range(20):
         subject = draw_subject("training", index)
         images, masks = draw_images(subject, SHAPE)
-        greys = [subject.differing.grey, contrast(subject.differing.grey)]
-        common = [subject.common.grey, contrast(subject.common.grey)]
-        for sequence in (0, 1):
-            assert images[sequence][masks[sequence] > 0].max() == pytest.approx(greys[sequence])
-            assert images[sequence][masks[2] > 0].max() == pytest.approx(common[sequence])
-            assert 0.2 <= greys[sequence] <= 1
+        for image, own, letter, disc in zip(images, masks, (0.9, 0.5), (0.5, 0.9), strict=False):
+            assert image[own > 0].max() == pytest.approx(letter)
+            assert image[masks[2] > 0].max() == pytest.approx(letter)
+            assert image[masks.sum(axis=0) == 0].max() == pytest.approx(disc)
 
 
 @pytest.mark.parametrize("shape", [(128, 128), (64, 90)])
-def test_images_agree_through_the_contrast_but_in_the_differing_letters(shape):
+def test_images_agree_but_for_contrast_and_the_differing_letters(shape):
     """At a pixel that an object covers by a part, both images have that part of its grey value."""
     for index in range(30):
         subject = draw_subject("testing", index, shape=shape)
         images, masks = draw_images(subject, shape)
         elsewhere = masks[:2].sum(axis=0) == 0
         common = elsewhere & (masks[2] > 0)
-        for region, grey in ((common, subject.common.grey), (elsewhere & ~common, subject.disc_grey)):
-            assert images[0][region].max() == pytest.approx(grey)
-            np.testing.assert_allclose(images[0][region] / grey, images[1][region] / contrast(grey), atol=1e-6)
-        assert np.abs(images[0] / subject.differing.grey - images[1] / contrast(subject.differing.grey))[
-            ~elsewhere
-        ].sum() > 0.1 * max(masks[0].sum(), masks[1].sum())
+        for region, first, second in ((common, 0.9, 0.5), (elsewhere & ~common, 0.5, 0.9)):
+            np.testing.assert_allclose(images[0][region] / first, images[1][region] / second, atol=1e-6)
+        differences = np.abs(images[0] / 0.9 - images[1] / 0.5)[~elsewhere]
+        assert differences.sum() > 0.1 * max(masks[0].sum(), masks[1].sum())
 
 
-def test_contrast_is_its_own_inverse_and_falls():
-    greys = np.linspace(0.2, 1, 9)
-    values = [contrast(grey) for grey in greys]
-    assert (np.diff(values) < 0).all()
-    np.testing.assert_allclose([contrast(value) for value in values], greys)
-    np.testing.assert_allclose(sorted(values), greys)
+def test_entries_say_what_the_samples_are():
+    dataset = AlphabetDataset("validation", 5, shape=SMALL)
+    for entry, name, sample in zip(dataset.entries, dataset.subjects, dataset, strict=False):
+        assert entry["subject"] == entry["patient"] == name == sample["subject"]
+        assert list(entry["label"].values()) == sample["label"].tolist()
+    assert list(dataset.entries[0]["label"]) == list(ALPHABET_SEQUENCES)
 
 
 def test_letters_are_upright_in_the_view_of_axial_slices():
@@ -182,4 +176,4 @@ def test_letters_are_upright_in_the_view_of_axial_slices():
     view = axial_view(image[..., None], 0)
     expected = np.zeros_like(view)
     add_letter(expected, subject.letters[2], subject.common.centre, subject.common.height, subject.common.angle)
-    np.testing.assert_allclose(view[expected > 0], subject.common.grey * expected[expected > 0], rtol=1e-6)
+    np.testing.assert_allclose(view[expected > 0], 0.9 * expected[expected > 0], rtol=1e-6)

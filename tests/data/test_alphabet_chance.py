@@ -36,14 +36,14 @@ def appearance(subjects) -> tuple[np.ndarray, np.ndarray]:
     rows, left_differs = [], []
     for subject in subjects:
         left, right = sorted((subject.differing, subject.common), key=lambda place: place.centre[1])
-        disc = (*subject.disc_centre, subject.disc_radius, subject.disc_grey)
+        disc = (*subject.disc_centre, subject.disc_radius)
         rows.append([*features(left), *features(right), *disc])
         left_differs.append(left == subject.differing)
     return np.array(rows), np.array(left_differs)
 
 
 def features(place: Place) -> tuple[float, ...]:
-    return (*place.centre, place.height, place.angle, place.grey)
+    return (*place.centre, place.height, place.angle)
 
 
 def oracle(image: np.ndarray, place: Place) -> int:
@@ -134,7 +134,6 @@ def test_who_reads_both_letters_of_one_image_gets_half(subjects):
         "leftmost": lambda place, letter: place.centre[1],
         "uppermost": lambda place, letter: place.centre[0],
         "largest": lambda place, letter: -place.height,
-        "brightest": lambda place, letter: -place.grey,
         "most upright": lambda place, letter: abs(place.angle),
     }
     for name, rule in rules.items():

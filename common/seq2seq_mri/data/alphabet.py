@@ -10,9 +10,12 @@ What must not give the label away does not, by the way a subject is drawn:
 
 - The three letters are different and uniform, drawn independently of all else.
 - The two places are drawn alike, and independently of the letters; they stay apart whatever letters they get.
-- An object's grey value in the second image is a decreasing function of that in the first, the same for all objects,
-  like the contrast of T1- and T2-weighted images. Therefore one image can be predicted from the other, but for the
-  differing letter, and an image by itself is distributed like that of a subject whose two letters change roles.
+- Letters have one grey value and the disc has another. They are exchanged in the second image, like the contrasts of
+  T1- and T2-weighted images. Therefore one image can be predicted from the other, but for the differing letter, and an
+  image by itself is distributed like that of a subject whose two letters change roles.
+
+Grey values do not vary from subject to subject, because the generator could not predict them: instance normalisation
+(section 3.1) takes an image's brightness and contrast away.
 """
 
 from __future__ import annotations
@@ -33,7 +36,6 @@ __all__ = [
     "AlphabetDataset",
     "AlphabetSubject",
     "Place",
-    "contrast",
     "draw_images",
     "draw_subject",
 ]
@@ -45,7 +47,9 @@ ALPHABET_SEQUENCES = {"x1": 1, "x2": 1}
 LETTER_HEIGHTS = (0.16, 0.24)
 DISC_RADII = (0.05, 0.10)
 LARGEST_ANGLE = 15.0
-GREY_VALUES = (0.2, 1.0)
+#: Grey values in x1 and in x2.
+LETTER_GREYS = (0.9, 0.5)
+DISC_GREYS = (0.5, 0.9)
 SMALLEST_SIDE = 32
 
 
@@ -57,13 +61,11 @@ class Place:
         centre: row and column of its middle, in pixels of the upright picture.
         height: of a capital H, in pixels.
         angle: by which it is turned counter-clockwise, in degrees.
-        grey: grey value in x1, 0.2 to 1.
     """
 
     centre: tuple[float, float]
     height: float
     angle: float
-    grey: float
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,6 @@ class AlphabetSubject:
         common: the place where they have the same letter.
         disc_centre: row and column, in pixels of the upright picture.
         disc_radius: in pixels.
-        disc_grey: grey value in x1.
     """
 
     letters: tuple[int, int, int]
@@ -84,7 +85,6 @@ class AlphabetSubject:
     common: Place
     disc_centre: tuple[float, float]
     disc_radius: float
-    disc_grey: float
 
 
 class AlphabetDataset(Dataset):
@@ -144,6 +144,29 @@ class AlphabetDataset(Dataset):
             "noise": self.noise,
         }
 
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """One entry per sample as in a datalist, without making the images: ``subject``, ``patient``, ``label``.
+
+        The label is by image, ``{"x1": 18, "x2": 25}``.
+        """
+        return [
+            {
+                "subject": name,
+                "patient": name,
+                "label": dict(zip(ALPHABET_SEQUENCES, self._draw(index).letters, strict=False)),
+            }
+            for index, name in enumerate(self.subjects)
+        ]
+
+    @property
+    def subjects(self) -> list[str]:
+        """Names of all samples' subjects."""
+        return [f"{self.section}-{index:05d}" for index in range(self.size)]
+
+    def _draw(self, index: int) -> AlphabetSubject:
+        return draw_subject(self.section, index, self.seed, self.shape)
+
     def __len__(self) -> int:
         return self.size
 
@@ -163,7 +186,7 @@ class AlphabetDataset(Dataset):
             IndexError: when there is no such sample.
         """
         index = range(self.size)[index]
-        subject = draw_subject(self.section, index, self.seed, self.shape)
+        subject = self._draw(index)
         images, masks = draw_images(subject, self.shape)
         if self.noise > 0:
             # Its own stream: the noise does not change what is seen below it.
@@ -179,14 +202,6 @@ class AlphabetDataset(Dataset):
             "masks": torch.from_numpy(masks[..., None]),
         }
         return sample if self.transform is None else self.transform(sample)
-
-
-def contrast(grey: float) -> float:
-    """Return the grey value in x2 of an object that has ``grey`` in x1, and the other way round.
-
-    It maps [0.2, 1] linearly onto itself, falling, so that x1 and x2 are distributed alike.
-    """
-    return sum(GREY_VALUES) - grey
 
 
 def draw_subject(section: str, index: int, seed: int = 0, shape: Sequence[int] = (128, 128)) -> AlphabetSubject:
@@ -209,12 +224,11 @@ def draw_subject(section: str, index: int, seed: int = 0, shape: Sequence[int] =
     heights = random.uniform(*LETTER_HEIGHTS, 2) * side
     radius = random.uniform(*DISC_RADII) * side
     angles = random.uniform(-LARGEST_ANGLE, LARGEST_ANGLE, 2)
-    greys = random.uniform(*GREY_VALUES, 3).tolist()
     # Room for any letter, or where it finds room would say something about which one it is.
     centres = _separate(random, np.array([*(heights * letter_reach()), radius]) + 1, (shape[1], shape[0]))
     # The two places are exchangeable: calling the first one the differing place is as random as tossing a coin.
-    differing, same = (Place(centres[k], float(heights[k]), float(angles[k]), greys[k]) for k in (0, 1))
-    return AlphabetSubject((first, second, common), differing, same, centres[2], float(radius), greys[2])
+    differing, same = (Place(centres[k], float(heights[k]), float(angles[k])) for k in (0, 1))
+    return AlphabetSubject((first, second, common), differing, same, centres[2], float(radius))
 
 
 def draw_images(subject: AlphabetSubject, shape: Sequence[int] = (128, 128)) -> tuple[np.ndarray, np.ndarray]:
@@ -233,10 +247,10 @@ def draw_images(subject: AlphabetSubject, shape: Sequence[int] = (128, 128)) -> 
     places = (subject.differing, subject.differing, subject.common)
     for canvas, letter, place in zip(letters, subject.letters, places, strict=True):
         add_letter(canvas, letter, place.centre, place.height, place.angle)
-    greys = (subject.disc_grey, subject.differing.grey, subject.common.grey)
-    images = []
-    for own, values in ((letters[0], greys), (letters[1], [contrast(grey) for grey in greys])):
-        images.append(values[0] * disc + values[1] * own + values[2] * letters[2])
+    images = [
+        disc_grey * disc + letter_grey * (own + letters[2])
+        for own, letter_grey, disc_grey in zip(letters, LETTER_GREYS, DISC_GREYS, strict=False)
+    ]
     return _volume(np.stack(images)), _volume((coverage[1:] > 0).astype(np.uint8))
 
 

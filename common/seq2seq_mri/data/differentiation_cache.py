@@ -59,6 +59,11 @@ class DifferentiationDataset(Dataset):
     def __len__(self) -> int:
         return len(self.maps)
 
+    @property
+    def subjects(self) -> list[str] | None:
+        """Names of all samples' subjects, where the data set knows them."""
+        return getattr(self.dataset, "subjects", None)
+
     def __getitem__(self, index: int) -> Any:
         """Return a sample of the data set, and its maps, or what the transform makes of it."""
         sample = {**self.dataset[index], self.key: torch.from_numpy(self.maps[index].astype(np.float32))}

@@ -1,0 +1,125 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The classifier of a protocol: one network is trained for each call, and predicts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+
+from seq2seq_mri.classification.classifier_images import ClassifierImages
+from seq2seq_mri.data.cross_validation import Entry
+from seq2seq_mri.engines.classifier_evaluator import predict_probabilities
+from seq2seq_mri.engines.classifier_trainer import fit_classifier
+from seq2seq_mri.transforms.select_channels import SelectChannelsd, count_channels
+
+__all__ = ["ClassifierFit"]
+
+
+class ClassifierFit:
+    """A :data:`~seq2seq_mri.classification.fitting.FitPredict` that trains a network on chosen channels.
+
+    Each training has a folder of its own below ``output_dir``, named after its subjects, seed and settings, so that an
+    interrupted one goes on where it was. It is removed when the predictions are made, unless ``keep`` says otherwise.
+
+    Args:
+        samples: the images and maps of every subject, see
+            :class:`~seq2seq_mri.classification.classifier_images.SampleLookup`; keys ``image``, ``differentiation``
+            and ``available`` as :class:`~seq2seq_mri.transforms.select_channels.SelectChannelsd` reads them.
+        sequences: the sequence table.
+        network: builds a network for a number of input channels: ``network(in_channels=2)``.
+        output_dir: where trainings are.
+        transforms: applied after the channels are chosen, for example to remove the axis of a single slice.
+        augmentation: random transforms of ``image``, for training only.
+        keep: whether the folders of finished trainings, with their weights, stay.
+        experiment: what else a training must have in common with one to be resumed.
+        settings: further arguments of :func:`~seq2seq_mri.engines.classifier_trainer.fit_classifier`, which those of a
+            call replace.
+    """
+
+    def __init__(
+        self,
+        samples: Mapping[str, Mapping[str, Any]],
+        sequences: Mapping[str, int],
+        network: Callable[..., torch.nn.Module],
+        output_dir: str | Path,
+        *,
+        transforms: Sequence[Callable] = (),
+        augmentation: Sequence[Callable] = (),
+        keep: bool = False,
+        experiment: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.samples = samples
+        self.sequences = dict(sequences)
+        self.network = network
+        self.output_dir = Path(output_dir)
+        self.transforms = list(transforms)
+        self.augmentation = list(augmentation)
+        self.keep = keep
+        self.experiment = dict(experiment or {})
+        self.settings = settings
+
+    def __call__(
+        self,
+        training: Sequence[Entry],
+        validation: Sequence[Entry],
+        tested: Sequence[Entry],
+        seed: int,
+        *,
+        channels: Sequence[str],
+        **settings: Any,
+    ) -> np.ndarray:
+        """Train on ``training``, keep the epoch that is best on ``validation``, and predict ``tested``.
+
+        Args:
+            training: entries with labels.
+            validation: likewise.
+            tested: entries whose labels are not looked at.
+            seed: of the training.
+            channels: names of images and maps, ``["t1gd", "t1gd_md"]``.
+            settings: arguments of ``fit_classifier``, in place of those given before.
+
+        Returns:
+            Probabilities ``[n]`` of label 1, or ``[n, classes]``.
+
+        Raises:
+            ValueError: as ``fit_classifier`` and ``SelectChannelsd``.
+        """
+        chosen = {**self.settings, **settings}
+        select: list[Callable] = [SelectChannelsd(channels, self.sequences), *self.transforms]
+        experiment = {**self.experiment, "channels": list(channels)}
+        directory = self.output_dir / _digest([_names(training), _names(validation), seed, chosen, experiment])
+        fitted = fit_classifier(
+            ClassifierImages(training, self.samples, Compose([*select, *self.augmentation])),
+            ClassifierImages(validation, self.samples, Compose(select)),
+            network=partial(self.network, in_channels=count_channels(channels, self.sequences)),
+            output_dir=directory,
+            seed=seed,
+            experiment=experiment,
+            **chosen,
+        )
+        loading = {
+            name: chosen[name] for name in ("batch_size", "device", "autocast_dtype", "num_workers") if name in chosen
+        }
+        images = ClassifierImages(tested, self.samples, Compose(select))
+        probabilities = predict_probabilities(fitted.network, images, **loading)
+        if not self.keep:
+            shutil.rmtree(directory)
+        return probabilities
+
+
+def _names(entries: Sequence[Entry]) -> list:
+    return [[entry["subject"], entry["label"]] for entry in entries]
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
