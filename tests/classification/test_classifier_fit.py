@@ -6,10 +6,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from monai.transforms import RandFlipd
 from torch.utils.data import Dataset
 
 from seq2seq_mri.classification.classifier_fit import ClassifierFit
-from seq2seq_mri.classification.classifier_images import ClassifierImages, SampleLookup
+from seq2seq_mri.classification.classifier_images import AugmentedImages, ClassifierImages, SampleLookup
 from seq2seq_mri.networks.classifier import build_classifier
 from seq2seq_mri.transforms.select_channels import SelectChannelsd
 
@@ -106,6 +107,30 @@ def test_keeps_each_training_in_its_own_folder(fit):
     before = {path: path.stat().st_mtime_ns for path in fit.output_dir.glob("*/best.pt")}
     fit(*arguments, 0, channels=["t2"])
     assert {path: path.stat().st_mtime_ns for path in fit.output_dir.glob("*/best.pt")} == before
+
+
+def test_augmentation_changes_the_training_only_and_follows_the_seed(fit):
+    arguments = (entries(range(8)), entries(range(8, 12)), without_labels(entries(range(12, 15))), 3)
+    plain = fit(*arguments, channels=["t2"])
+    fit.augmentation = [RandFlipd("image", spatial_axis=0, prob=0.5)]
+    flipped = fit(*arguments, channels=["t2"])
+    assert not np.array_equal(plain, flipped)
+    np.testing.assert_array_equal(fit(*arguments, channels=["t2"]), flipped)
+
+
+def test_augmented_images_follow_epoch_and_index():
+    images = ClassifierImages(entries(range(6)), SampleLookup(Blobs(8)), SelectChannelsd(["t1"], SEQUENCES))
+    augmented = AugmentedImages(images, [RandFlipd("image", spatial_axis=1, prob=0.5)], seed=1)
+    assert augmented.subjects == images.subjects
+    assert augmented.labels.tolist() == images.labels.tolist()
+
+    def flipped(epoch: int) -> list[bool]:
+        augmented.set_epoch(epoch)
+        return [not torch.equal(torch.as_tensor(augmented[k]["image"]), images[k]["image"]) for k in range(6)]
+
+    assert flipped(1) == flipped(1)
+    assert any(flipped(1))
+    assert len({tuple(flipped(epoch)) for epoch in range(5)}) > 1
 
 
 def test_unknown_channel(fit):

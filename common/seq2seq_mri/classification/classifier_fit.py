@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from monai.transforms import Compose
 
-from seq2seq_mri.classification.classifier_images import ClassifierImages
+from seq2seq_mri.classification.classifier_images import AugmentedImages, ClassifierImages
 from seq2seq_mri.data.cross_validation import Entry
 from seq2seq_mri.engines.classifier_evaluator import predict_probabilities
 from seq2seq_mri.engines.classifier_trainer import fit_classifier
@@ -95,12 +95,13 @@ class ClassifierFit:
             ValueError: as ``fit_classifier`` and ``SelectChannelsd``.
         """
         chosen = {**self.settings, **settings}
-        select: list[Callable] = [SelectChannelsd(channels, self.sequences), *self.transforms]
+        select = Compose([SelectChannelsd(channels, self.sequences), *self.transforms])
+        images = partial(ClassifierImages, samples=self.samples, transform=select)
         experiment = {**self.experiment, "channels": list(channels)}
         directory = self.output_dir / _digest([_names(training), _names(validation), seed, chosen, experiment])
         fitted = fit_classifier(
-            ClassifierImages(training, self.samples, Compose([*select, *self.augmentation])),
-            ClassifierImages(validation, self.samples, Compose(select)),
+            AugmentedImages(images(training), self.augmentation, seed) if self.augmentation else images(training),
+            images(validation),
             network=partial(self.network, in_channels=count_channels(channels, self.sequences)),
             output_dir=directory,
             seed=seed,
@@ -110,8 +111,7 @@ class ClassifierFit:
         loading = {
             name: chosen[name] for name in ("batch_size", "device", "autocast_dtype", "num_workers") if name in chosen
         }
-        images = ClassifierImages(tested, self.samples, Compose(select))
-        probabilities = predict_probabilities(fitted.network, images, **loading)
+        probabilities = predict_probabilities(fitted.network, images(tested), **loading)
         if not self.keep:
             shutil.rmtree(directory)
         return probabilities

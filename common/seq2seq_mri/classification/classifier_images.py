@@ -10,8 +10,9 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from seq2seq_mri.data.cross_validation import Entry
+from seq2seq_mri.data.subject_dataset import SubjectDataset
 
-__all__ = ["ClassifierImages", "SampleLookup"]
+__all__ = ["AugmentedImages", "ClassifierImages", "SampleLookup"]
 
 
 class SampleLookup(Mapping[str, dict[str, Any]]):
@@ -90,3 +91,27 @@ class ClassifierImages(Dataset):
     def labels(self) -> np.ndarray:
         """Their labels, int64 ``[N]``."""
         return np.array([entry["label"] for entry in self.entries], dtype=np.int64)
+
+
+class AugmentedImages(SubjectDataset):
+    """Images to train on: with random transforms that depend on the seed, the epoch and the subject's index only.
+
+    Args:
+        images: :class:`ClassifierImages`.
+        augmentation: random transforms of ``image``.
+        seed: of these.
+    """
+
+    def __init__(self, images: ClassifierImages, augmentation: Sequence[Callable] | Callable, seed: int = 0) -> None:
+        super().__init__(images, augmentation, seed=seed)  # type: ignore[arg-type]  # it has a length and items
+        self.images = images
+
+    @property
+    def subjects(self) -> list[str]:
+        """Names of the subjects."""
+        return self.images.subjects
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Their labels, int64 ``[N]``."""
+        return self.images.labels
