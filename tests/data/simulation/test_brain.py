@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from seq2seq_mri.data.datalist import load_datalist
+from seq2seq_mri.data.labels import labelled_entries
 from seq2seq_mri.data.simulation.brain import simulate_brain
 
 GRID = {"shape": (36, 40, 32), "spacing": 5.0}
@@ -92,6 +93,40 @@ def test_listed_masks_have_voxels(cohort: Path, datalist: dict) -> None:
     assert healthy == 1, "a fifth of five training subjects"
 
 
+@pytest.fixture(scope="module")
+def textured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same cohort with labels."""
+    folder = tmp_path_factory.mktemp("simulated") / "textured"
+    simulate_brain(folder, splits=(5, 1, 2), seed=7, texture=0.8, **GRID)
+    return folder
+
+
+def test_with_texture_patients_with_a_glioma_have_a_label_and_healthy_ones_have_none(textured: Path) -> None:
+    for section in ("training", "validation", "testing"):
+        entries = load_datalist(textured / "datalist.json", section)
+        patients = [entry for entry in entries if "unique" in entry]
+        assert all("label" not in entry for entry in entries if "unique" not in entry)
+        labels = [entry["label"] for entry in labelled_entries(patients, "mgmt")]
+        assert abs(2 * sum(labels) - len(labels)) <= 1
+        assert [entry["label"] for entry in patients] == [{"mgmt": label} for label in labels]
+        assert len(labels) == {"training": 4, "validation": 1, "testing": 2}[section]
+
+
+def test_texture_changes_t1gd_of_patients_alone(cohort: Path, textured: Path, datalist: dict, tmp_path: Path) -> None:
+    labelled = json.loads((textured / "datalist.json").read_text(encoding="utf-8"))
+    sections = ("training", "validation", "testing")
+    patients = {entry["subject"] for section in sections for entry in labelled[section] if entry.pop("label", None)}
+    assert len(patients) == 7
+    assert labelled == datalist
+    before, after = checksums(cohort), checksums(textured)
+    changed = {f"{name}/{name}-t1c.nii.gz" for name in patients}
+    assert {name for name in before if before[name] != after[name]} == {*changed, "datalist.json"}
+    simulate_brain(tmp_path, splits=(5, 1, 2), seed=7, texture=0.0, **GRID)
+    by_chance = checksums(tmp_path)
+    assert {name for name in before if before[name] != by_chance[name]} == {"datalist.json"}
+    assert by_chance["datalist.json"] == after["datalist.json"]
+
+
 def test_missing_counts_are_as_asked(tmp_path: Path) -> None:
     path = simulate_brain(
         tmp_path / "a", splits=(2, 0, 2), missing=0, missing_in_evaluation=(2, 2), healthy=0.0, **GRID
@@ -161,6 +196,11 @@ def test_an_existing_cohort_is_left_alone_unless_overwriting_is_allowed(tmp_path
         ({"noise": "low"}, "noise is 'low'"),
         ({"bias": 2}, "bias is 2"),
         ({"healthy": 1.5}, "healthy is 1.5"),
+        ({"texture": -0.1}, "texture is -0.1; give a number from 0 to 5"),
+        ({"texture": 5.5}, "texture is 5.5"),
+        ({"texture": float("nan")}, "texture is nan"),
+        ({"texture": "high"}, "texture is 'high'"),
+        ({"texture": True}, "texture is True"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 1.5}, "seed is 1.5"),
     ],

@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from seq2seq_mri.data.simulation.cohort import check_splits, draw_silenced, write_image
+from seq2seq_mri.data.simulation.cohort import check_splits, draw_classes, draw_silenced, write_image
 from seq2seq_mri.data.simulation.grid import fill_volume, grid_affine, grid_points
 
 
@@ -52,6 +52,17 @@ def test_every_set_of_missing_sequences_is_dealt_before_one_comes_again() -> Non
     dealt = draw_silenced(np.random.default_rng(0), "abc", 12, 1, 2)
     assert set(Counter(map(frozenset, dealt)).values()) == {2}
     assert all(1 <= len(names) <= 2 for names in dealt)
+
+
+def test_classes_are_balanced_in_any_number_of_subjects() -> None:
+    longest = draw_classes(np.random.default_rng(0), 41)
+    assert set(longest) == {0, 1}
+    for count in range(42):
+        drawn = draw_classes(np.random.default_rng(0), count)
+        assert drawn == longest[:count]
+        assert abs(2 * sum(drawn) - count) <= 1
+    assert longest != draw_classes(np.random.default_rng(1), 41)
+    assert {tuple(longest[first : first + 2]) for first in range(0, 40, 2)} == {(0, 1), (1, 0)}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from seq2seq_mri.data.simulation.signal import (
     relaxation_with_gadolinium,
     spin_echo,
     spoiled_gradient_echo,
+    t1gd_signal,
 )
 from seq2seq_mri.data.simulation.tissue import TISSUES, draw_tissues
 
@@ -112,6 +113,17 @@ def test_contrasts_are_those_of_the_sequences() -> None:
     assert signals["t2"]["csf"] > signals["t2"]["oedema"] > signals["t2"]["grey_matter"] > signals["t2"]["white_matter"]
     assert signals["flair"]["oedema"] > signals["flair"]["grey_matter"] > 10 * signals["flair"]["csf"]
     assert signals["t1gd"]["enhancing_tumour"] > 2 * signals["t1"]["enhancing_tumour"]
+
+
+def test_t1gd_is_t1_without_contrast_agent_and_saturates_with_it() -> None:
+    tissue = TISSUES["enhancing_tumour"]
+    signals = {sequence: dict(zip(TISSUES, values, strict=True)) for sequence, values in brain_signals(TISSUES).items()}
+    dose = np.array([0.0, 0.6, tissue.gadolinium, 1.8])
+    signal = t1gd_signal(tissue.proton_density, tissue.t1, tissue.t2, dose)
+    assert signal[0] == signals["t1"]["enhancing_tumour"]
+    assert signal[2] == signals["t1gd"]["enhancing_tumour"]
+    assert (np.diff(signal) > 0).all()
+    assert signal[3] - signal[2] < 0.2 * (signal[1] - signal[0])
 
 
 @pytest.mark.parametrize("seed", range(5))

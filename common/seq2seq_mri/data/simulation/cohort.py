@@ -18,6 +18,7 @@ __all__ = [
     "check_number",
     "check_seed",
     "check_splits",
+    "draw_classes",
     "draw_silenced",
     "refuse_existing",
     "write_image",
@@ -123,6 +124,15 @@ def draw_silenced(
     while len(dealt) < count:
         dealt += [sets[index] for index in generator.permutation(len(sets))]
     return dealt[:count]
+
+
+def draw_classes(generator: np.random.Generator, count: int) -> list[int]:
+    """Draw for each of ``count`` subjects one of the classes 0 and 1.
+
+    Every two subjects get one each, in random order, so that the classes are balanced in any number of subjects, and a
+    subject keeps its class when others are added after it.
+    """
+    return [int(drawn) for _ in range(0, count, 2) for drawn in generator.permutation(2)][:count]
 
 
 def write_image(

@@ -20,7 +20,10 @@ __all__ = [
     "relaxation_with_gadolinium",
     "spin_echo",
     "spoiled_gradient_echo",
+    "t1gd_signal",
 ]
+
+_T1_WEIGHTED = {"repetition_time": 400.0, "echo_time": 8.0}
 
 
 def spin_echo(
@@ -154,6 +157,26 @@ def relaxation_with_gadolinium(
     return 1 / (1 / t1 + r1 * concentration / 1000), 1 / (1 / t2 + r2 * concentration / 1000)
 
 
+def t1gd_signal(
+    proton_density: np.ndarray | float,
+    t1: np.ndarray | float,
+    t2: np.ndarray | float,
+    concentration: np.ndarray | float,
+) -> np.ndarray:
+    """Return the signal of T1Gd: that of T1 (spin echo, TR 400 ms, TE 8 ms) under a concentration of contrast agent.
+
+    Args:
+        proton_density: ρ, relative to water.
+        t1: T1 without the agent, ms; broadcast against the other arrays.
+        t2: T2 without the agent, ms.
+        concentration: of gadolinium, mmol/L.
+
+    Returns:
+        signal in [0, ρ]. It saturates near 1 mmol/L, and falls slowly beyond 2 mmol/L, where T2 becomes short.
+    """
+    return spin_echo(proton_density, *relaxation_with_gadolinium(t1, t2, concentration), **_T1_WEIGHTED)
+
+
 def brain_signals(tissues: Mapping[str, Tissue]) -> dict[str, np.ndarray]:
     """Return every tissue's noise-free signal in T1, T1Gd, T2 and FLAIR.
 
@@ -170,10 +193,9 @@ def brain_signals(tissues: Mapping[str, Tissue]) -> dict[str, np.ndarray]:
     t1 = np.array([tissue.t1 for tissue in tissues.values()])
     t2 = np.array([tissue.t2 for tissue in tissues.values()])
     concentration = np.array([tissue.gadolinium for tissue in tissues.values()])
-    t1_after, t2_after = relaxation_with_gadolinium(t1, t2, concentration)
     return {
-        "t1": spin_echo(density, t1, t2, repetition_time=400, echo_time=8),
-        "t1gd": spin_echo(density, t1_after, t2_after, repetition_time=400, echo_time=8),
+        "t1": spin_echo(density, t1, t2, **_T1_WEIGHTED),
+        "t1gd": t1gd_signal(density, t1, t2, concentration),
         "t2": spin_echo(density, t1, t2, repetition_time=4500, echo_time=60),
         "flair": inversion_recovery(density, t1, t2, repetition_time=9000, inversion_time=2500, echo_time=140),
     }

@@ -10,6 +10,7 @@ import numpy as np
 
 from seq2seq_mri.data.simulation.artefacts import bias_field, blurred, rician_noise
 from seq2seq_mri.data.simulation.brain_anatomy import BRAIN_CENTRE, BRAIN_RADII, brain_surface, draw_anatomy
+from seq2seq_mri.data.simulation.enhancement import enhancement_change
 from seq2seq_mri.data.simulation.glioma import draw_glioma
 from seq2seq_mri.data.simulation.grid import fill_volume, grid_affine, grid_points
 from seq2seq_mri.data.simulation.random_fields import RandomField
@@ -33,7 +34,7 @@ class SimulatedSubject:
         images: sequence's name → int16, in [1, 32767] in the brain, exactly 0 outside.
         segmentation: uint8, BraTS labels (1 necrosis and non-enhancing core, 2 oedema, 3 enhancing tumour).
         unique: sequence's name → uint8 mask of what only this sequence shows; empty without a glioma.
-        signals: sequence's name → float32, the same without blur, sensitivity, texture and noise.
+        signals: sequence's name → float32, the same without blur, sensitivity, the tissues' mottling and noise.
     """
 
     images: dict[str, np.ndarray]
@@ -49,6 +50,8 @@ def draw_subject(
     glioma: bool = True,
     noise: float = 0.015,
     bias: float = 0.025,
+    texture: float = 0.0,
+    heterogeneous: bool = False,
 ) -> SimulatedSubject:
     """Draw one patient.
 
@@ -60,13 +63,17 @@ def draw_subject(
         noise: standard deviation of the noise on the real and on the imaginary channel, as a fraction of white
             matter's signal in the sequence.
         bias: strength of the uneven sensitivity (standard deviation of its logarithm at the brain's border).
+        texture: standard deviation of the contrast agent's concentration within a heterogeneous tumour, as a fraction
+            of its mean.
+        heterogeneous: whether the tumour enhances with this texture, or evenly. All images but T1Gd are the same in
+            both cases, and so are T1Gd beyond the enhancing tumour and its mean within.
     """
     world = grid_points(shape, spacing)
     points, scale = _brain_coordinates(generator, world, shape, spacing)
     width = float(np.prod(spacing) ** (1 / 3)) / scale
 
-    # streams of their own, so that a patient's anatomy is the same with and without a tumour
-    lesion, scanner = generator.spawn(2)
+    # streams of their own, so that a patient's anatomy is the same with and without a tumour, and whatever its texture
+    lesion, scanner, uptake = generator.spawn(3)
     tumour = draw_glioma(lesion) if glioma else None
     inside = brain_surface(points) > 0
     points, world = points[:, inside], world[:, inside]
@@ -75,13 +82,21 @@ def draw_subject(
     if tumour is not None:
         tumour.grow(lesion, points, anatomy, width)
 
-    signals = brain_signals(draw_tissues(generator))
-    texture = np.exp(0.015 * RandomField(generator, wavelength=18.0, bandwidth=0.4)(points))
+    tissues = draw_tissues(generator)
+    signals = brain_signals(tissues)
+    enhancing = anatomy.fractions[list(TISSUES).index("enhancing_tumour")]
+    mottling = np.exp(0.015 * RandomField(generator, wavelength=18.0, bandwidth=0.4)(points))
     clean, images = {}, {}
     for name, signal in signals.items():
         clean[name] = signal.astype(np.float32) @ anatomy.fractions
-        bright = float(np.percentile(clean[name], 99))
-        uneven = blurred(clean[name], inside.reshape(tuple(shape))) * texture * bias_field(scanner, world / scale, bias)
+        bright = float(np.percentile(clean[name], 99))  # of T1Gd without its texture, which must not change the gain
+        if name == "t1gd":
+            clean[name] += enhancement_change(
+                uptake, points, enhancing, tissues["enhancing_tumour"], texture, heterogeneous
+            )
+        uneven = (
+            blurred(clean[name], inside.reshape(tuple(shape))) * mottling * bias_field(scanner, world / scale, bias)
+        )
         measured = rician_noise(scanner, uneven, noise * float(signal[list(TISSUES).index("white_matter")]))
         gain = scanner.uniform(0.5, 1.0) * _LARGEST_SIGNAL / bright
         images[name] = np.clip(np.rint(measured * gain), 1, np.iinfo(np.int16).max).astype(np.int16)
