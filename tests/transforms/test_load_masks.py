@@ -135,3 +135,16 @@ def test_refuses(write_volume, tmp_path, oblique_affine) -> None:
         LOAD[1](LOAD[0](subject | {"unique": {"t1gd": other}}))
     with pytest.raises(FileNotFoundError, match="p1"):
         LOAD[1](LOAD[0](subject | {"unique": {"t1gd": str(tmp_path / "none.nii.gz")}}))
+
+
+def test_a_mask_of_the_lesion_may_be_required() -> None:
+    with pytest.raises(ValueError, match=r"Subject 'p1' has no mask of a lesion; name its file .* under 'lesion'"):
+        LoadLesionMaskd(required=True)({"subject": "p1", "image": torch.zeros(1, 3, 4, 5)})
+
+
+def test_an_empty_mask_is_refused_where_one_is_required(write_volume) -> None:
+    path = write_volume("lesion.nii.gz", np.zeros((9, 8, 7)))
+    load = Compose([LOAD[0], LoadLesionMaskd(required=True)])
+    with pytest.raises(RuntimeError) as caught:
+        load({"subject": "p1", "t1": write_volume("t1.nii.gz"), "lesion": path})
+    assert "lesion.nii.gz marks no voxel of the image" in str(caught.value.__cause__)

@@ -82,30 +82,47 @@ class LoadLesionMaskd(MapTransform):
         lesion_key: key of the path, and of the result.
         resample: whether a mask on another grid is resampled to the image's, or refused.
         tolerance: greatest distance in millimetres by which the corners of two equal grids may differ.
+        required: whether a subject without a mask, or with an empty one, is refused.
     """
 
     def __init__(
-        self, image_key: str = "image", lesion_key: str = "lesion", resample: bool = False, tolerance: float = 0.01
+        self,
+        image_key: str = "image",
+        lesion_key: str = "lesion",
+        resample: bool = False,
+        tolerance: float = 0.01,
+        required: bool = False,
     ) -> None:
         super().__init__(keys=[image_key])
         self.image_key = image_key
         self.lesion_key = lesion_key
         self.resample = resample
         self.tolerance = tolerance
+        self.required = required
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Put the mask, float32 ``MetaTensor`` ``[1, X, Y, Z]`` of 0 and 1, in the place of its path, if there is one.
 
         Raises:
             FileNotFoundError: when the mask does not exist.
-            ValueError: when it is unusable, or on another grid than the image.
+            ValueError: when it is unusable, on another grid than the image, or absent and required.
         """
         result = dict(data)
         path = result.pop(self.lesion_key, None)
         if not path:
+            if self.required:
+                raise ValueError(
+                    f"Subject '{result.get('subject', 'unnamed')}' has no mask of a lesion; name its file in the "
+                    f"datalist, under '{self.lesion_key}', or leave the subject out."
+                )
             return result
         image = result[self.image_key]
         mask = _read_mask(path, str(result.get("subject", "unnamed")), image, self.resample, self.tolerance)
+        if self.required and not mask.any():
+            raise ValueError(
+                f"Subject '{result.get('subject', 'unnamed')}': {path} marks no voxel of the image; correct the mask of "
+                "the lesion, or leave the subject out."
+            )
         result[self.lesion_key] = _like_image(mask[None], image)
         return result
 
