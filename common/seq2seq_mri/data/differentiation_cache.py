@@ -22,9 +22,8 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from seq2seq_mri.analysis.differentiation import differentiation_map
 from seq2seq_mri.data.map_file import MapFile
-from seq2seq_mri.sequences import channel_slices
+from seq2seq_mri.inferers.differentiation import translated_differentiation_maps
 
 if TYPE_CHECKING:
     from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
@@ -58,11 +57,6 @@ class DifferentiationDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.maps)
-
-    @property
-    def subjects(self) -> list[str] | None:
-        """Names of all samples' subjects, where the data set knows them."""
-        return getattr(self.dataset, "subjects", None)
 
     def __getitem__(self, index: int) -> Any:
         """Return a sample of the data set, and its maps, or what the transform makes of it."""
@@ -179,13 +173,7 @@ def generator_fingerprint(generator: torch.nn.Module) -> str:
 def _maps(images: torch.Tensor, generator: SequenceTranslator, inferer: SliceTranslationInferer) -> torch.Tensor:
     """Return the maps ``[N, ΣT, X, Y, 1]`` of images of the same shape."""
     volume = images[..., 0].permute(1, 2, 3, 0)  # each image becomes a slice
-    names = list(generator.sequences)
-    predictions = inferer(volume[None], generator, sources=names, targets=names).to(volume)
-    maps = torch.empty_like(volume)
-    for target, channels in enumerate(channel_slices(generator.sequences).values()):
-        maps[channels] = differentiation_map(
-            predictions[:, channels], volume[channels], target=target, include_self=inferer.include_self
-        )
+    maps = translated_differentiation_maps(volume, generator, inferer, include_self=inferer.include_self)
     return maps.permute(3, 0, 1, 2)[..., None]
 
 

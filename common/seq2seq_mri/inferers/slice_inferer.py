@@ -126,7 +126,7 @@ class SliceTranslationInferer(TranslationInferer):
         if self.memory_limit_mb is None:
             return self.slice_batch_size or (1 if device.type == "cpu" else 8)
         size = sum(weight.nbytes for weight in generator.parameters())
-        key = (size, *next(iter(volumes.values())).shape[1:3], *volumes, "to", *targets)
+        key = (size, self.include_self, *next(iter(volumes.values())).shape[1:3], *volumes, "to", *targets)
         if key not in self._measured:
 
             def peak(count: int) -> int:

@@ -12,7 +12,7 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 
 from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
 
-__all__ = ["MAP_SUFFIX", "SelectChannelsd", "count_channels"]
+__all__ = ["MAP_SUFFIX", "SelectChannelsd", "count_channels", "input_sequences", "map_sequences"]
 
 #: What is appended to a sequence's name for its imaging-differentiation map M_d.
 MAP_SUFFIX = "_md"
@@ -26,6 +26,28 @@ def count_channels(names: Sequence[str], sequences: Mapping[str, int]) -> int:
     """
     table = check_sequences(sequences)
     return sum(table[sequence] for sequence, _ in _parse(names, table))
+
+
+def input_sequences(names: Sequence[str], sequences: Mapping[str, int]) -> list[str]:
+    """Return the sequences of which ``names`` are images or maps, in the table's order: a subject must have them.
+
+    Raises:
+        ValueError: as :class:`SelectChannelsd`.
+    """
+    table = check_sequences(sequences)
+    chosen = {sequence for sequence, _ in _parse(names, table)}
+    return [sequence for sequence in table if sequence in chosen]
+
+
+def map_sequences(names: Sequence[str], sequences: Mapping[str, int]) -> list[str]:
+    """Return the sequences whose imaging-differentiation map is among ``names``, in the table's order.
+
+    Raises:
+        ValueError: as :class:`SelectChannelsd`.
+    """
+    table = check_sequences(sequences)
+    chosen = {sequence for sequence, is_map in _parse(names, table) if is_map}
+    return [sequence for sequence in table if sequence in chosen]
 
 
 class SelectChannelsd(MapTransform):
