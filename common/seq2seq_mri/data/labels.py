@@ -13,7 +13,7 @@ from typing import Any
 
 from seq2seq_mri.data.layouts import patient_of
 
-__all__ = ["add_labels", "label_of", "labelled_entries", "patient_of_entry", "read_labels"]
+__all__ = ["add_labels", "has_label", "label_of", "labelled_entries", "patient_of_entry", "read_labels"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,14 @@ _LISTED = 10
 def patient_of_entry(entry: Mapping[str, Any]) -> str:
     """Return whose examination a datalist's entry is: its ``"patient"``, or what the subject's name says."""
     return entry.get("patient") or patient_of(entry["subject"])
+
+
+def has_label(entry: Mapping[str, Any], label: str | None = None) -> bool:
+    """Return whether a datalist's entry has a label: the one of this name, or, where that is None, any."""
+    found = entry.get("label")
+    if isinstance(found, Mapping) and label is not None:
+        return found.get(label) is not None
+    return found is not None and found != {}
 
 
 def label_of(entry: Mapping[str, Any], label: str | None = None) -> int:
