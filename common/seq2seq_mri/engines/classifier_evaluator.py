@@ -18,7 +18,16 @@ from tqdm import tqdm
 from seq2seq_mri.data.labelled_images import LabelledImages
 from seq2seq_mri.engines.trainer import autocast
 
-__all__ = ["LogitInferer", "class_probabilities", "classifier_evaluator", "key_metric_name", "predict_probabilities"]
+__all__ = [
+    "LogitInferer",
+    "class_probabilities",
+    "classifier_evaluator",
+    "decision_and_label",
+    "key_metric_name",
+    "logits_and_label",
+    "predict_probabilities",
+    "score_and_label",
+]
 
 
 class LogitInferer(Inferer):
@@ -74,8 +83,8 @@ def classifier_evaluator(
         ValueError: when the task is binary and all labels are equal, which leaves the AUC undefined.
     """
     metrics: dict[str, Metric] = {
-        "accuracy": Accuracy(output_transform=_decision if images.num_classes == 1 else _logits),
-        "validation_loss": Loss(loss, output_transform=_logits),
+        "accuracy": Accuracy(output_transform=decision_and_label if images.num_classes == 1 else logits_and_label),
+        "validation_loss": Loss(loss, output_transform=logits_and_label),
     }
     name = key_metric_name(images.num_classes)
     if name == "auc":
@@ -84,7 +93,7 @@ def classifier_evaluator(
                 f"All {len(images)} subjects of the {images.name} data set have label {images.labels[0]}; the AUC "
                 "needs both classes. Stratify the split by the label."
             )
-        metrics["auc"] = ROCAUC(output_transform=_score)
+        metrics["auc"] = ROCAUC(output_transform=score_and_label)
     return SupervisedEvaluator(
         device=torch.device(device),
         val_data_loader=DataLoader(images, batch_size=batch_size, num_workers=num_workers),
@@ -146,14 +155,17 @@ def predict_probabilities(
     return np.concatenate(probabilities)
 
 
-def _logits(output: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def logits_and_label(output: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits ``[B, num_classes]`` and labels ``[B]`` of an engine's output, for a metric."""
     return output["pred"], output["label"]
 
 
-def _decision(output: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def decision_and_label(output: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what a binary classifier decides at a probability of one half, 0 or 1, and labels, both ``[B]``."""
     return (output["pred"][:, 0] > 0).long(), output["label"]
 
 
-def _score(output: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def score_and_label(output: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a number that is larger for likelier cases of a binary task, and labels, both ``[B]``."""
     # Logits have the order of the probabilities, which become equal to 1 for large ones.
     return output["pred"][:, 0], output["label"]

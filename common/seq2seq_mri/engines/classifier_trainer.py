@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -224,7 +225,10 @@ def fit_classifier(
             handlers=[seeding, *bars, ValidationHandler(1, evaluator), history, checkpoint],
             **loading,
         )
-        checkpoint.prepare(trainer, resume=True)
+        for engine in (trainer, evaluator):
+            # A protocol has many trainings; their results stand in its tables, and each training's in history.csv.
+            engine.logger.setLevel(logging.WARNING)
+        checkpoint.prepare(trainer, resume=checkpoint.last.exists())
         if trainer.state.epoch < max_epochs:
             trainer.run()
         _write_json(finished, {"epoch": evaluator.state.best_metric_epoch, "value": evaluator.state.best_metric})

@@ -113,7 +113,7 @@ def gradcam_figure(
         captions: what to write below a case's name, for example its label and its probability.
         title: of the figure.
         slice_index: axial slice of volumes, counted from 0; default: for each case the one with the largest sum of the
-            Grad-CAM.
+            Grad-CAM where the image is above 0; a coarse layer reaches far into the background.
         maximum: M_d at the end of the colours; default: the 99.5th percentile over the shown slices.
         window: intensities of the image shown as black and white.
         spacing: voxel sizes along X, Y, Z in millimetres.
@@ -139,7 +139,7 @@ def gradcam_figure(
         | {f"Grad-CAM of {name}": values for name, values in cams.items()}
         | {f"M_d of {name}": values for name, values in maps.items()}
     )
-    slices = {name: _slice(slice_index, cam) for name, cam in cams.items()}
+    slices = {name: _slice(slice_index, cam, volumes[name]) for name, cam in cams.items()}
     views = {name: axial_view(image, slices[name]) for name, image in volumes.items()}
     map_views = {name: axial_view(values, slices[name]) for name, values in maps.items()}
     if maximum is None:
@@ -197,9 +197,11 @@ def _volume(values: NdarrayOrTensor, name: str) -> np.ndarray:
     return array
 
 
-def _slice(slice_index: int | None, cam: np.ndarray) -> int:
-    if slice_index is None and cam.any():
-        return int(cam.sum(axis=(0, 1), dtype=np.float64).argmax())
+def _slice(slice_index: int | None, cam: np.ndarray, image: np.ndarray) -> int:
+    inside = np.where(image > 0, cam, 0)
+    shown = inside if inside.any() else cam
+    if slice_index is None and shown.any():
+        return int(shown.sum(axis=(0, 1), dtype=np.float64).argmax())
     return choose_slice(slice_index, cam.shape[-1], [])
 
 
