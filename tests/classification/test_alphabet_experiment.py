@@ -27,8 +27,7 @@ def experiment(tmp_path):
             "validation_subjects": 4,
             "test_subjects": 5,
             "shape": (33, 37),
-            "max_epochs": 1,
-            "batch_size": 4,
+            "settings": {"max_epochs": 1, "batch_size": 4},
         }
         network = partial(build_classifier, 2, num_classes=26, widen_factor=0.0625)
         inferer = SliceTranslationInferer(slice_batch_size=4)
@@ -72,6 +71,6 @@ def test_goes_on_and_adds_seeds(experiment, tmp_path):
 def test_refuses_the_folder_of_another_experiment(experiment):
     experiment(seeds=[0]).run()
     with pytest.raises(ValueError, match="another protocol"):
-        experiment(seeds=[0], max_epochs=2).run()
+        experiment(seeds=[0], settings={"max_epochs": 2, "batch_size": 4}).run()
     with pytest.raises(ValueError, match="made from something else"):
         experiment(seeds=[0], shape=(34, 37)).run()

@@ -52,7 +52,7 @@ def without_labels(given: list[dict]) -> list[dict]:
 def fit(tmp_path) -> ClassifierFit:
     network = partial(build_classifier, 2, widen_factor=0.0625, first_stride=1)
     return ClassifierFit(
-        SampleLookup(Blobs(32)), SEQUENCES, network, tmp_path / "trainings", max_epochs=3, batch_size=5
+        SampleLookup(Blobs(32)), SEQUENCES, network, tmp_path / "trainings", settings={"max_epochs": 3, "batch_size": 5}
     )
 
 

@@ -7,7 +7,6 @@ Medical Image Analysis 2024, section 4.1, Fig. 3 and Fig. 4.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +66,7 @@ class AlphabetExperiment:
         shape: pixels of an image.
         data_seed: of the subjects.
         examples: number of test subjects in the figure.
+        device: where to train classifiers.
         settings: arguments of :func:`~seq2seq_mri.engines.classifier_trainer.fit_classifier`.
     """
 
@@ -84,7 +84,8 @@ class AlphabetExperiment:
         shape: Sequence[int] = (128, 128),
         data_seed: int = 0,
         examples: int = 4,
-        **settings: Any,
+        device: torch.device | str = "cpu",
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.generator = generator
@@ -97,7 +98,8 @@ class AlphabetExperiment:
             section: AlphabetDataset(section, count, seed=data_seed, shape=shape) for section, count in counts.items()
         }
         self.examples = examples
-        self.settings = {"num_classes": len(LETTERS), **settings}
+        self.device = device
+        self.settings = {"num_classes": len(LETTERS), **(settings or {})}
 
     def run(self) -> pd.DataFrame:
         """Run the experiment, or what is left of it.
@@ -151,11 +153,10 @@ class AlphabetExperiment:
             self.network,
             self.output_dir / "trainings",
             transforms=[SqueezeDimd("image", dim=-1)],
-            **self.settings,
+            device=self.device,
+            settings=self.settings,
         )
         entries = {section: subjects.entries for section, subjects in self.subjects.items()}
-        # As JSON, for what the results depend on is recorded beside them.
-        settings = json.loads(json.dumps(self.settings, default=str))
         for image in ALPHABET_SEQUENCES:
             curve = run_learning_curve(
                 entries["training"],
@@ -168,7 +169,7 @@ class AlphabetExperiment:
                 label=image,
                 seeds=self.seeds,
                 settings={
-                    **{name: value for name, value in settings.items() if name not in ("device", "num_workers")},
+                    **self.settings,
                     "generator": generator_fingerprint(self.generator),
                     "subjects": self.subjects["training"].parameters,
                 },

@@ -41,6 +41,8 @@ class ClassifierFit:
         augmentation: random transforms of ``image``, for training only.
         keep: whether the folders of finished trainings, with their weights, stay.
         experiment: what else a training must have in common with one to be resumed.
+        device: where to train and to predict.
+        num_workers: processes that load images.
         settings: further arguments of :func:`~seq2seq_mri.engines.classifier_trainer.fit_classifier`, which those of a
             call replace.
     """
@@ -56,7 +58,9 @@ class ClassifierFit:
         augmentation: Sequence[Callable] = (),
         keep: bool = False,
         experiment: Mapping[str, Any] | None = None,
-        **settings: Any,
+        device: torch.device | str = "cpu",
+        num_workers: int = 0,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.samples = samples
         self.sequences = dict(sequences)
@@ -66,7 +70,9 @@ class ClassifierFit:
         self.augmentation = list(augmentation)
         self.keep = keep
         self.experiment = dict(experiment or {})
-        self.settings = settings
+        self.device = device
+        self.num_workers = num_workers
+        self.settings = dict(settings or {})
 
     def __call__(
         self,
@@ -106,12 +112,14 @@ class ClassifierFit:
             output_dir=directory,
             seed=seed,
             experiment=experiment,
+            device=self.device,
+            num_workers=self.num_workers,
             **chosen,
         )
-        loading = {
-            name: chosen[name] for name in ("batch_size", "device", "autocast_dtype", "num_workers") if name in chosen
-        }
-        probabilities = predict_probabilities(fitted.network, images(tested), **loading)
+        how = {name: chosen[name] for name in ("batch_size", "autocast_dtype") if name in chosen}
+        probabilities = predict_probabilities(
+            fitted.network, images(tested), device=self.device, num_workers=self.num_workers, **how
+        )
         if not self.keep:
             shutil.rmtree(directory)
         return probabilities

@@ -1,8 +1,9 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Networks: the generator of the paper, its parts, and the discriminators."""
+"""Networks: the generator of the paper, its parts, the discriminators, and the classifier."""
 
 from __future__ import annotations
 
+from seq2seq_mri.networks.classifier import build_classifier
 from seq2seq_mri.networks.collapsed import CollapsedGenerator
 from seq2seq_mri.networks.conv_lstm import ConvLSTM
 from seq2seq_mri.networks.decoder import HyperDecoder
@@ -19,4 +20,5 @@ __all__ = [
     "HyperDecoder",
     "Seq2SeqGenerator",
     "SequenceDiscriminators",
+    "build_classifier",
 ]
