@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The generator bundles, run on tiny simulated cohorts with tiny generators."""
+"""The bundles, run on tiny simulated cohorts with tiny networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from seq2seq_mri.data.simulation.brain import simulate_brain
 from seq2seq_mri.data.simulation.breast import simulate_breast
@@ -35,6 +35,43 @@ KINDS = {
     "evaluate": (["train.json", "evaluate.json"], "eval", "evaluating"),
     "inference": (["inference.json"], "infer", "inference"),
 }
+
+
+def start(bundle: Path, kind: str, overlays: tuple[str, ...], options: dict[str, Any]) -> ConfigWorkflow:
+    """Return the initialized workflow of ``kind`` in ``KINDS``."""
+    names, workflow_type, run_id = KINDS[kind]
+    workflow = ConfigWorkflow(
+        [str(bundle / "configs" / name) for name in (*names, *overlays)],
+        workflow_type=workflow_type,
+        run_id=run_id,
+        # MONAI's logging.conf binds the root logger to the standard output of the moment.
+        logging_file=False,
+        **options,
+    )
+    workflow.initialize()
+    return workflow
+
+
+def finish(make_workflow: Callable[..., ConfigWorkflow], *arguments: Any, **overrides: Any) -> ConfigWorkflow:
+    """Run a workflow from beginning to end, and leave the search path as it was."""
+    search_path = list(sys.path)
+    try:
+        workflow = make_workflow(*arguments, **overrides)
+        workflow.run()
+        workflow.finalize()
+    finally:
+        sys.path[:] = search_path
+    return workflow
+
+
+def original_error(run: Callable, *arguments: Any, **overrides: Any) -> BaseException:
+    """Return the error that a run ends with, without what MONAI's config parser wraps around it."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 -- every test checks the message
+        run(*arguments, **overrides)
+    error = caught.value
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 @dataclass
@@ -74,28 +111,12 @@ class BundleRuns:
 
     def workflow(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
         """Return the initialized workflow of ``kind`` in ``KINDS``."""
-        names, workflow_type, run_id = KINDS[kind]
-        workflow = ConfigWorkflow(
-            self.configs([*names, *overlays]),
-            workflow_type=workflow_type,
-            run_id=run_id,
-            # MONAI's logging.conf binds the root logger to the standard output of the moment.
-            logging_file=False,
-            **({"bundle_root": str(self.bundle), "dataset_dir": str(self.dataset_dir)} | self.options | overrides),
-        )
-        workflow.initialize()
-        return workflow
+        options = {"bundle_root": str(self.bundle), "dataset_dir": str(self.dataset_dir)} | self.options | overrides
+        return start(self.bundle, kind, overlays, options)
 
     def run(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
         """Run a workflow from beginning to end."""
-        search_path = list(sys.path)
-        try:
-            workflow = self.workflow(kind, overlays, **overrides)
-            workflow.run()
-            workflow.finalize()
-        finally:
-            sys.path[:] = search_path
-        return workflow
+        return finish(self.workflow, kind, overlays, **overrides)
 
     def train(self, output_dir: Path, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
         """Train for an epoch."""
@@ -114,12 +135,7 @@ class BundleRuns:
 
     def infer_error(self, output_dir: Path, **overrides: Any) -> BaseException:
         """Return the error that inference ends with, without what MONAI's config parser wraps around it."""
-        with pytest.raises(Exception) as caught:  # noqa: PT011 -- every test checks the message
-            self.infer(output_dir, **overrides)
-        error = caught.value
-        while isinstance(error, RuntimeError) and error.__cause__ is not None:
-            error = error.__cause__
-        return error
+        return original_error(self.infer, output_dir, **overrides)
 
     def subject(self, index: int = 0, without: tuple[str, ...] = (), section: str = "testing") -> dict[str, Any]:
         """Return a subject of the cohort with absolute paths."""
@@ -130,6 +146,64 @@ class BundleRuns:
             if name in entry and name not in without
         }
         return {"subject": entry["subject"], **kept}
+
+
+@dataclass
+class ClassifierRuns:
+    """Runs the classifier's bundle on a cohort, with maps of a tiny generator.
+
+    Attributes:
+        bundle: the bundle's folder.
+        dataset_dir: the cohort's.
+        options: values of the configurations for all runs.
+    """
+
+    bundle: Path
+    dataset_dir: Path
+    options: dict[str, Any]
+
+    def workflow(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
+        """Return the initialized workflow of ``kind`` in ``KINDS``."""
+        return start(self.bundle, kind, overlays, {"dataset_dir": str(self.dataset_dir)} | self.options | overrides)
+
+    def run(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
+        """Run a workflow from beginning to end."""
+        return finish(self.workflow, kind, overlays, **overrides)
+
+    def error(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> BaseException:
+        """Return what a run ends with."""
+        return original_error(self.run, kind, overlays, **overrides)
+
+
+def copy_generator_bundle(runs: BundleRuns, folder: Path) -> Path:
+    """Write a generator's bundle whose own configuration is that of the tiny generator."""
+    bundle = folder / runs.bundle.name
+    parser = ConfigParser()
+    parser.read_config(runs.configs(["inference.json"]))
+    for key, value in runs.options.items():
+        parser[key] = value
+    (bundle / "configs").mkdir(parents=True)
+    content = {key: value for key, value in parser.config.items() if key != "_meta_"}
+    (bundle / "configs" / "inference.json").write_text(json.dumps(content))
+    (bundle / "models").mkdir()
+    shutil.copy(runs.weights, bundle / "models" / "model.pt")
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def classifier_runs(runs: BundleRuns, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> ClassifierRuns:
+    """Differentiation_classifier: six subjects to train on, four to validate, four to test."""
+    folder = tmp_path_factory.mktemp("classified")
+    cohort = {"shape": (36, 40, 32), "spacing": 5.0, "splits": (6, 4, 4), "missing": 0, "healthy": 0.0}
+    simulate_brain(folder / "data", texture=0.7, **cohort)
+    options = {
+        "bundle_root": str(repository / "bundles" / "differentiation_classifier"),
+        "generator_dir": str(copy_generator_bundle(runs, folder)),
+        "spacing": [5.0, 5.0, 5.0],
+        "spatial_size": [33, 40, 32],
+        "widen_factor": 0.0625,
+    }
+    return ClassifierRuns(repository / "bundles" / "differentiation_classifier", folder / "data", options)
 
 
 @pytest.fixture(scope="session")
@@ -196,3 +270,9 @@ def copied(tmp_path: Path) -> Callable[[Path], Path]:
         return Path(shutil.copytree(folder, tmp_path / folder.name))
 
     return copy_folder
+
+
+@pytest.fixture(scope="session")
+def make_generator_bundle() -> Callable[[BundleRuns, Path], Path]:
+    """Writes a generator's bundle with a tiny generator below a folder."""
+    return copy_generator_bundle

@@ -11,12 +11,26 @@ from typing import Any
 import jsonschema
 import pytest
 import torch
-from monai.bundle import verify_metadata
+from monai.bundle import ConfigParser, verify_metadata
 
 BUNDLES = sorted(path for path in (Path(__file__).resolve().parents[2] / "bundles").iterdir() if path.is_dir())
 CONFIGS = sorted(path for bundle in BUNDLES for path in (bundle / "configs").glob("*.json"))
-OVERLAYS = [path for path in CONFIGS if path.stem not in ("train", "inference", "metadata")]
-PARENTS = {"multi_gpu_inference": "inference", "volumes_inference": "inference"}
+WHOLE = ("train", "inference", "metadata", "alphabet_generator")
+OVERLAYS = [path for path in CONFIGS if path.stem not in WHOLE]
+#: The configurations that an overlay is laid over, when it is not train.json alone.
+PARENTS = {
+    "multi_gpu_inference": ["inference"],
+    "volumes_inference": ["inference"],
+    "alphabet": ["alphabet_generator"],
+    "alphabet_reduced": ["alphabet_generator", "alphabet"],
+    "mgmt_demo": ["train", "mgmt"],
+    "pcr_demo": ["train", "pcr"],
+}
+#: What the overlays of an experiment add, which none of the training of a single network has.
+EXPERIMENT = {
+    *("combinations", "pairs", "candidates", "folds", "outer_folds", "inner_folds", "repeats", "fractions"),
+    *("cohort", "prepared", "training_settings", "fit", "experiment", "network_def#_mode_"),
+}
 MODEL_ZOO_LIMIT = 25 * 2**20
 
 each_bundle = pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
@@ -82,7 +96,9 @@ def test_training_and_inference_share_the_network_and_the_sequences(bundle: Path
 def test_overlay_is_thin(overlay: Path) -> None:
     """An overlay changes what its parent has, and adds no more than is declared here."""
     content = read(overlay)
-    parent = read(overlay.parent / f"{PARENTS.get(overlay.stem, 'train')}.json")
+    parent: dict[str, Any] = {}
+    for name in PARENTS.get(overlay.stem, ["train"]):
+        parent |= read(overlay.parent / f"{name}.json")
     added = []
     for key in content:
         node: Any = parent
@@ -101,6 +117,11 @@ def test_overlay_is_thin(overlay: Path) -> None:
         "volumes": {"inferer"},  # of evaluate.json, with which it is used as well
         "multi_gpu_train": {"backend"},
         "multi_gpu_inference": {"backend"},
+        "mgmt": EXPERIMENT,
+        "pcr": EXPERIMENT,
+        "mgmt_demo": {"simulate"},
+        "pcr_demo": {"simulate"},
+        "alphabet": set(content) - {"training", "run", "output_dir"},
     }
     assert set(added) <= declared.get(overlay.stem, set())
 
@@ -114,8 +135,9 @@ def test_metadata_names_its_version_and_its_ports(bundle: Path) -> None:
     assert next(iter(data_format["inputs"])) == "image"
     assert next(iter(data_format["outputs"])) == "pred"
     assert "*" not in json.dumps(data_format)
-    definition = read(bundle / "configs" / "inference.json")["network_def"]
-    assert data_format["inputs"]["image"]["num_channels"] == definition["in_channels"]
+    parser = ConfigParser()
+    parser.read_config(bundle / "configs" / "inference.json")
+    assert data_format["inputs"]["image"]["num_channels"] == parser.get_parsed_content("network_def#in_channels")
 
 
 @each_bundle

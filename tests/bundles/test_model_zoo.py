@@ -100,11 +100,13 @@ def test_weights_of_the_bundle_fit_into_sixteen_megabytes(generator_bundle, conf
 
 
 @pytest.mark.parametrize("config", ["train.json", "inference.json"])
-def test_verify_net_in_out(generator_bundle, config) -> None:
+@pytest.mark.parametrize("name", ["seq2seq_brats", "seq2seq_breast", "differentiation_classifier"])
+def test_verify_net_in_out(repository, name, config) -> None:
+    configs = repository / "bundles" / name / "configs"
     verify_net_in_out(
         "network_def",
-        meta_file=str(generator_bundle / "configs" / "metadata.json"),
-        config_file=str(generator_bundle / "configs" / config),
+        meta_file=str(configs / "metadata.json"),
+        config_file=str(configs / config),
         device="cpu",
         p=1,
         n=1,

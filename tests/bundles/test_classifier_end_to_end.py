@@ -1,0 +1,213 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The bundle differentiation_classifier: training, evaluation, inference, experiments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.bundle import ConfigParser, ckpt_export
+
+from seq2seq_mri.analysis.classification import binary_metrics, youden_threshold
+from seq2seq_mri.engines.checkpoint import load_weights
+
+QUICK = {"max_epochs": 2, "num_workers": 0}
+
+
+@pytest.fixture(scope="session")
+def trained(classifier_runs, tmp_path_factory) -> Path:
+    """The output folder of a training and its evaluation."""
+    folder = tmp_path_factory.mktemp("classifier")
+    classifier_runs.run("train", output_dir=str(folder), **QUICK)
+    classifier_runs.run("evaluate", output_dir=str(folder), **QUICK)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "overlays"),
+    [("train", ()), ("train", ("demo.json",)), ("evaluate", ()), ("evaluate", ("demo.json",)), ("inference", ())],
+)
+def test_no_property_is_missing(classifier_runs, trained, tmp_path, kind, overlays) -> None:
+    places = {"output_dir": str(tmp_path / "output"), "dataset_dir": str(classifier_runs.dataset_dir)}
+    weights = {} if kind == "train" else {"checkpoint": str(trained / "checkpoints" / "best.pt")}
+    workflow = classifier_runs.workflow(kind, overlays, **places, **weights)
+    assert workflow.check_properties() == []
+    workflow.finalize()
+
+
+def test_training_leaves_weights_and_a_history(trained) -> None:
+    history = pd.read_csv(trained / "history.csv")
+    assert len(history) == 2
+    assert {"val_auc", "val_accuracy", "val_loss"} <= set(history)
+    assert {path.name for path in (trained / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
+
+
+def test_evaluation_is_what_the_predictions_say(trained) -> None:
+    predictions = pd.read_csv(trained / "evaluation" / "predictions.csv")
+    assert predictions["section"].value_counts().to_dict() == {"validation": 4, "testing": 4}
+    validation, testing = (predictions[predictions["section"] == name] for name in ("validation", "testing"))
+    threshold = youden_threshold(validation["label"], validation["probability"])
+    np.testing.assert_allclose(predictions["threshold"], threshold)
+    expected = binary_metrics(testing["label"], testing["probability"], threshold)
+    measured = pd.read_csv(trained / "evaluation" / "metrics.csv").iloc[0]
+    for name, value in expected.items():
+        assert measured[name] == pytest.approx(value, nan_ok=True), name
+    assert all((trained / "evaluation" / name).stat().st_size > 0 for name in ("roc.png", "gradcam.png"))
+
+
+def test_a_resumed_training_gives_the_same_weights(classifier_runs, trained, tmp_path) -> None:
+    # The maps are those that the first training computed.
+    places = {"output_dir": str(tmp_path), "prepared_dir": str(trained / "prepared")}
+    classifier_runs.run("train", **places, **QUICK | {"max_epochs": 1})
+    classifier_runs.run("train", **places, **QUICK, resume=True)
+    expected, found = (torch.load(folder / "checkpoints" / "last.pt")["network"] for folder in (trained, tmp_path))
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_inference_gives_the_probabilities_of_the_evaluation(classifier_runs, trained, tmp_path) -> None:
+    weights = str(trained / "checkpoints" / "best.pt")
+    classifier_runs.run("inference", output_dir=str(tmp_path), checkpoint=weights)
+    found = pd.read_csv(tmp_path / "predictions.csv").set_index("subject")["probability"]
+    evaluated = pd.read_csv(trained / "evaluation" / "predictions.csv")
+    expected = evaluated[evaluated["section"] == "testing"].set_index("subject")["probability"]
+    # Training and evaluation keep their images in half precision.
+    pd.testing.assert_series_equal(found.sort_index(), expected.sort_index(), atol=2e-3, rtol=0)
+    assert len(list(tmp_path.glob("*/*_gradcam.png"))) == len(expected)
+    error = classifier_runs.error("inference", output_dir=str(tmp_path), checkpoint=weights)
+    assert isinstance(error, FileExistsError)
+    assert "has 4 of these subjects already" in str(error)
+
+
+def test_inference_goes_on_after_a_subject_that_cannot_be_read(classifier_runs, trained, tmp_path) -> None:
+    content = json.loads((classifier_runs.dataset_dir / "datalist.json").read_text())
+    del content["testing"][1]["t1gd"]
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    error = classifier_runs.error(
+        "inference",
+        output_dir=str(tmp_path / "output"),
+        datalist=str(tmp_path / "datalist.json"),
+        checkpoint=str(trained / "checkpoints" / "best.pt"),
+        figures=False,
+    )
+    assert f"{content['testing'][1]['subject']}" in str(error)
+    assert "does not have the sequence 't1gd'" in str(error)
+    assert len(pd.read_csv(tmp_path / "output" / "predictions.csv")) == 3
+
+
+def test_classifier_of_images_alone_needs_no_maps(classifier_runs, tmp_path) -> None:
+    classifier_runs.run("train", output_dir=str(tmp_path), inputs=["t1gd", "flair"], **QUICK | {"max_epochs": 1})
+    prepared = next((tmp_path / "prepared").glob("*.npz"))
+    with np.load(prepared) as arrays:
+        assert "differentiation" not in arrays
+    weights = torch.load(tmp_path / "checkpoints" / "best.pt")
+    assert weights["conv1.weight"].shape[1] == 2
+
+
+def test_crops_to_the_lesion(classifier_runs, trained, tmp_path) -> None:
+    options = {"prepared_dir": str(tmp_path), "crop_to_lesion": True, "spatial_size": [9, 11, 7], "inputs": ["t1gd"]}
+    workflow = classifier_runs.workflow("train", output_dir=str(tmp_path / "output"), **options)
+    cropped = workflow.parser.get_parsed_content("train#prepared")[0]["image"]
+    whole = classifier_runs.workflow(
+        "train", output_dir=str(tmp_path / "whole"), prepared_dir=str(trained / "prepared")
+    ).parser.get_parsed_content("train#prepared")[0]["image"]
+    assert cropped.shape == (4, 9, 11, 7)
+    # The lesion's own voxels, with the intensities that they have in the whole image.
+    windows = whole.unfold(1, 9, 1).unfold(2, 11, 1).unfold(3, 7, 1)
+    differences = (windows - cropped[:, None, None, None]).abs().amax(dim=(0, 4, 5, 6))
+    assert float(differences.min()) == 0
+
+
+def test_labels_of_a_csv_file(classifier_runs, trained, tmp_path) -> None:
+    content = json.loads((classifier_runs.dataset_dir / "datalist.json").read_text())
+    rows = ["subject,other"]
+    for section in ("training", "validation", "testing"):
+        rows += [f"{entry['subject']},{index % 2}" for index, entry in enumerate(content[section])]
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    places = {"output_dir": str(tmp_path), "prepared_dir": str(trained / "prepared")}
+    workflow = classifier_runs.workflow("train", labels=str(tmp_path / "labels.csv"), label="other", **places)
+    found = [entry["label"] for entry in workflow.parser.get_parsed_content("train#data")]
+    assert found == [0, 1, 0, 1, 0, 1]
+    workflow.finalize()
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "message"),
+    [
+        ({"generator_dir": "nowhere"}, FileNotFoundError, "There is no generator bundle nowhere"),
+        ({"label": "idh"}, ValueError, "has no label 'idh'; it has mgmt"),
+        ({"inputs": ["t1gd", "t9_md"]}, ValueError, "Unknown channel 't9_md'"),
+        ({"labels": "nowhere.csv"}, FileNotFoundError, "nowhere.csv"),
+        ({"shortcut_type": "B", "pretrained": "resnet_18.pth"}, ValueError, "set these, or leave out pretrained"),
+    ],
+)
+def test_mistakes_are_named(classifier_runs, tmp_path, monkeypatch, changed, kind, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = classifier_runs.error("train", output_dir=str(tmp_path / "output"), **QUICK | changed)
+    assert isinstance(error, kind)
+    assert message in str(error)
+
+
+def test_exported_torchscript_gives_the_same(classifier_runs, trained, tmp_path) -> None:
+    bundle = classifier_runs.bundle
+    weights = trained / "checkpoints" / "best.pt"
+    ckpt_export(
+        "network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(weights),
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        config_file=str(bundle / "configs" / "inference.json"),
+        widen_factor=0.0625,
+    )
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs" / "inference.json"))
+    parser["widen_factor"] = 0.0625
+    network = load_weights(parser.get_parsed_content("network_def"), weights).eval()
+    exported = torch.jit.load(str(tmp_path / "model.ts")).eval()
+    image = torch.rand(2, 2, 33, 37, 35)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(image), network(image), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_nested_cross_validation(classifier_runs, trained, tmp_path) -> None:
+    """All six input combinations of Table 4, each patient tested once."""
+    names = ["t1", "t1gd", "t2", "flair", "t1_md", "t1gd_md", "t2_md", "flair_md"]
+    options = {"output_dir": str(tmp_path), "outer_folds": 3, "inner_folds": 2, **QUICK, "max_epochs": 1}
+    classifier_runs.run("train", ("mgmt.json",), inputs=names, **options)
+    predictions = pd.read_csv(tmp_path / "predictions.csv")
+    testing = predictions[predictions["section"] == "testing"]
+    assert testing["inputs"].nunique() == 6
+    assert (testing.groupby("inputs")["patient"].nunique() == 14).all()
+    assert (testing.groupby("inputs")["patient"].count() == 14).all()
+    assert len(pd.read_csv(tmp_path / "comparison.csv")) == 2
+    for name in ("metrics.csv", "summary.csv", "results.md", "roc.png", "metrics.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    assert list((tmp_path / "trainings").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_response_from_a_breast_cohort(classifier_runs, breast_runs, make_generator_bundle, tmp_path) -> None:
+    """The wash-in map, computed from DCE, with and without its M_d."""
+    classifier_runs_of_breast = {
+        "dataset_dir": str(tmp_path / "data"),
+        "generator_dir": str(make_generator_bundle(breast_runs, tmp_path)),
+        "simulate#shape": [40, 34, 32],
+        "simulate#spacing": 7.0,
+        "simulate#splits": [0, 0, 25],
+        "spacing": [7.0, 7.0, 7.0],
+        "spatial_size": [40, 34, 32],
+        "generator_options": {},
+        "output_dir": str(tmp_path / "output"),
+        **QUICK,
+        "max_epochs": 1,
+    }
+    classifier_runs.run("train", ("pcr.json", "pcr_demo.json"), **classifier_runs_of_breast)
+    predictions = pd.read_csv(tmp_path / "output" / "predictions.csv")
+    assert predictions["inputs"].unique().tolist() == ["Wash-in", "Wash-in + M_d"]
+    assert predictions["section"].value_counts().to_dict() == {"validation": 2 * 5, "testing": 2 * 5}
+    assert (tmp_path / "output" / "roc.png").stat().st_size > 0
