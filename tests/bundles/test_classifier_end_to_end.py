@@ -173,6 +173,36 @@ def test_exported_torchscript_gives_the_same(classifier_runs, trained, tmp_path)
         torch.testing.assert_close(exported(image), network(image), rtol=1e-5, atol=1e-6)
 
 
+def test_alphabet_experiment_goes_on_where_it_was(repository, tmp_path) -> None:
+    """Generator, maps, learning curves; a second run computes nothing and gives the same tables."""
+    configs = repository / "bundles" / "differentiation_classifier" / "configs"
+    tiny = {
+        "output_dir": str(tmp_path),
+        "shape": [32, 35],
+        "generator_subjects": 10,
+        "generator_epochs": 2,
+        "sizes": [8, 12],
+        "validation_subjects": 6,
+        "test_subjects": 6,
+        "max_epochs": 1,
+        "widen_factor": 0.0625,
+    }
+    written = []
+    for _ in range(2):
+        parser = ConfigParser()
+        names = ("alphabet_generator", "alphabet", "alphabet_reduced")
+        parser.read_config([str(configs / f"{name}.json") for name in names])
+        parser.update(tiny)
+        for expression in range(len(parser["training"])):
+            parser.get_parsed_content(f"training#{expression}")
+        files = [tmp_path / "generator" / "last.pt", tmp_path / "learning_curve.csv"]
+        written.append([path.read_bytes() for path in files])
+    assert written[0] == written[1]
+    assert len(pd.read_csv(tmp_path / "learning_curve.csv")) == 2 * 2 * 2
+    assert len(pd.read_csv(tmp_path / "generator" / "history.csv")) == 2
+    assert (tmp_path / "learning_curve.png").stat().st_size > 0
+
+
 @pytest.mark.slow
 def test_nested_cross_validation(classifier_runs, trained, tmp_path) -> None:
     """All six input combinations of Table 4, each patient tested once."""

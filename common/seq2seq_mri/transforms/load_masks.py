@@ -120,8 +120,8 @@ class LoadLesionMaskd(MapTransform):
         mask = _read_mask(path, str(result.get("subject", "unnamed")), image, self.resample, self.tolerance)
         if self.required and not mask.any():
             raise ValueError(
-                f"Subject '{result.get('subject', 'unnamed')}': {path} marks no voxel of the image; correct the mask of "
-                "the lesion, or leave the subject out."
+                f"Subject '{result.get('subject', 'unnamed')}': {path} marks no voxel of the image; correct the mask "
+                "of the lesion, or leave the subject out."
             )
         result[self.lesion_key] = _like_image(mask[None], image)
         return result
