@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from seq2seq_mri.classification.add_differentiation import AddDifferentiationMapsd
 from seq2seq_mri.classification.alphabet_experiment import AlphabetExperiment
 from seq2seq_mri.classification.classifier_fit import ClassifierFit
 from seq2seq_mri.classification.clinical_experiment import ClinicalExperiment
@@ -13,6 +14,7 @@ from seq2seq_mri.classification.learning_curve import run_learning_curve
 from seq2seq_mri.classification.protocols import run_nested_cross_validation, run_train_validation_test
 
 __all__ = [
+    "AddDifferentiationMapsd",
     "AlphabetExperiment",
     "ClassifierFit",
     "ClinicalExperiment",

@@ -8,10 +8,10 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, ResizeWithPadOrCropd, Spacingd
 
+from seq2seq_mri.classification.add_differentiation import AddDifferentiationMapsd
 from seq2seq_mri.inferers.differentiation import translated_differentiation_maps
 from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
-from seq2seq_mri.transforms.differentiation import AddDifferentiationMapsd
 
 SEQUENCES = {"t1": 1, "dce": 6, "t2": 1}
 CHANNELS = {"t1": slice(0, 1), "dce": slice(1, 7), "t2": slice(7, 8)}

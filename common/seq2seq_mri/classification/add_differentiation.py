@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from monai.transforms import MapTransform
 from monai.utils import convert_to_dst_type
 
+from seq2seq_mri.classification.generator_bundle import TrainedGenerator
 from seq2seq_mri.inferers.differentiation import translated_differentiation_maps
 from seq2seq_mri.sequences import check_sequences, sequence_index
-
-if TYPE_CHECKING:
-    from seq2seq_mri.classification.generator_bundle import TrainedGenerator
 
 __all__ = ["AddDifferentiationMapsd"]
 
