@@ -145,6 +145,16 @@ def test_comparison_of_inputs_is_paired_and_says_what_the_second_adds():
     assert f"| {found['difference']:+.3f} | [{found['low']:+.3f}, {found['high']:+.3f}] |" in text
 
 
+def test_too_few_cases_for_an_interval_still_have_a_difference():
+    table = predictions_table(rows(folds=2, number=6))
+    table = table[(table["label"] == 0) | (table["subject"] == "001")]
+    compared = compare_inputs(table, [("t1gd", "t1gd + M_d")])
+    found = compared.iloc[0]
+    assert found["difference"] == pytest.approx(found["auc_second"] - found["auc_first"])
+    assert found[["low", "high", "p", "bootstrap_low", "bootstrap_high", "bootstrap_p"]].isna().all()
+    assert format_input_comparison(compared).endswith("| [–, –] | – | [–, –] | – |")
+
+
 def test_only_the_same_test_subjects_can_be_compared():
     table = predictions_table(rows())
     fewer = table[(table["inputs"] == "t1gd") | (table["fold"] < 2)]

@@ -222,15 +222,16 @@ def test_nested_cross_validation(classifier_runs, trained, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_response_from_a_breast_cohort(classifier_runs, breast_runs, make_generator_bundle, tmp_path) -> None:
-    """The wash-in map, computed from DCE, with and without its M_d."""
+    """Wash-in and wash-out, computed from DCE, with and without their M_d, in two divisions."""
     classifier_runs_of_breast = {
         "dataset_dir": str(tmp_path / "data"),
         "generator_dir": str(make_generator_bundle(breast_runs, tmp_path)),
         "simulate#shape": [40, 34, 32],
         "simulate#spacing": 7.0,
         "simulate#splits": [0, 0, 25],
+        "repeats": 2,
         "spacing": [7.0, 7.0, 7.0],
-        "spatial_size": [40, 34, 32],
+        "spatial_size": [16, 16, 16],
         "generator_options": {},
         "output_dir": str(tmp_path / "output"),
         **QUICK,
@@ -238,6 +239,8 @@ def test_response_from_a_breast_cohort(classifier_runs, breast_runs, make_genera
     }
     classifier_runs.run("train", ("pcr.json", "pcr_demo.json"), **classifier_runs_of_breast)
     predictions = pd.read_csv(tmp_path / "output" / "predictions.csv")
-    assert predictions["inputs"].unique().tolist() == ["Wash-in", "Wash-in + M_d"]
-    assert predictions["section"].value_counts().to_dict() == {"validation": 2 * 5, "testing": 2 * 5}
+    assert predictions["inputs"].unique().tolist() == ["Wash-in", "Wash-in + M_d", "Wash-out", "Wash-out + M_d"]
+    assert predictions["section"].value_counts().to_dict() == {"validation": 2 * 4 * 5, "testing": 2 * 4 * 5}
+    summary = (tmp_path / "output" / "results.md").read_text()
+    assert summary.count("±") > 4 * 5
     assert (tmp_path / "output" / "roc.png").stat().st_size > 0

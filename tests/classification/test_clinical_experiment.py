@@ -7,7 +7,7 @@ import pytest
 from seq2seq_mri.analysis.classification import roc_auc
 from seq2seq_mri.analysis.classification_tables import read_predictions
 from seq2seq_mri.classification.clinical_experiment import ClinicalExperiment
-from seq2seq_mri.data.cross_validation import nested_folds, train_validation_test_fold
+from seq2seq_mri.data.cross_validation import nested_folds, train_validation_test_folds
 
 INPUTS = {"noise": ["1"], "noise and signal": ["0", "1"]}
 PAIRS = [["noise", "noise and signal"]]
@@ -24,7 +24,7 @@ def fit(classifier):
 @pytest.mark.parametrize("nested", [True, False], ids=["nested", "one division"])
 def test_writes_tables_and_figures(make_cohort, fit, tmp_path, nested):
     cohort = make_cohort(80, effect=2.0)
-    folds = nested_folds(cohort, "pcr", 4, 3) if nested else [train_validation_test_fold(cohort, "pcr")]
+    folds = nested_folds(cohort, "pcr", 4, 3) if nested else train_validation_test_folds(cohort, "pcr")
     tables = ClinicalExperiment(tmp_path, folds, fit, INPUTS, PAIRS, label="pcr", bootstrap_samples=200).run()
     predictions = read_predictions(tmp_path / "predictions.csv")
     pd.testing.assert_frame_equal(predictions, tables.predictions)

@@ -11,7 +11,7 @@ from seq2seq_mri.data.cross_validation import (
     InnerSplit,
     fold_of_sections,
     nested_folds,
-    train_validation_test_fold,
+    train_validation_test_folds,
 )
 
 
@@ -117,8 +117,8 @@ def test_clear_errors():
 @pytest.mark.parametrize("examinations", [1, 3])
 def test_train_validation_test(examinations):
     entries = cohort(100, 0.3, examinations)
-    fold = train_validation_test_fold(entries, fractions=(0.5, 0.2, 0.3), seed=3)
-    assert fold == train_validation_test_fold(entries[::-1], fractions=(0.5, 0.2, 0.3), seed=3)
+    (fold,) = train_validation_test_folds(entries, fractions=(0.5, 0.2, 0.3), seed=3)
+    assert [fold] == train_validation_test_folds(entries[::-1], fractions=(0.5, 0.2, 0.3), seed=3)
     (split,) = fold.inner
     sections = [split.training, split.validation, fold.testing]
     assert [len(patients(section)) for section in sections] == [50, 20, 30]
@@ -126,18 +126,33 @@ def test_train_validation_test(examinations):
     assert sum(len(patients(section)) for section in sections) == 100
     of_patient = [{entry["patient"]: entry["label"] for entry in section} for section in sections]
     assert [sum(labels.values()) for labels in of_patient] == [15, 6, 9]
-    assert fold != train_validation_test_fold(entries, fractions=(0.5, 0.2, 0.3), seed=4)
+    assert [fold] != train_validation_test_folds(entries, fractions=(0.5, 0.2, 0.3), seed=4)
+
+
+def test_repeated_divisions():
+    """Every division is another one, whole in itself, and the first is the one that is drawn alone."""
+    entries = cohort(50, 0.4)
+    folds = train_validation_test_folds(entries, repeats=4, seed=1)
+    assert [(fold.repeat, fold.fold) for fold in folds] == [(repeat, 0) for repeat in range(4)]
+    assert folds[:1] == train_validation_test_folds(entries, seed=1)
+    assert len({frozenset(subjects(fold.testing)) for fold in folds}) == 4
+    for fold in folds:
+        sections = [fold.inner[0].training, fold.inner[0].validation, fold.testing]
+        assert [len(section) for section in sections] == [30, 10, 10]
+        assert set().union(*map(subjects, sections)) == subjects(entries)
 
 
 def test_train_validation_test_errors():
     with pytest.raises(ValueError, match="sum 1"):
-        train_validation_test_fold(cohort(), fractions=(0.5, 0.2, 0.2))
+        train_validation_test_folds(cohort(), fractions=(0.5, 0.2, 0.2))
     with pytest.raises(ValueError, match="above 0"):
-        train_validation_test_fold(cohort(), fractions=(0.8, 0.0, 0.2))
+        train_validation_test_folds(cohort(), fractions=(0.8, 0.0, 0.2))
     with pytest.raises(ValueError, match="Only 2 patients have label 1"):
-        train_validation_test_fold(cohort(40, 0.05))
+        train_validation_test_folds(cohort(40, 0.05))
     with pytest.raises(ValueError, match="6 patients cannot be divided"):
-        train_validation_test_fold(cohort(6, 0.5), fractions=(0.9, 0.05, 0.05))
+        train_validation_test_folds(cohort(6, 0.5), fractions=(0.9, 0.05, 0.05))
+    with pytest.raises(ValueError, match="repeats is 0"):
+        train_validation_test_folds(cohort(), repeats=0)
 
 
 def test_sections_of_a_datalist():

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
+from seq2seq_mri.analysis.classification import roc_auc
 from seq2seq_mri.analysis.roc_comparison import delong_test, paired_bootstrap_difference
 
 __all__ = ["compare_inputs", "format_input_comparison", "pooled_predictions"]
@@ -15,7 +17,7 @@ __all__ = ["compare_inputs", "format_input_comparison", "pooled_predictions"]
 def pooled_predictions(predictions: pd.DataFrame, inputs: str) -> pd.DataFrame:
     """Return the testing predictions of an input combination, one row per examination.
 
-    Every examination is tested on once in each repetition; its probability is the mean over repetitions. Models of
+    An examination that several repetitions tested on has the mean of its probabilities. Models of
     different folds may be calibrated differently, which makes the AUC of pooled cases somewhat lower than the mean AUC
     of folds, for all inputs alike.
 
@@ -56,10 +58,11 @@ def compare_inputs(
         Table with ``first``, ``second``, ``n`` (examinations), ``patients``, ``auc_first``, ``auc_second``,
         ``difference``, DeLong's ``low``, ``high`` and ``p``, and the bootstrap's by patient, ``bootstrap_low``,
         ``bootstrap_high`` and ``bootstrap_p``. Where a patient has several examinations, DeLong's interval takes them
-        as independent, and is too narrow: use the bootstrap's.
+        as independent, and is too narrow: use the bootstrap's. Fewer than two cases of a label allow no interval: these
+        six are NaN then.
 
     Raises:
-        ValueError: when a pair has other test subjects or labels, or there are fewer than two cases of a label.
+        ValueError: when a pair has other test subjects or labels.
     """
     rows = []
     for first, second in pairs:
@@ -71,28 +74,42 @@ def compare_inputs(
                 "results of the same folds can be compared."
             )
         labels, before, after = a["label"].to_numpy(), a["probability"].to_numpy(), b["probability"].to_numpy()
-        tested = delong_test(labels, after, before, confidence)
-        drawn = paired_bootstrap_difference(
-            labels, after, before, a["patient"].to_numpy(), n=samples, seed=seed, confidence=confidence
-        )
         rows.append(
             {
                 "first": first,
                 "second": second,
                 "n": len(a),
                 "patients": a["patient"].nunique(),
-                "auc_first": tested.auc_b,
-                "auc_second": tested.auc_a,
-                "difference": tested.difference,
-                "low": tested.low,
-                "high": tested.high,
-                "p": tested.p,
-                "bootstrap_low": drawn.low,
-                "bootstrap_high": drawn.high,
-                "bootstrap_p": drawn.p,
+                "auc_first": roc_auc(labels, before),
+                "auc_second": roc_auc(labels, after),
+                "difference": roc_auc(labels, after) - roc_auc(labels, before),
+                **_intervals(labels, before, after, a["patient"].to_numpy(), confidence, samples, seed),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _intervals(
+    labels: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    patients: np.ndarray,
+    confidence: float,
+    samples: int,
+    seed: int,
+) -> dict[str, float]:
+    if min((labels == 1).sum(), (labels == 0).sum()) < 2:
+        return dict.fromkeys(("low", "high", "p", "bootstrap_low", "bootstrap_high", "bootstrap_p"), float("nan"))
+    tested = delong_test(labels, after, before, confidence)
+    drawn = paired_bootstrap_difference(labels, after, before, patients, n=samples, seed=seed, confidence=confidence)
+    return {
+        "low": tested.low,
+        "high": tested.high,
+        "p": tested.p,
+        "bootstrap_low": drawn.low,
+        "bootstrap_high": drawn.high,
+        "bootstrap_p": drawn.p,
+    }
 
 
 def format_input_comparison(comparison: pd.DataFrame) -> str:
@@ -100,10 +117,14 @@ def format_input_comparison(comparison: pd.DataFrame) -> str:
     header = ["Without", "With", "n", "AUC without", "AUC with", "Difference", "DeLong", "p", "Bootstrap", "p"]
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     for row in comparison.to_dict("records"):
-        cells = [row["first"], row["second"], str(row["n"]), f"{row['auc_first']:.3f}", f"{row['auc_second']:.3f}"]
-        cells.append(f"{row['difference']:+.3f}")
+        cells = [row["first"], row["second"], str(row["n"]), _text(row["auc_first"]), _text(row["auc_second"])]
+        cells.append(_text(row["difference"], "+.3f"))
         for prefix in ("", "bootstrap_"):
-            cells.append(f"[{row[f'{prefix}low']:+.3f}, {row[f'{prefix}high']:+.3f}]")
-            cells.append(f"{row[f'{prefix}p']:.3g}")
+            low, high = (_text(row[f"{prefix}{side}"], "+.3f") for side in ("low", "high"))
+            cells += [f"[{low}, {high}]", _text(row[f"{prefix}p"], ".3g")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _text(value: float, form: str = ".3f") -> str:
+    return "–" if np.isnan(value) else format(value, form)

@@ -9,7 +9,7 @@ from typing import Any
 
 from seq2seq_mri.classification.fitting import FitPredict
 from seq2seq_mri.classification.folds import ProtocolTables, Settings, run_folds
-from seq2seq_mri.data.cross_validation import nested_folds, train_validation_test_fold
+from seq2seq_mri.data.cross_validation import nested_folds, train_validation_test_folds
 
 __all__ = ["run_nested_cross_validation", "run_train_validation_test"]
 
@@ -92,11 +92,11 @@ def run_train_validation_test(
         settings: what else the results depend on.
 
     Raises:
-        ValueError: as :func:`~seq2seq_mri.data.cross_validation.train_validation_test_fold` and
+        ValueError: as :func:`~seq2seq_mri.data.cross_validation.train_validation_test_folds` and
             :func:`~seq2seq_mri.classification.folds.run_folds`.
         FileExistsError: when ``output_dir`` holds results and ``resume`` is false.
     """
-    folds = [train_validation_test_fold(entries, label, fractions, seed)]
+    folds = train_validation_test_folds(entries, label, fractions, seed=seed)
     return run_folds(
         folds, fit_predict, candidates, output_dir, seed, resume, inputs=inputs, label=label, settings=settings
     )

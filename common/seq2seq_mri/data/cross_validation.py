@@ -18,7 +18,7 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from seq2seq_mri.data.labels import labelled_entries, patient_of_entry
 
-__all__ = ["Entry", "Fold", "InnerSplit", "fold_of_sections", "nested_folds", "train_validation_test_fold"]
+__all__ = ["Entry", "Fold", "InnerSplit", "fold_of_sections", "nested_folds", "train_validation_test_folds"]
 
 Entry = dict[str, Any]
 """A datalist's entry with ``"subject"``, ``"patient"``, and ``"label"``, a whole number."""
@@ -109,9 +109,7 @@ def nested_folds(
         ValueError: when a label is absent or contradictory, there is only one, a label has too few patients for all
             sections to have one of it, or a number is out of range.
     """
-    for name, number, smallest in (("outer", outer, 2), ("inner", inner, 2), ("repeats", repeats, 1)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < smallest:
-            raise ValueError(f"{name} is {number!r}; give a whole number from {smallest}.")
+    _check_counts(("outer", outer, 2), ("inner", inner, 2), ("repeats", repeats, 1))
     known = sorted(labelled_entries(entries, label), key=lambda entry: entry["subject"])
     # Without the patients of its largest outer fold, a label must still have one for each inner fold.
     needed = next(count for count in range(outer, 2 * (outer + inner)) if count - -(-count // outer) >= inner)
@@ -127,24 +125,30 @@ def nested_folds(
     return folds
 
 
-def train_validation_test_fold(
+def train_validation_test_folds(
     entries: Sequence[Mapping[str, Any]],
     label: str | None = None,
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    repeats: int = 1,
     seed: int = 0,
-) -> Fold:
-    """Divide subjects once among training, validation and testing, by patient and stratified by label.
+) -> list[Fold]:
+    """Divide subjects among training, validation and testing, by patient and stratified by label.
 
     Args:
         entries: a datalist's entries; their order does not matter.
         label: the name of the label; None where each entry has just one.
         fractions: of the patients in training, validation and testing; sum 1, all above 0.
-        seed: of the division.
+        repeats: number of divisions, each drawn anew: a subject may be tested on in several of them, or in none.
+        seed: of the divisions.
+
+    Returns:
+        ``repeats`` folds with one inner split each; entries carry their label as a number.
 
     Raises:
         ValueError: when a label is absent or contradictory, there is only one, a label has too few patients for all
-            sections to have one of it, or the fractions are not of this form.
+            sections to have one of it, or the fractions or ``repeats`` are not of this form.
     """
+    _check_counts(("repeats", repeats, 1))
     valid = len(fractions) == 3 and all(isinstance(share, (int, float)) and share > 0 for share in fractions)
     if not valid or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"fractions is {fractions}; give three above 0 for training, validation, testing with sum 1.")
@@ -153,15 +157,19 @@ def train_validation_test_fold(
     of_patient = {entry["patient"]: entry["label"] for entry in known}
     patients = sorted(of_patient)
     sizes = [round(len(patients) * share) for share in fractions[1:]]
-    try:
-        rest, testing = _stratified(patients, of_patient, sizes[1], seed)
-        training, validation = _stratified(rest, of_patient, sizes[0], seed)
-    except ValueError as error:
-        raise ValueError(f"{len(patients)} patients cannot be divided as {fractions}: {error}") from error
-    sections = [[entry for entry in known if entry["patient"] in names] for names in (training, validation, testing)]
-    fold = Fold(0, 0, sections[2], [InnerSplit(sections[0], sections[1])])
-    _check_labels(known, label, fold.testing, fold.inner[0])
-    return fold
+    folds = []
+    for repeat in range(repeats):
+        try:
+            rest, testing = _stratified(patients, of_patient, sizes[1], [seed, repeat])
+            training, validation = _stratified(rest, of_patient, sizes[0], [seed, repeat, 0])
+        except ValueError as error:
+            raise ValueError(f"{len(patients)} patients cannot be divided as {fractions}: {error}") from error
+        names = (training, validation, testing)
+        sections = [[entry for entry in known if entry["patient"] in section] for section in names]
+        fold = Fold(repeat, 0, sections[2], [InnerSplit(sections[0], sections[1])])
+        _check_labels(known, label, fold.testing, fold.inner[0])
+        folds.append(fold)
+    return folds
 
 
 def fold_of_sections(
@@ -194,10 +202,17 @@ def _divide(entries: Sequence[Entry], folds: int, seed: Sequence[int]) -> Iterat
 
 
 def _stratified(
-    patients: Sequence[str], of_patient: Mapping[str, int], size: int, seed: int
+    patients: Sequence[str], of_patient: Mapping[str, int], size: int, seed: Sequence[int]
 ) -> tuple[list[str], list[str]]:
     labels = [of_patient[patient] for patient in patients]
-    return train_test_split(list(patients), test_size=size, stratify=labels, random_state=seed)
+    state = int(np.random.default_rng(seed).integers(2**32))
+    return train_test_split(list(patients), test_size=size, stratify=labels, random_state=state)
+
+
+def _check_counts(*counts: tuple[str, int, int]) -> None:
+    for name, number, smallest in counts:
+        if isinstance(number, bool) or not isinstance(number, int) or number < smallest:
+            raise ValueError(f"{name} is {number!r}; give a whole number from {smallest}.")
 
 
 def _check_patients(entries: Sequence[Entry], label: str | None, needed: int, sections: str) -> None:
