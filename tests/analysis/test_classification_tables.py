@@ -152,7 +152,7 @@ def test_too_few_cases_for_an_interval_still_have_a_difference():
     found = compared.iloc[0]
     assert found["difference"] == pytest.approx(found["auc_second"] - found["auc_first"])
     assert found[["low", "high", "p", "bootstrap_low", "bootstrap_high", "bootstrap_p"]].isna().all()
-    assert format_input_comparison(compared).endswith("| [–, –] | – | [–, –] | – |")
+    assert format_input_comparison(compared).endswith("| [-, -] | - | [-, -] | - |")
 
 
 def test_only_the_same_test_subjects_can_be_compared():

@@ -127,4 +127,4 @@ def format_input_comparison(comparison: pd.DataFrame) -> str:
 
 
 def _text(value: float, form: str = ".3f") -> str:
-    return "–" if np.isnan(value) else format(value, form)
+    return "-" if np.isnan(value) else format(value, form)
