@@ -51,7 +51,7 @@ class Task:
         folder: where the results are written.
         include_self: whether M_d averages over the self-reconstruction too.
         slice_batch_size: of this project's inferer; its own default where None.
-        writing_threads: files that this project's variants write at the same time, as its SaveSequencesd does.
+        writing_threads: files that this project's variants write at the same time, as its SaveImageSequencesd does.
     """
 
     variant: str

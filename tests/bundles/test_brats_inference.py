@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from seq2seq_mri.data.make_datalist import make_datalist
 
@@ -241,3 +242,22 @@ def test_real_patients_keep_their_geometry(runs, shared_data, tmp_path, write_da
     # It overlays its source: an untrained network draws something else where there is brain than where there is none.
     synthesised = nibabel.load(tmp_path / "output" / subject / f"{subject}_{left_out}.nii.gz").get_fdata()
     assert abs(np.corrcoef(synthesised.ravel(), source.get_fdata().ravel() > 0)[0, 1]) > 0.3
+
+
+def test_a_host_that_calls_the_inferer_gets_what_is_written(runs, tmp_path, write_datalist) -> None:
+    """MONAI Label and MONAI Deploy know preprocessing, inferer(image, network) and postprocessing."""
+    entry = runs.subject(0, without=("flair", "t1gd"))
+    workflow = runs.infer(tmp_path / "output", datalist=write_datalist(entry), targets="t1gd", target="t1gd")
+    expected = nibabel.load(tmp_path / "output" / entry["subject"] / f"{entry['subject']}_t1gd.nii.gz")
+
+    files = {"t1": entry["t1"], "t2": entry["t2"]}
+    sample = workflow.preprocessing({"image": files, "image_path": entry["t1"]})
+    network = workflow.parser.get_parsed_content("weights")
+    with torch.no_grad():
+        sample["pred"] = workflow.inferer(sample["image"][None], network)[0]
+    invert, save = workflow.parser.get_parsed_content("postprocessing").transforms
+    assert "SaveImage" in type(save).__name__
+    found = invert(sample)["pred"]
+    assert found.shape == (1, *expected.shape)
+    np.testing.assert_allclose(found[0], expected.get_fdata(), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found.affine, expected.affine)

@@ -33,7 +33,7 @@ CONFIG: dict[str, Any] = {
         "sequences": "@sequences",
         **SIZES,
     },
-    "inferer": {
+    "translation": {
         "_target_": "seq2seq_mri.inferers.slice_inferer.SliceTranslationInferer",
         "slice_batch_size": "@slice_batch_size",
         "autocast_dtype": "@autocast_dtype",
@@ -138,13 +138,16 @@ def test_the_fingerprint(bundle, tmp_path):
     first = load_generator_bundle(bundle).fingerprint
     shutil.copytree(bundle, tmp_path / "copied")
     assert load_generator_bundle(tmp_path / "copied").fingerprint == first
-    assert load_generator_bundle(bundle, options={"slice_batch_size": 7, "inferer#progress": True}).fingerprint == first
+    assert (
+        load_generator_bundle(bundle, options={"slice_batch_size": 7, "translation#progress": True}).fingerprint
+        == first
+    )
     # Functions without weights.
     changed = {"network_def#output_activation": "sigmoid"}
     others = [
         load_generator_bundle(bundle, options=changed).fingerprint,
         load_generator_bundle(bundle, options={"autocast_dtype": "bfloat16"}).fingerprint,
-        load_generator_bundle(bundle, options={"inferer#output_range": [-1, 1]}).fingerprint,
+        load_generator_bundle(bundle, options={"translation#output_range": [-1, 1]}).fingerprint,
         load_generator_bundle(bundle, options={"percentile": 98.0}).fingerprint,
     ]
     save_weights(make_network(seed=1), bundle / "models" / "model.pt", overwrite=True)
@@ -200,7 +203,7 @@ def test_what_is_wrong_with_the_inferer_is_said_when_it_is_described(bundle):
     [
         ("{", "inference.json is not JSON"),
         ("[]", "is not the configuration of a generator"),
-        ('{"sequences": {"t1": 1}, "inferer": {}}', "not the configuration of a generator: it has no network_def"),
+        ('{"sequences": {"t1": 1}, "translation": {}}', "not the configuration of a generator: it has no network_def"),
     ],
 )
 def test_configurations_without_a_generator(bundle, content, message):

@@ -23,7 +23,7 @@ from seq2seq_mri.engines.evaluator import SynthesisEvaluator
 from seq2seq_mri.engines.synthesis_report import SynthesisReport
 from seq2seq_mri.inferers.fusion import MeanFusion
 from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
-from seq2seq_mri.transforms import LoadImageSequencesd, SaveSequencesd
+from seq2seq_mri.transforms import LoadImageSequencesd, SaveImageSequencesd
 
 SECONDS = 20
 NAMES = list(SEQUENCES)
@@ -199,7 +199,7 @@ def synthesise(cohort: list[dict], folder: Path, **arguments: Any) -> dict[str, 
         ]
     )
     keys = ["pred", "disagreement"]
-    save = SaveSequencesd(keys, SEQUENCES, folder, suffixes=["", "_disagreement"])
+    save = SaveImageSequencesd(keys, SEQUENCES, folder, suffixes=["", "_disagreement"])
     invert = Invertd(keys, preprocessing, orig_keys="image", nearest_interp=False)
     report = SynthesisReport(folder, SEQUENCES)
     SynthesisEvaluator(

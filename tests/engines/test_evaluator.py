@@ -21,7 +21,7 @@ from seq2seq_mri.inferers.fusion import MeanFusion
 from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.sequences import channel_slices
 from seq2seq_mri.transforms.load import LoadImageSequencesd
-from seq2seq_mri.transforms.save import SaveSequencesd
+from seq2seq_mri.transforms.save import SaveImageSequencesd
 
 NAMES = list(SEQUENCES)
 CHANNELS = channel_slices(SEQUENCES)
@@ -231,8 +231,8 @@ def test_maps_are_saved_on_the_source_grid(tmp_path) -> None:
     postprocessing = Compose(
         [
             Invertd(keys, preprocessing, orig_keys="image", nearest_interp=False, allow_missing_keys=True),
-            SaveSequencesd("differentiation", SEQUENCES, folder, suffixes="_md", subject_folder=False),
-            SaveSequencesd(
+            SaveImageSequencesd("differentiation", SEQUENCES, folder, suffixes="_md", subject_folder=False),
+            SaveImageSequencesd(
                 "differentiation_mean",
                 dict.fromkeys(SEQUENCES, 1),
                 folder,

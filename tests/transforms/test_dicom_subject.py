@@ -9,7 +9,7 @@ from dicom_writer import write_classic
 from monai.data import DataLoader, Dataset, decollate_batch
 from monai.transforms import Compose, CropForegroundd, EnsureTyped, Invertd, Orientationd, SpatialPadd
 
-from seq2seq_mri.transforms import AddWashMapsd, LoadImageSequencesd, SaveSequencesd
+from seq2seq_mri.transforms import AddWashMapsd, LoadImageSequencesd, SaveImageSequencesd
 from seq2seq_mri.transforms.read import read_volume
 from seq2seq_mri.transforms.wash_maps import wash_maps
 
@@ -60,7 +60,7 @@ def test_there_and_back(subject, affine, tmp_path) -> None:
         [
             EnsureTyped(keys="pred", track_meta=True),
             Invertd(keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False),
-            SaveSequencesd("pred", TABLE, tmp_path / "out", times=TIMES, b_values=B_VALUES),
+            SaveImageSequencesd("pred", TABLE, tmp_path / "out", times=TIMES, b_values=B_VALUES),
         ]
     )
     postprocessing(sample)

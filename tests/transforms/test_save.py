@@ -14,7 +14,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from seq2seq_mri.transforms import LoadImageSequencesd, SaveSequencesd, save_volume
+from seq2seq_mri.transforms import LoadImageSequencesd, SaveImageSequencesd, save_volume
 from seq2seq_mri.transforms import save as save_module
 from seq2seq_mri.transforms.save import sequence_file
 
@@ -136,7 +136,7 @@ class TestSaveSequences:
         sample = self.sample(write_volume) | {"targets": ["t2", "dce"]}
         sample["pred"] = torch.stack([torch.from_numpy(RANDOM) + i for i in range(3)])
         sample["spread"] = sample["pred"] / 8
-        save = SaveSequencesd(["pred", "spread"], self.TABLE, tmp_path / "out", suffixes=["", "_uncertainty"])
+        save = SaveImageSequencesd(["pred", "spread"], self.TABLE, tmp_path / "out", suffixes=["", "_uncertainty"])
         assert save(sample) == sample
         folder = tmp_path / "out" / "p1"
         written = {path.name: nibabel.load(path).get_fdata(dtype=np.float32) for path in folder.iterdir()}
@@ -152,26 +152,26 @@ class TestSaveSequences:
     def test_all_of_the_table(self, write_volume, tmp_path) -> None:
         sample = self.sample(write_volume)
         sample["pred"] = torch.zeros(4, 9, 8, 7)
-        SaveSequencesd("pred", self.TABLE, tmp_path / "out")(sample)
+        SaveImageSequencesd("pred", self.TABLE, tmp_path / "out")(sample)
         assert sorted(path.name for path in (tmp_path / "out" / "p1").iterdir()) == [
             "p1_dce.nii.gz", "p1_t1.nii.gz", "p1_t2.nii.gz"
         ]  # fmt: skip
 
     def test_without_folders_of_subjects(self, write_volume, tmp_path) -> None:
         sample = self.sample(write_volume) | {"targets": ["t1"], "pred": torch.zeros(1, 9, 8, 7)}
-        SaveSequencesd("pred", self.TABLE, tmp_path / "out", suffixes="_md", subject_folder=False)(sample)
+        SaveImageSequencesd("pred", self.TABLE, tmp_path / "out", suffixes="_md", subject_folder=False)(sample)
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["p1_t1_md.nii.gz"]
 
     def test_refuses(self, write_volume, tmp_path) -> None:
         sample = self.sample(write_volume) | {"targets": ["dce"], "pred": torch.zeros(1, 9, 8, 7)}
         with pytest.raises(ValueError, match="'p1': 'pred' has 1 channels, but dce have 2 timepoints"):
-            SaveSequencesd("pred", self.TABLE, tmp_path)(sample)
+            SaveImageSequencesd("pred", self.TABLE, tmp_path)(sample)
         with pytest.raises(ValueError, match="Unknown sequence 'pd'"):
-            SaveSequencesd("pred", self.TABLE, tmp_path)(sample | {"targets": ["pd"]})
+            SaveImageSequencesd("pred", self.TABLE, tmp_path)(sample | {"targets": ["pd"]})
         with pytest.raises(ValueError, match="existing is 'ask'"):
-            SaveSequencesd("pred", self.TABLE, tmp_path, existing="ask")
+            SaveImageSequencesd("pred", self.TABLE, tmp_path, existing="ask")
         with pytest.raises(ValueError, match="threads is 0; give at least 1"):
-            SaveSequencesd("pred", self.TABLE, tmp_path, threads=0)
+            SaveImageSequencesd("pred", self.TABLE, tmp_path, threads=0)
 
     def many(self, write_volume) -> dict:
         rng = np.random.default_rng(1)
@@ -183,7 +183,7 @@ class TestSaveSequences:
         contents = []
         for threads in (1, 4, 20):
             folder = tmp_path / str(threads)
-            SaveSequencesd(["pred", "spread"], self.TABLE, folder, suffixes=["", "_s"], threads=threads)(sample)
+            SaveImageSequencesd(["pred", "spread"], self.TABLE, folder, suffixes=["", "_s"], threads=threads)(sample)
             contents.append({path.name: path.read_bytes() for path in (folder / "p1").iterdir()})
         assert contents[0].keys() == {sequence_file("p1", name, suffix) for name in self.TABLE for suffix in ("", "_s")}
         assert contents[0] == contents[1] == contents[2]
@@ -197,7 +197,7 @@ class TestSaveSequences:
             return original(*arguments)
 
         monkeypatch.setattr(save_module, "save_volume", wait_for_the_others)
-        SaveSequencesd("pred", self.TABLE, tmp_path, threads=3)(self.many(write_volume))
+        SaveImageSequencesd("pred", self.TABLE, tmp_path, threads=3)(self.many(write_volume))
         assert len(list((tmp_path / "p1").iterdir())) == 3
 
     @pytest.mark.parametrize("threads", [1, 4])
@@ -212,12 +212,12 @@ class TestSaveSequences:
 
         monkeypatch.setattr(nibabel, "save", fail)
         with pytest.raises(OSError, match=r"cannot write .*p1_dce\.nii\.gz: No space left on device"):
-            SaveSequencesd("pred", self.TABLE, tmp_path, threads=threads)(self.many(write_volume))
+            SaveImageSequencesd("pred", self.TABLE, tmp_path, threads=threads)(self.many(write_volume))
         assert [path.name for path in (tmp_path / "p1").iterdir()] == ["p1_t1.nii.gz"]
 
     def test_two_volumes_of_one_name(self, write_volume, tmp_path) -> None:
         with pytest.raises(
             ValueError, match=r"p1_t1\.nii\.gz would hold two volumes; give each of pred, spread its own"
         ):
-            SaveSequencesd(["pred", "spread"], self.TABLE, tmp_path)(self.many(write_volume))
+            SaveImageSequencesd(["pred", "spread"], self.TABLE, tmp_path)(self.many(write_volume))
         assert not (tmp_path / "p1").exists()

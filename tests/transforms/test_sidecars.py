@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from seq2seq_mri.transforms import LoadImageSequencesd, SaveSequencesd, save_volume
+from seq2seq_mri.transforms import LoadImageSequencesd, SaveImageSequencesd, save_volume
 from seq2seq_mri.transforms.read import read_volume
 from seq2seq_mri.transforms.sidecars import sidecar_path
 
@@ -231,7 +231,7 @@ class TestSaveSequences:
     def test_each_sequence_has_its_own(self, write_volume, tmp_path) -> None:
         sample = LoadImageSequencesd(self.TABLE)({"subject": "p1", "t1": write_volume("t1.nii.gz", SERIES[0])})
         sample["pred"] = np.concatenate([SERIES[:1], SERIES, SERIES])
-        save = SaveSequencesd("pred", self.TABLE, tmp_path / "out", times=self.TIMES, b_values=self.B_VALUES)
+        save = SaveImageSequencesd("pred", self.TABLE, tmp_path / "out", times=self.TIMES, b_values=self.B_VALUES)
         save(sample)
         read = {name: read_volume(tmp_path / "out" / "p1" / f"p1_{name}.nii.gz", "p1") for name in self.TABLE}
         assert {name: volume.times for name, volume in read.items()} == {"t1": None, "dce": (0, 90, 180), "dwi": None}
@@ -253,4 +253,4 @@ class TestSaveSequences:
     )
     def test_refuses(self, tmp_path, tables, message) -> None:
         with pytest.raises(ValueError, match=message):
-            SaveSequencesd("pred", self.TABLE, tmp_path, **tables)
+            SaveImageSequencesd("pred", self.TABLE, tmp_path, **tables)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import interp1d
 
-from seq2seq_mri.transforms import LoadImageSequencesd, SaveSequencesd
+from seq2seq_mri.transforms import LoadImageSequencesd, SaveImageSequencesd
 from seq2seq_mri.transforms.read import Volume
 from seq2seq_mri.transforms.timepoints import TimepointTable, weighted_frames
 
@@ -216,13 +216,13 @@ class TestParts:
         sample = LoadImageSequencesd(TABLE)({"subject": "p1", "t1": folder})
         sample["image"].meta["original_affine"][:] = sample["image"].affine.new_tensor(oblique_affine)
         sample |= {"targets": ["dce"], "pred": series_of(4)}
-        SaveSequencesd("pred", TABLE, tmp_path / "out", times=TIMES)(sample)
+        SaveImageSequencesd("pred", TABLE, tmp_path / "out", times=TIMES)(sample)
         saved = nibabel.load(tmp_path / "out" / "p1" / "p1_dce.nii.gz")
         np.testing.assert_allclose(saved.affine, oblique_affine, atol=1e-5)
         assert saved.shape == (5, 4, 3, 4)
         assert saved.header.get_zooms()[3] == 90
         with pytest.raises(ValueError, match=r"p1_dce\.nii\.gz: shape \(4, 4, 3\) is not that of .*t1, \(5, 4, 3\)"):
-            SaveSequencesd("pred", TABLE, tmp_path / "out")(sample | {"pred": series_of(4)[:, 1:]})
+            SaveImageSequencesd("pred", TABLE, tmp_path / "out")(sample | {"pred": series_of(4)[:, 1:]})
 
 
 class TestBValues:

@@ -66,8 +66,8 @@ class TrainedGenerator:
 
     @cached_property
     def inferer(self) -> TranslationInferer:
-        """The inferer of the bundle, which keeps the network prepared for the targets of its last call."""
-        return _parser(self._config).get_parsed_content("inferer")
+        """The inferer that translates, which keeps the network prepared for the targets of its last call."""
+        return _parser(self._config).get_parsed_content("translation")
 
     @cached_property
     def preprocessing(self) -> Callable:
@@ -129,7 +129,7 @@ def load_generator_bundle(
     if checkpoint is None:
         checkpoint = parser.get_parsed_content("checkpoint") if "checkpoint" in config else folder / "models/model.pt"
     weights = Path(checkpoint).expanduser()
-    _parser(config).get_parsed_content("inferer")  # what is wrong with its options is said now
+    _parser(config).get_parsed_content("translation")  # what is wrong with its options is said now
     return TrainedGenerator(
         sequences=check_sequences(parser.get_parsed_content("sequences")),
         checkpoint=weights,
@@ -149,7 +149,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}).") from error
-    needed = ("sequences", "network_def", "inferer", "preprocessing")
+    needed = ("sequences", "network_def", "translation", "preprocessing")
     missing = [key for key in needed if not isinstance(config, dict) or key not in config]
     if missing:
         raise ValueError(f"{path} is not the configuration of a generator: it has no {', '.join(missing)}.")
@@ -170,7 +170,9 @@ def _network(config: Mapping[str, Any], checkpoint: Path) -> SequenceTranslator:
 
 
 def _fingerprint(parser: ConfigParser, network: SequenceTranslator) -> str:
-    definitions = [parser.get_parsed_content(key, instantiate=False).get_config() for key in ("network_def", "inferer")]
+    definitions = [
+        parser.get_parsed_content(key, instantiate=False).get_config() for key in ("network_def", "translation")
+    ]
     definitions[1] = {key: value for key, value in definitions[1].items() if key not in _WITHOUT_EFFECT}
     preprocessing = json.dumps(parser["preprocessing"])
     referred = {name: parser.get_parsed_content(name) for name in re.findall(r"@(\w+)", preprocessing)}

@@ -40,9 +40,10 @@ class SynthesisReport:
         output_dir: where the images are written.
         sequences: the sequence table.
         figures: whether to draw ``<subject>/<subject>_<target>.png``: sources, synthesised image, disagreement.
-        existing: what is done with images that exist, as in :class:`~seq2seq_mri.transforms.save.SaveSequencesd`; only
-            with ``"overwrite"`` are their pictures and their lines in the table replaced too.
-        suffixes: of the files that each synthesised sequence has, as in ``SaveSequencesd``.
+        existing: what is done with images that exist, as in
+            :class:`~seq2seq_mri.transforms.save.SaveImageSequencesd`; only with ``"overwrite"`` are their pictures and
+            their lines in the table replaced too.
+        suffixes: of the files that each synthesised sequence has, as in ``SaveImageSequencesd``.
         times: for dynamic sequences the time of each timepoint in seconds from the first; they name timepoints.
         b_values: for diffusion sequences the b-value of each timepoint in s/mm², likewise.
         computed: sequences that loading computes where they are not given, each with the sequences from which it does,

@@ -101,7 +101,7 @@ class TranslationInferer(Inferer):
         volume = inputs.as_subclass(torch.Tensor)[0].float()
         channels = channel_slices(generator.sequences)
         if sources is None:
-            sources = [name for name, part in channels.items() if bool((volume[part] != self.background).any())]
+            sources = self.available_sequences(inputs, generator.sequences)
         targets = list(generator.sequences) if targets is None else list(targets)
         for names, role in ((sources, "source"), (targets, "target")):
             if len(names) == 0:
@@ -117,6 +117,13 @@ class TranslationInferer(Inferer):
         for index, volumes_of_one in enumerate(result):
             volumes_of_one.masked_fill_(empty, self.background if reduce is None or index == 0 else 0.0)
         return result if reduce is None else (result[0], result[1])
+
+    def available_sequences(self, inputs: torch.Tensor, sequences: Mapping[str, int]) -> list[str]:
+        """Return the names of the sequences that are not background everywhere, of ``inputs`` ``(1, ΣT, X, Y, Z)``."""
+        volume = inputs.as_subclass(torch.Tensor)[0]
+        return [
+            name for name, part in channel_slices(sequences).items() if bool((volume[part] != self.background).any())
+        ]
 
     @abstractmethod
     def translate_volume(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from seq2seq_mri.transforms.intensity import NormalizeSequencesd
 from seq2seq_mri.transforms.load import LoadImageSequencesd
-from seq2seq_mri.transforms.save import SaveSequencesd, save_volume
+from seq2seq_mri.transforms.save import SaveImageSequencesd, save_volume
 from seq2seq_mri.transforms.select_channels import SelectChannelsd
 from seq2seq_mri.transforms.slice_stack import network_input, slice_stacks
 from seq2seq_mri.transforms.wash_maps import AddWashMapsd
@@ -17,7 +17,7 @@ __all__ = [
     "AddWashMapsd",
     "LoadImageSequencesd",
     "NormalizeSequencesd",
-    "SaveSequencesd",
+    "SaveImageSequencesd",
     "SelectChannelsd",
     "network_input",
     "save_volume",

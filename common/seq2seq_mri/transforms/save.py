@@ -21,7 +21,7 @@ from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_inde
 from seq2seq_mri.transforms.sidecars import even_step, set_time_step, sidecar_texts
 from seq2seq_mri.transforms.timepoints import check_b_values, check_times
 
-__all__ = ["SaveSequencesd", "save_volume", "sequence_file"]
+__all__ = ["SaveImageSequencesd", "save_volume", "sequence_file"]
 
 _EXISTING = ("error", "skip", "overwrite")
 # Everything by which a NIfTI header places voxels in space and time.
@@ -93,11 +93,11 @@ def save_volume(
 
 
 def sequence_file(subject: str, sequence: str, suffix: str = "") -> str:
-    """Return the name of the file that holds a subject's ``sequence``, see :class:`SaveSequencesd`."""
+    """Return the name of the file that holds a subject's ``sequence``, see :class:`SaveImageSequencesd`."""
     return f"{subject}_{sequence}{suffix}.nii.gz"
 
 
-class SaveSequencesd(MapTransform):
+class SaveImageSequencesd(MapTransform):
     """Save sequences of a subject as ``<output_dir>/<subject>/<subject>_<sequence><suffix>.nii.gz``.
 
     The source file in the image's metadata gives the grid; the volumes must lie on it, so this comes after ``Invertd``.
