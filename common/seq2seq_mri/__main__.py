@@ -14,6 +14,8 @@ from seq2seq_mri.data.make_datalist import make_datalist
 from seq2seq_mri.data.simulation.brain import simulate_brain
 from seq2seq_mri.data.simulation.breast import simulate_breast
 from seq2seq_mri.release.convert_released import convert_released
+from seq2seq_mri.release.hugging_face import push_to_hf_hub
+from seq2seq_mri.release.release import release
 
 __all__ = ["main"]
 
@@ -55,6 +57,8 @@ COMMANDS = {
     "datalist": _later(make_datalist),
     "simulate": {"brain": _later(simulate_brain), "breast": _later(simulate_breast)},
     "convert_released": _later(convert_released),
+    "release": _later(release),
+    "push_to_hf_hub": _later(push_to_hf_hub),
 }
 
 
