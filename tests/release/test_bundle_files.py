@@ -15,7 +15,7 @@ NAMES = ["differentiation_classifier", "seq2seq_brats", "seq2seq_breast"]
 def test_bundles_of_a_repository(small_repository, tmp_path) -> None:
     assert [bundle.name for bundle in list_bundles(small_repository)] == NAMES
     assert [bundle.name for bundle in list_bundles(small_repository, ("seq2seq_brats",) * 2)] == ["seq2seq_brats"]
-    with pytest.raises(FileNotFoundError, match="There is no bundle heart in .*; there are differentiation_classifier"):
+    with pytest.raises(FileNotFoundError, match=r"no bundle heart in .*; there are differentiation_classifier"):
         list_bundles(small_repository, ("heart",))
     with pytest.raises(FileNotFoundError, match="There are no bundles in"):
         list_bundles(tmp_path)

@@ -72,7 +72,7 @@ def test_schema(bundle, changed_repository) -> None:
 
 def test_schema_that_cannot_be_downloaded(bundle) -> None:
     change(bundle, schema="http://127.0.0.1:9/schema.json")
-    with pytest.raises(ValueError, match="could not be downloaded .* give a copy by --schema"):
+    with pytest.raises(ValueError, match=r"could not be downloaded .* give a copy by --schema"):
         check_schema([bundle], None)
 
 
