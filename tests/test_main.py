@@ -16,12 +16,16 @@ from seq2seq_mri.data.make_datalist import make_datalist
 from seq2seq_mri.data.simulation.brain import simulate_brain
 from seq2seq_mri.data.simulation.breast import simulate_breast
 from seq2seq_mri.release.convert_released import convert_released
+from seq2seq_mri.release.hugging_face import push_to_hf_hub
+from seq2seq_mri.release.release import release
 
 COMMANDS = {
     "datalist": make_datalist,
     "simulate brain": simulate_brain,
     "simulate breast": simulate_breast,
     "convert_released": convert_released,
+    "release": release,
+    "push_to_hf_hub": push_to_hf_hub,
 }
 
 
@@ -50,7 +54,7 @@ def run(monkeypatch, capsys, tmp_path):
 def test_lists_the_commands(run, arguments) -> None:
     code, output, errors = run(*arguments)
     assert code == 0
-    for command in ("datalist", "simulate", "convert_released"):
+    for command in ("datalist", "simulate", "convert_released", "release", "push_to_hf_hub"):
         assert command in output + errors
 
 
@@ -81,6 +85,8 @@ def test_help_names_and_explains_every_argument(run, command) -> None:
         (["simulate", "brain", "a_file/cohort"], "a_file/cohort cannot be written"),
         (["simulate", "breast", "cohort", "--b_values", "800"], "b_values is 800; give at least two numbers"),
         (["convert_released", "a.pt", "a.yaml", "b.pt"], "does not exist"),
+        (["release"], "There are no bundles in bundles; give the checkout of the project by --repository"),
+        (["push_to_hf_hub", "seq2seq_brats", "nobody"], "repo is 'nobody'; give it as OWNER/NAME"),
     ],
 )
 def test_a_mistake_gives_one_line(run, tmp_path, arguments, message) -> None:

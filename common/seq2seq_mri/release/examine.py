@@ -73,7 +73,11 @@ def check_properties(bundle: Path, kind: str, cohort: Path, output: Path) -> Non
     configs = [str(bundle / "configs" / name) for name in names]
     workflow = ConfigWorkflow(configs, workflow_type=workflow_type, run_id=run_id, logging_file=False, **options)
     workflow.initialize()
-    if missing := workflow.check_properties():
+    try:
+        missing = workflow.check_properties()
+    except KeyError as error:  # what MONAI does about the first that is required
+        missing = [str(error.args[0])]
+    if missing:
         raise ValueError(f"{', '.join(names)} of {bundle.name} lack properties that MONAI asks for: {missing}.")
     workflow.finalize()
 
