@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ __all__ = ["BuiltBundle", "build_archives"]
 
 # GitHub takes no larger file into a release.
 _LARGEST_ARCHIVE = 2 * 2**30
-_STEPS = ("files", "examination", "archive", "inference")
+_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,16 @@ def build_archives(
         requirements.write_bytes(_content(files[bundles[0].name]["requirements.txt"]))
         python = interpreter_of(environment, requirements, folder / "environment")
         built = []
-        with tqdm(total=len(bundles) * len(_STEPS), unit="step", disable=None) as progress:
+        with tqdm(total=len(bundles) * _STEPS, unit="step", disable=None) as progress:
 
-            def report(bundle: str, step: str) -> None:
-                progress.set_description(f"{bundle}: {step}")
+            @contextmanager
+            def step(description: str) -> Iterator[None]:
+                progress.set_description(description)
+                yield
                 progress.update()
 
             for bundle in bundles:
-                report(bundle.name, _STEPS[0])
-                built.append(_build(bundle, files[bundle.name], repository, folder / bundle.name, python, report))
+                built.append(_build(bundle, files[bundle.name], repository, folder / bundle.name, python, step))
         yield built
 
 
@@ -106,36 +107,39 @@ def _checked_neighbour(name: str, bundle: Path, repository: Path) -> dict[str, b
 
 
 def _build(
-    bundle: Path, files: dict[str, bytes | Path], repository: Path, folder: Path, python: str, report
+    bundle: Path,
+    files: dict[str, bytes | Path],
+    repository: Path,
+    folder: Path,
+    python: str,
+    step: Callable[[str], AbstractContextManager],
 ) -> BuiltBundle:
     """Build and try the archive of one bundle in ``folder``."""
-    # What is beside a bundle is laid beside it here, too.
-    staged = folder / "staged"
-    staged_bundle = _lay_out(files, staged / bundle.name)
-    for name in neighbours(bundle):
-        _lay_out(_checked_neighbour(name, bundle, repository), staged / name)
-    cohort = simulate_for(bundle, folder / "cohort")
-
-    report(bundle.name, _STEPS[1])
-    examined = folder / "examined"
-    command = ["-m", "seq2seq_mri.release.examine", str(staged_bundle), str(cohort), str(examined)]
-    run_isolated(command, staged_bundle, "The examination")
-    files = files | {"models/model.ts": examined / "model.ts"}
-
-    report(bundle.name, _STEPS[2])
     key = release_key(bundle)
-    archive = folder / f"{key}.zip"
-    write_archive(files, archive, bundle.name)
-    if archive.stat().st_size > _LARGEST_ARCHIVE:
-        raise ValueError(f"{key}.zip has {archive.stat().st_size / 2**30:.1f} GiB; a release on GitHub takes 2.")
-
-    report(bundle.name, _STEPS[3])
-    unzipped = folder / "unzipped"
-    unzipped_bundle = extract_archive(archive, unzipped, bundle.name)
-    for name in neighbours(bundle):
-        shutil.move(staged / name, unzipped / name)
-    try_inference(unzipped_bundle, cohort, python)
-    return BuiltBundle(bundle.name, key.rsplit("_v", 1)[1], archive, files)
+    with step(f"{bundle.name}: files"):
+        # What is beside a bundle is laid beside it here, too.
+        staged = folder / "staged"
+        staged_bundle = _lay_out(files, staged / bundle.name)
+        for name in neighbours(bundle):
+            _lay_out(_checked_neighbour(name, bundle, repository), staged / name)
+        cohort = simulate_for(bundle, folder / "cohort")
+        # What is published is what was checked, if a file changes meanwhile.
+        published: dict[str, bytes | Path] = {name: staged_bundle / name for name in files}
+    with step(f"{bundle.name}: examination"):
+        examined = folder / "examined"
+        command = ["-m", "seq2seq_mri.release.examine", str(staged_bundle), str(cohort), str(examined)]
+        run_isolated(command, staged_bundle, "The examination")
+        published["models/model.ts"] = examined / "model.ts"
+    with step(f"{bundle.name}: inference"):
+        archive = folder / f"{key}.zip"
+        write_archive(published, archive, bundle.name)
+        if archive.stat().st_size > _LARGEST_ARCHIVE:
+            raise ValueError(f"{key}.zip has {archive.stat().st_size / 2**30:.1f} GiB; a release on GitHub takes 2.")
+        unzipped = extract_archive(archive, folder / "unzipped", bundle.name)
+        for name in neighbours(bundle):
+            shutil.copytree(staged / name, unzipped.parent / name)
+        try_inference(unzipped, cohort, python)
+    return BuiltBundle(bundle.name, key.rsplit("_v", 1)[1], archive, published)
 
 
 def _lay_out(files: dict[str, bytes | Path], folder: Path) -> Path:

@@ -62,9 +62,9 @@ def collect_files(bundle: Path, repository: str | os.PathLike) -> dict[str, byte
         files[name.as_posix()] = path
     files |= _package(repository / "common" / PACKAGE)
     files["requirements.txt"] = _requirements(repository / "setup.cfg")
-    for name in [name for name in files if name.startswith("docs/") and name.endswith(".md")]:
-        text, images = _move_pictures(bundle / name, bundle, repository)
-        files[name] = text.encode()
+    for document in [name for name in files if name.startswith("docs/") and name.endswith(".md")]:
+        text, images = _move_pictures(bundle / document, bundle, repository)
+        files[document] = text.encode()
         files |= images
     return files
 

@@ -7,6 +7,7 @@ import importlib
 import os
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import monai.bundle.scripts
 
@@ -82,7 +83,7 @@ def push_to_hf_hub(
     return str(address)
 
 
-def _tags(hub, repo: str) -> set[str]:
+def _tags(hub: ModuleType, repo: str) -> set[str]:
     try:
         return {tag.name for tag in hub.HfApi().list_repo_refs(repo_id=repo).tags}
     except hub.errors.RepositoryNotFoundError:

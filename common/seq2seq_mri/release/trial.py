@@ -32,8 +32,8 @@ def simulate_for(bundle: Path, folder: Path) -> Path:
     """
     sequences = _inference(bundle)["sequences"]
     if set(sequences) <= set(_BRAIN_SEQUENCES):
-        cohort = {"shape": (40, 48, 40), "spacing": 5.0, "missing": 0, "healthy": 0.0}
-        simulate_brain(folder, splits=(2, 2, 1), texture=0.8, **cohort)
+        # With the labels that the training of a classifier asks for.
+        simulate_brain(folder, splits=(2, 2, 1), shape=(40, 48, 40), spacing=5.0, missing=0, healthy=0.0, texture=0.8)
     elif set(sequences) <= set(BREAST_SEQUENCES):
         simulate_breast(folder, splits=(2, 1, 1), shape=(40, 34, 32), spacing=7.0)
     else:
