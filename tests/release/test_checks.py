@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 
-from seq2seq_mri.release.checks import check_metadata, check_schema, check_weights, release_key
+from seq2seq_mri.release.checks import check_documentation, check_metadata, check_schema, check_weights, release_key
 
 
 @pytest.fixture
@@ -58,6 +58,15 @@ def test_name_that_monai_would_cut(bundle) -> None:
     change(renamed, name="brain_v2")
     with pytest.raises(ValueError, match="no '_v'"):
         check_metadata(renamed)
+
+
+def test_documentation_is_finished(bundle) -> None:
+    path = bundle / "docs" / "README.md"
+    path.write_text("# A bundle\n\nSet OUTPUT_DIR, or `OUTPUT_DIR`.\nSSIM\n")
+    check_documentation(bundle)
+    path.write_text("# A bundle\n\nRESULTS_TABLE\n\nText.\n")
+    with pytest.raises(ValueError, match=r"README\.md has the line RESULTS_TABLE"):
+        check_documentation(bundle)
 
 
 def test_schema(bundle, changed_repository) -> None:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from seq2seq_mri.release.archive import extract_archive, write_archive
 from seq2seq_mri.release.bundle_files import collect_files, list_bundles, neighbours
-from seq2seq_mri.release.checks import check_metadata, check_schema, check_weights, release_key
+from seq2seq_mri.release.checks import check_documentation, check_metadata, check_schema, check_weights, release_key
 from seq2seq_mri.release.isolation import interpreter_of, run_isolated
 from seq2seq_mri.release.trial import simulate_for, try_inference
 
@@ -93,6 +93,7 @@ def build_archives(
 def _checked_files(bundle: Path, repository: Path) -> dict[str, bytes | Path]:
     files = collect_files(bundle, repository)
     check_metadata(bundle)
+    check_documentation(bundle)
     check_weights(bundle / "models" / "model.pt")
     for name in neighbours(bundle):
         _checked_neighbour(name, bundle, repository)

@@ -16,8 +16,9 @@ from monai.bundle import verify_metadata
 
 from seq2seq_mri.engines.checkpoint import read_checkpoint
 
-__all__ = ["check_metadata", "check_schema", "check_weights", "release_key"]
+__all__ = ["check_documentation", "check_metadata", "check_schema", "check_weights", "release_key"]
 
+_PLACEHOLDER = re.compile(r"^[A-Z]+(_[A-Z]+)+$", flags=re.MULTILINE)
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 
@@ -50,6 +51,17 @@ def check_metadata(bundle: Path) -> None:
     for ports, first in (("inputs", "image"), ("outputs", "pred")):
         if next(iter(data_format.get(ports, {})), None) != first:
             raise ValueError(f"{path}: the first of the {ports} in network_data_format must be '{first}'.")
+
+
+def check_documentation(bundle: Path) -> None:
+    """Check that no place is left in the documentation where a text or a table was to come.
+
+    Raises:
+        ValueError: when a line has nothing but a name in capital letters.
+    """
+    for path in sorted((bundle / "docs").glob("*.md")):
+        if found := _PLACEHOLDER.search(path.read_text(encoding="utf-8")):
+            raise ValueError(f"{path} has the line {found[0]}, where something is still missing.")
 
 
 def check_schema(bundles: list[Path], schema: Path | None) -> None:
