@@ -21,6 +21,7 @@ from seq2seq_mri.release.isolation import run_isolated
 __all__ = ["check_predictions", "simulate_for", "try_inference"]
 
 _BRAIN_SEQUENCES = ("t1", "t1gd", "t2", "flair")
+_BREAST_SPACING = 7.0
 _PREDICTIONS = "predictions.csv"
 
 
@@ -35,7 +36,7 @@ def simulate_for(bundle: Path, folder: Path) -> Path:
         # With the labels that the training of a classifier asks for.
         simulate_brain(folder, splits=(2, 2, 1), shape=(40, 48, 40), spacing=5.0, missing=0, healthy=0.0, texture=0.8)
     elif set(sequences) <= set(BREAST_SEQUENCES):
-        simulate_breast(folder, splits=(2, 1, 1), shape=(40, 34, 32), spacing=7.0)
+        simulate_breast(folder, splits=(2, 1, 1), shape=(40, 34, 32), spacing=_BREAST_SPACING)
     else:
         raise ValueError(f"{bundle.name}: no cohort can be simulated with the sequences {', '.join(sequences)}.")
     return folder
@@ -61,6 +62,8 @@ def try_inference(bundle: Path, cohort: Path, python: str = sys.executable) -> N
         options = {"dataset_dir": cohort, "output_dir": output, "device": "cpu", "figures": False}
         if "targets" in content:
             options["targets"] = str([list(content["sequences"])[-1]])
+            if "spacing" in content:
+                options["spacing"] = str([_BREAST_SPACING] * 3)  # so that there are few voxels
         arguments = ["-m", "monai.bundle", "run", "inference", "--config_file", str(config)]
         for name, value in options.items():
             arguments += [f"--{name}", str(value)]
