@@ -44,8 +44,8 @@ def release(
         names: of the bundles; all of the repository by default.
         repository: the checkout of the project.
         output_dir: folder to write archives to; made when absent.
-        source: address of the folder from which the archives will be downloaded, as
-            https://github.com/OWNER/REPOSITORY/releases/download/TAG; it goes into models/model_info.json of the
+        source: address of the folder from which the archives will be downloaded, for a release on GitHub
+            "https://github.com/OWNER/REPOSITORY/releases/download/TAG". It goes into models/model_info.json of the
             repository, from which MONAI takes versions. Without it that file is left alone.
         schema: a copy of the schema that metadata.json names; it is downloaded by default.
         environment: Python for the inference: "this" (with this package made invisible), "clean" for a new virtual
