@@ -285,3 +285,10 @@ def test_environment_that_does_not_exist(small_repository, tmp_path) -> None:
             environment="/nowhere/python",
         )
     assert not (tmp_path / "dist").exists()
+
+
+@pytest.mark.parametrize("source", ["", "owner/project", "ftp://example.org", "https://a b", "https://a?b"])
+def test_address_of_another_kind(small_repository, tmp_path, source) -> None:
+    with pytest.raises(ValueError, match="give the address of a folder"):
+        release(repository=small_repository, output_dir=tmp_path / "dist", source=source)
+    assert not (tmp_path / "dist").exists()

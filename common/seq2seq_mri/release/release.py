@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -44,8 +45,8 @@ def release(
         names: of the bundles; all of the repository by default.
         repository: the checkout of the project.
         output_dir: folder to write archives to; made when absent.
-        source: address of the folder from which the archives will be downloaded, for a release on GitHub
-            "https://github.com/OWNER/REPOSITORY/releases/download/TAG". It goes into models/model_info.json of the
+        source: address of the folder from which the archives will be downloaded, with http or https; that of a tag on
+            GitHub ends in OWNER/REPOSITORY/releases/download/TAG. It goes into models/model_info.json of the
             repository, from which MONAI takes versions. Without it that file is left alone.
         schema: a copy of the schema that metadata.json names; it is downloaded by default.
         environment: Python for the inference: "this" (with this package made invisible), "clean" for a new virtual
@@ -61,10 +62,12 @@ def release(
     Raises:
         FileExistsError: when a file exists and overwrite is false.
         FileNotFoundError: when a bundle or one of its files is missing.
-        ValueError: when a check fails.
+        ValueError: when a check fails, or source is no address.
     """
     repository = Path(repository)
     output = Path(output_dir)
+    if source is not None and not re.fullmatch(r"https?://[^\s?#]+", source):
+        raise ValueError(f"source is {source!r}; give the address of a folder, beginning with https://.")
     if not overwrite:
         _refuse_existing(repository, names, output, model_zoo)
     info_path = repository / "models" / "model_info.json"
