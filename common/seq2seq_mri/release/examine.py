@@ -65,6 +65,7 @@ def check_properties(bundle: Path, kind: str, cohort: Path, output: Path) -> Non
         "bundle_root": str(bundle),
         "dataset_dir": str(cohort),
         "output_dir": str(output),
+        "prepared_dir": str(output.parent / "prepared"),  # maps, which are computed once
         "device": "cpu",
         "lpips": "none",  # whose network would be downloaded
     }

@@ -61,7 +61,8 @@ def try_inference(bundle: Path, cohort: Path, python: str = sys.executable) -> N
         output = Path(temporary, "output")
         options = {"dataset_dir": cohort, "output_dir": output, "device": "cpu", "figures": False}
         if "targets" in content:
-            options["targets"] = str([list(content["sequences"])[-1]])
+            sequences = content["sequences"]
+            options["targets"] = str([min(sequences, key=sequences.__getitem__)])  # the fewest timepoints: soonest done
             if "spacing" in content:
                 options["spacing"] = str([_BREAST_SPACING] * 3)  # so that there are few voxels
         arguments = ["-m", "monai.bundle", "run", "inference", "--config_file", str(config)]
