@@ -50,7 +50,7 @@ def release(
             repository, from which MONAI takes versions. Without it that file is left alone.
         schema: a copy of the schema that metadata.json names; it is downloaded by default.
         environment: Python for the inference: "this" (with this package made invisible), "clean" for a new virtual
-            environment from PyPI (5.6 GB), or the path of another interpreter.
+            environment from PyPI (about 7 GB), or the path of another interpreter.
         model_zoo: whether to write NAME_vX.Y.Z_model_zoo.zip, too: the folder for a pull request to MONAI's model zoo,
             in which files above 25 MB are entries of large_files.yml; these files are written besides, to be uploaded
             to source.
