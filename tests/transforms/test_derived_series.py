@@ -142,6 +142,14 @@ class TestHeader:
         locations = [float(header.SliceLocation) for header in headers]
         np.testing.assert_allclose(np.diff(locations), 3.0)
 
+    def test_window_is_at_least_one_wide_or_absent(self, tmp_path, affine, sources):
+        dim = write_derived_mr_series(synthetic() / 2, affine, sources, tmp_path / "dim", DESCRIPTION)
+        assert "WindowWidth" not in pydicom.dcmread(dim[0])
+        bright = write_derived_mr_series(synthetic() * 500, affine, sources, tmp_path / "bright", DESCRIPTION)
+        header = pydicom.dcmread(bright[0])
+        assert float(header.WindowCenter) == pytest.approx(float(header.WindowWidth) / 2)
+        assert 550 < float(header.WindowWidth) < 650
+
     def test_sources(self, headers, sources):
         """Of the parallel series the image in the same plane, of the other all."""
         instances = [str(pydicom.dcmread(path).SOPInstanceUID) for path in sources]

@@ -107,9 +107,7 @@ def write_derived_mr_series(
     common.SeriesDescription = description
     common.SeriesNumber = int(sources.first.get("SeriesNumber") or 0) + 1000 if series_number is None else series_number
     common.RescaleSlope, common.RescaleIntercept, common.RescaleType = slope, intercept, "US"
-    brightest = float(np.percentile(stored, 99.8)) * slope_value + intercept_value
-    common.WindowCenter = format_number_as_ds((brightest + intercept_value) / 2)
-    common.WindowWidth = format_number_as_ds(max(brightest - intercept_value, slope_value))
+    _set_window(common, float(np.percentile(stored, 99.8)) * slope_value + intercept_value, intercept_value)
     _set_grid(common, lps, stored.shape)
 
     files = {}
@@ -182,6 +180,13 @@ def _quantise(voxels: np.ndarray) -> tuple[np.ndarray, str, str]:
 def _normal(lps: np.ndarray) -> np.ndarray:
     normal = np.cross(lps[:3, 0], lps[:3, 1])
     return normal / np.linalg.norm(normal)
+
+
+def _set_window(dataset: Dataset, brightest: float, darkest: float) -> None:
+    """Set what viewers show first; a width below 1 is not allowed, and they choose their own window without one."""
+    if brightest - darkest >= 1:
+        dataset.WindowCenter = format_number_as_ds((brightest + darkest) / 2)
+        dataset.WindowWidth = format_number_as_ds(brightest - darkest)
 
 
 def _set_grid(dataset: Dataset, lps: np.ndarray, shape: tuple[int, ...]) -> None:
