@@ -103,6 +103,12 @@ class TestRoundTrip:
         np.testing.assert_allclose(read.voxels, volume, atol=2e-5)
         assert read.b_values == (0, 150, 800)
 
+    def test_scale(self, tmp_path, affine, sources):
+        paths = write_derived_mr_series(synthetic(), affine, sources, tmp_path / "t1gd", DESCRIPTION, scale=1000)
+        read = read_dicom_series(tmp_path / "t1gd", "p1")
+        np.testing.assert_allclose(read.voxels[0], synthetic() * 1000, atol=0.51 * 1300 / 65535)
+        assert pydicom.dcmread(paths[0]).DerivationDescription.endswith("Values are 1000 times those of the network.")
+
     def test_one_slice(self, tmp_path, affine, sources):
         write_derived_mr_series(synthetic((7, 5, 1)), affine, sources, tmp_path / "t1gd", DESCRIPTION)
         np.testing.assert_allclose(read_dicom_series(tmp_path / "t1gd", "p1").affine, affine, atol=1e-8)
@@ -195,6 +201,7 @@ class TestRefusals:
             ({"description": "T1Gd"}, "must say 'synthetic'"),
             ({"description": "synthetic " + "x" * 60}, "at most 64"),
             ({"times": [0.0, 1.0]}, "2 times for 1"),
+            ({"scale": 0.0}, "above 0"),
         ],
     )
     def test_wrong_arguments(self, tmp_path, affine, sources, change, message):

@@ -19,7 +19,10 @@ from lib.studies import Studies, Subject, Synthesised, is_synthetic
 from seq2seq_mri.data.layouts import layout_recogniser
 from seq2seq_mri.transforms.derived_series import write_derived_mr_series
 
-__all__ = ["DicomWebStudies"]
+__all__ = ["SCALE", "DicomWebStudies"]
+
+#: Saved series have values this many times those of the network, 0 to 1, which OHIF would show as black.
+SCALE = 1000.0
 
 _UID = re.compile(r"[0-9.]{1,64}")
 _FIELDS = ["PatientID", "SeriesDescription", "Modality", "StudyInstanceUID"]
@@ -92,6 +95,7 @@ class DicomWebStudies(Studies):
                 f"synthetic {result.target}, research only",
                 times=result.times,
                 b_values=result.b_values,
+                scale=SCALE,
             )
             instances = [dcmread(path) for path in paths]
         answer = self.client.store_instances(instances)

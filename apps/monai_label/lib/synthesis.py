@@ -64,8 +64,9 @@ class SynthesisTask(BundleTask):
             raise ValueError("A synthesised image is no segmentation; it cannot be given as DICOM SEG.")
         if save and subject is None:
             raise ValueError("An uploaded file belongs to no subject of the datastore; leave 'save' out.")
-        if save and subject is not None and target:
-            studies.check_new(subject, str(target))
+        missing = [name for name in self.sequences if subject is not None and name not in subject.images]
+        if save and subject is not None and (target or len(missing) == 1):
+            studies.check_new(subject, str(target or missing[0]))
         checked = super().checked(request, subject, studies)
         return checked | {"target": target or None, "fusion": fusion or _MEAN}
 
