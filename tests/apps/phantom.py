@@ -21,14 +21,14 @@ __all__ = ["AVAILABLE", "SHAPE", "SUBJECT", "phantom_affine", "write_datalist", 
 SUBJECT = "phantom"
 AVAILABLE = ("t1", "t2", "flair")
 SHAPE = (50, 60, 24)
-# Corner and size of the blocks that stand out, and how bright each is in t1, t2 and flair.
+# Corner and size of the blocks that stand out, and how bright each is in t1, t2, flair and t1gd.
 _BLOCKS = (
-    ((4, 6, 3), (9, 5, 4), (900, 300, 500)),
-    ((36, 8, 4), (6, 11, 3), (200, 950, 700)),
-    ((8, 42, 14), (5, 9, 7), (650, 500, 1000)),
-    ((35, 40, 16), (10, 6, 5), (400, 800, 100)),
+    ((4, 6, 3), (9, 5, 4), (900, 300, 500, 700)),
+    ((36, 8, 4), (6, 11, 3), (200, 950, 700, 1100)),
+    ((8, 42, 14), (5, 9, 7), (650, 500, 1000, 150)),
+    ((35, 40, 16), (10, 6, 5), (400, 800, 100, 900)),
 )
-_TISSUE = (350, 450, 300)
+_TISSUE = {"t1": 350, "t2": 450, "flair": 300, "t1gd": 380}
 
 
 def phantom_affine() -> np.ndarray:
@@ -42,27 +42,32 @@ def phantom_affine() -> np.ndarray:
     return affine
 
 
-def write_phantom(folder: Path) -> Path:
-    """Write ``SUBJECT_{t1,t2,flair}.nii.gz``, int16, into a new folder of the subject below ``folder``; return that.
+def write_phantom(folder: Path, name: str = SUBJECT, sequences: Sequence[str] = AVAILABLE) -> Path:
+    """Write ``NAME_{t1,t2,flair}.nii.gz``, int16, into a new folder of the subject below ``folder``; return that.
 
     ``folder/datalist.json`` has the subject for testing, so ``folder`` is a ``dataset_dir``.
+
+    Args:
+        folder: where to.
+        name: the subject's name.
+        sequences: those that are there; t1gd too, if it is to be there.
     """
-    subject = folder / SUBJECT
+    subject = folder / name
     subject.mkdir(parents=True)
     generator = np.random.default_rng(0)
     centred = [(np.arange(size) - (size - 1) / 2) / (0.44 * size) for size in SHAPE]
     head = sum(axis**2 for axis in np.meshgrid(*centred, indexing="ij")) < 1.3
     files = {}
-    for index, name in enumerate(AVAILABLE):
-        voxels = generator.normal(_TISSUE[index], 20, SHAPE)
+    for index, (sequence, tissue) in enumerate(_TISSUE.items()):
+        voxels = generator.normal(tissue, 20, SHAPE)
         for corner, size, brightness in _BLOCKS:
-            voxels[tuple(slice(start, start + extent) for start, extent in zip(corner, size, strict=True))] += (
-                brightness[index]
-            )
-        voxels = np.where(head, np.clip(voxels, 1, None), 0).astype(np.int16)
-        files[name] = subject / f"{SUBJECT}_{name}.nii.gz"
-        nibabel.save(nibabel.Nifti1Image(voxels, phantom_affine()), files[name])
-    write_datalist(folder, {SUBJECT: files})
+            block = tuple(slice(start, start + extent) for start, extent in zip(corner, size, strict=True))
+            voxels[block] += brightness[index]
+        if sequence in sequences:
+            files[sequence] = subject / f"{name}_{sequence}.nii.gz"
+            voxels = np.where(head, np.clip(voxels, 1, None), 0).astype(np.int16)
+            nibabel.save(nibabel.Nifti1Image(voxels, phantom_affine()), files[sequence])
+    write_datalist(folder, {name: files})
     return subject
 
 

@@ -15,7 +15,7 @@ from monailabel.datastore.dicom import DICOMWebDatastore
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from lib.studies import Studies, Subject, Synthesised, is_synthetic
+from lib.studies import Studies, Subject, Synthesised, check_unambiguous, is_synthetic
 from seq2seq_mri.data.layouts import layout_recogniser
 from seq2seq_mri.transforms.derived_series import write_derived_mr_series
 
@@ -53,12 +53,13 @@ class DicomWebStudies(Studies):
                 f"No MR series of the study is called like a sequence ({', '.join(sequences)}); there are {told}. Say "
                 "which series is which by the parameter 'sequences'."
             )
+        check_unambiguous(subject)
         return subject
 
     def name_of(self, image: str, sequences: Mapping[str, int]) -> str:
         return _file_name(self._series(image))
 
-    def subjects(self, sequences: Mapping[str, int]) -> list[Subject]:
+    def told_by_names(self, sequences: Mapping[str, int]) -> list[Subject]:
         return list(self._grouped(self._search(search_filters={"Modality": "MR"}), sequences).values())
 
     def path(self, image: str) -> Path:
@@ -141,13 +142,7 @@ class DicomWebStudies(Studies):
             subject = subjects.setdefault(
                 series.StudyInstanceUID, Subject(_file_name(series), patient=str(series.get("PatientID") or "") or None)
             )
-            name, uid = recognised.sequence, str(series.SeriesInstanceUID)
-            if name in subject.images:
-                raise ValueError(
-                    f"Both series {subject.images[name][0]} and {uid} look like {name} of study "
-                    f"{series.StudyInstanceUID}; say which it is by the parameter 'sequences'."
-                )
-            subject.images[name] = [uid]
+            subject.images.setdefault(recognised.sequence, []).append(str(series.SeriesInstanceUID))
         return subjects
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from monailabel.interfaces.datastore import Datastore
 
-from lib.studies import Studies, Subject, Synthesised, is_synthetic, synthetic_name
+from lib.studies import Studies, Subject, Synthesised, check_unambiguous, is_synthetic, synthetic_name
 from seq2seq_mri.data.layouts import layout_recogniser, patient_of
 
 __all__ = ["LocalStudies"]
@@ -34,15 +34,24 @@ class LocalStudies(Studies):
                 f"The name of image '{image}' does not tell a sequence ({', '.join(sequences)}); say which image is "
                 "which by the parameter 'sequences'."
             )
-        return self._grouped(sequences, only=told[0])[0]
+        subject = next(one for one in self.told_by_names(sequences) if one.name == told[0])
+        check_unambiguous(subject)
+        return subject
 
     def name_of(self, image: str, sequences: Mapping[str, int]) -> str:
         self.path(image)
         told = self._told_by_name(image, sequences)
         return image if told is None else told[0]
 
-    def subjects(self, sequences: Mapping[str, int]) -> list[Subject]:
-        return self._grouped(sequences)
+    def told_by_names(self, sequences: Mapping[str, int]) -> list[Subject]:
+        subjects: dict[str, Subject] = {}
+        for image in sorted(self.datastore.list_images()):
+            told = self._told_by_name(image, sequences)
+            if told is not None:
+                name, sequence = told
+                subject = subjects.setdefault(name, Subject(name, patient=patient_of(name)))
+                subject.images.setdefault(sequence, []).append(image)
+        return list(subjects.values())
 
     def path(self, image: str) -> Path:
         known = self.datastore.list_images()
@@ -67,18 +76,3 @@ class LocalStudies(Studies):
         if recognised is None or recognised.kind != "files" or is_synthetic(image):
             return None
         return recognised.subject, recognised.sequence
-
-    def _grouped(self, sequences: Mapping[str, int], only: str | None = None) -> list[Subject]:
-        subjects: dict[str, Subject] = {}
-        for image in sorted(self.datastore.list_images()):
-            name, sequence = self._told_by_name(image, sequences) or (None, None)
-            if name is None or sequence is None or (only is not None and name != only):
-                continue
-            subject = subjects.setdefault(name, Subject(name, patient=patient_of(name)))
-            if sequence in subject.images:
-                raise ValueError(
-                    f"Both '{subject.images[sequence][0]}' and '{image}' look like {sequence} of {name}; say which it "
-                    "is by the parameter 'sequences', or remove one of them."
-                )
-            subject.images[sequence] = [image]
-        return list(subjects.values())

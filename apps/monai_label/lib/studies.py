@@ -6,6 +6,7 @@ A subject is several images, one or more for each sequence. A request names them
 
 from __future__ import annotations
 
+import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["Studies", "Subject", "Synthesised", "is_synthetic", "synthetic_name"]
+__all__ = ["Studies", "Subject", "Synthesised", "check_unambiguous", "is_synthetic", "synthetic_name"]
+
+logger = logging.getLogger(__name__)
 
 _MARK = "synthetic"
 
@@ -68,6 +71,16 @@ def is_synthetic(name: str) -> bool:
     return _MARK in re.split(r"[\s_,-]+", name.lower())
 
 
+def check_unambiguous(subject: Subject) -> None:
+    """Raise a ``ValueError`` when two images of a subject that names have told are the same sequence."""
+    for name, images in subject.images.items():
+        if len(images) > 1:
+            raise ValueError(
+                f"Both '{images[0]}' and '{images[1]}' look like {name} of {subject.name}; say which it is by the "
+                "parameter 'sequences', or remove one of them."
+            )
+
+
 class Studies(ABC):
     """The subjects of a datastore."""
 
@@ -89,8 +102,24 @@ class Studies(ABC):
         """Return a name for the subject whose image this is, for names of files; raises as :meth:`path`."""
 
     @abstractmethod
+    def told_by_names(self, sequences: Mapping[str, int]) -> list[Subject]:
+        """Return all subjects whose images' names tell their sequences, also where two images are one sequence."""
+
     def subjects(self, sequences: Mapping[str, int]) -> list[Subject]:
-        """Return all subjects that can be told by the names of their images, as :meth:`subject_of`."""
+        """Return all subjects whose images' names tell their sequences; those that they do not tell apart are left out.
+
+        Args:
+            sequences: the sequence table.
+        """
+        usable = []
+        for subject in self.told_by_names(sequences):
+            try:
+                check_unambiguous(subject)
+            except ValueError as error:
+                logger.warning(f"{subject.name} is left out. {error}")
+            else:
+                usable.append(subject)
+        return usable
 
     @abstractmethod
     def path(self, image: str) -> Path:
