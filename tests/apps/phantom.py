@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset, validate_file_meta
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 __all__ = ["AVAILABLE", "SHAPE", "SUBJECT", "phantom_affine", "write_datalist", "write_dicom", "write_phantom"]
@@ -141,10 +141,11 @@ def _write_slices(common: Dataset, voxels: np.ndarray, affine: np.ndarray, folde
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     for place in range(voxels.shape[2]):
         meta = FileMetaDataset()
+        meta.FileMetaInformationGroupLength = 0  # pydicom fills in what is there
         meta.MediaStorageSOPClassUID = MRImageStorage
         meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[common.SeriesInstanceUID, str(place)])
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset = FileDataset("", common, file_meta=meta, preamble=bytes(128))
+        dataset = FileDataset("", common, file_meta=meta, preamble=bytes(128), is_implicit_VR=False)
         dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
         dataset.InstanceNumber = place + 1
         dataset.ImagePositionPatient = _text((affine @ [0, 0, place, 1])[:3])
@@ -155,7 +156,8 @@ def _write_slices(common: Dataset, voxels: np.ndarray, affine: np.ndarray, folde
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
         dataset.PixelData = np.ascontiguousarray(voxels[:, :, place].T).tobytes()
-        dataset.save_as(folder / f"{place:04d}.dcm", enforce_file_format=True)
+        validate_file_meta(meta)
+        dataset.save_as(folder / f"{place:04d}.dcm")
 
 
 def _text(values: Sequence[float] | np.ndarray) -> list[str]:
