@@ -242,7 +242,7 @@ class TestLocal:
         [
             ("seq2seq_brats", "nobody_t1", {}, 404, "no image 'nobody_t1'"),
             ("seq2seq_brats", f"{SUBJECT}_t1", {"sequences": {"t1": "nobody"}, "target": "t2"}, 404, "'nobody'"),
-            ("seq2seq_brats", "/etc/hostname", {}, 400, "NIfTI"),
+            ("seq2seq_brats", "/etc/hostname", {}, 404, "no image '/etc/hostname'"),
             ("nothing", f"{SUBJECT}_t1", {}, 404, "no model 'nothing'"),
             ("seq2seq_brats", f"{SUBJECT}_t1", {"target": "t7"}, 400, "Unknown sequence 't7'"),
             ("seq2seq_brats", f"{SUBJECT}_t1", {"fusion": "$1 + 1"}, 404, "no fusion"),

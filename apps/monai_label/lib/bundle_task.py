@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import copy
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.transforms import SaveImaged
+from monailabel.config import settings
 from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.infer.bundle import BundleInferTask
 from monailabel.utils.others.generic import device_list
@@ -77,8 +79,7 @@ class BundleTask(BundleInferTask):
             raise ValueError("Give the id of an image.")
         if request.get("sequences") is not None:
             return studies.named_subject(image, request["sequences"], self.sequences)
-        # MONAI Label puts the path of an uploaded file in place of the id.
-        if Path(image).is_absolute() and Path(image).is_file():
+        if _is_uploaded(image):
             return None
         return studies.subject_of(image, self.sequences)
 
@@ -121,3 +122,14 @@ class BundleTask(BundleInferTask):
             network = load_weights(copy.deepcopy(self.network), path)
             self._loaded = key, network.to(torch.device(device)).eval()
         return self._loaded[1]
+
+
+def _is_uploaded(image: str) -> bool:
+    """Return whether an image is not an id but an uploaded file's path, which MONAI Label puts in place of the id.
+
+    Any other path of the server is none of a client's business.
+    """
+    path = Path(image).resolve()
+    sessions = settings.MONAI_LABEL_SESSION_PATH or Path.home() / ".cache" / "monailabel" / "sessions"
+    folders = [Path(tempfile.gettempdir()).resolve(), Path(sessions).resolve()]
+    return Path(image).is_absolute() and path.is_file() and any(folder in path.parents for folder in folders)
