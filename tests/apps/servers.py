@@ -1,0 +1,120 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Servers on the loopback interface, for as long as a test needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["Answer", "ask", "free_port", "running", "start_orthanc"]
+
+_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
+
+class Answer(NamedTuple):
+    """What a server answered: its status, the type of the content, and the content."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def ask(
+    url: str,
+    *,
+    method: str = "GET",
+    form: Mapping[str, Any] | None = None,
+    body: Any = None,
+    content_type: str | None = None,
+) -> Answer:
+    """Send a request, with a form whose values become JSON, bytes, or another body that becomes JSON."""
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    data = body
+    if form is not None:
+        data = urllib.parse.urlencode({name: json.dumps(value) for name, value in form.items()}).encode()
+    elif body is not None and not isinstance(body, bytes):
+        data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=data, method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=1800) as response:
+            return Answer(response.status, response.headers["Content-Type"] or "", response.read())
+    except urllib.error.HTTPError as error:
+        return Answer(error.code, error.headers["Content-Type"] or "", error.read())
+
+
+@contextmanager
+def running(
+    command: Sequence[str], url: str, log: Path, *, seconds: float = 300, environment: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Run a server until the block ends; it begins when ``url`` answers.
+
+    Raises:
+        RuntimeError: when it ends or does not answer in time; with what it has printed.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            list(command), stdout=output, stderr=subprocess.STDOUT, env=os.environ | dict(environment or {})
+        )
+    try:
+        deadline = time.monotonic() + seconds
+        while not _answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command[0]} does not answer:\n{log.read_text(errors='replace')[-4000:]}")
+            time.sleep(0.5)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def start_orthanc(folder: Path) -> Iterator[str]:
+    """Run Orthanc with its DICOMweb plugin and an empty database; gives its URL."""
+    port = free_port()
+    configuration = {
+        "StorageDirectory": str(folder / "orthanc"),
+        "IndexDirectory": str(folder / "orthanc"),
+        "HttpPort": port,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomServerEnabled": False,
+        "Plugins": [str(_PLUGIN)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+    path = folder / "orthanc.json"
+    path.write_text(json.dumps(configuration))
+    url = f"http://127.0.0.1:{port}"
+    with running(["Orthanc", str(path)], f"{url}/system", folder / "orthanc.log", seconds=60):
+        yield url
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=30):
+            return True
+    except (OSError, urllib.error.URLError):
+        return False
