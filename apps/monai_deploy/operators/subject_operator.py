@@ -117,7 +117,7 @@ class SubjectOperator(Operator):
         files = {name: self._link(name, parts) for name, parts in choice.sequences.items()}
         subject = Subject("", files, choice.sequences, choice.left)
         patient = str(pydicom.dcmread(subject.references[0], stop_before_pixels=True).get("PatientID") or "")
-        subject.name = _file_name(patient) or _file_name(folder.name)
+        subject.name = _file_name(patient) or _file_name(folder.name) or "subject"
         return subject
 
     def _link(self, name: str, parts: list[StudySeries]) -> str:
@@ -134,7 +134,7 @@ class SubjectOperator(Operator):
         found = scan_dataset(folder, self.sequences).subjects
         if len(found) > 1:
             raise ValueError(f"{folder} holds {len(found)} subjects ({', '.join(found)}); give the folder of one.")
-        name = next(iter(found), _file_name(folder.name))
+        name = next(iter(found), _file_name(folder.name) or "subject")
         candidates: dict[str, list[Any]] = dict(found[name].files) if found else {}
         if not candidates:
             candidates = {key: [path] for key, path in folder_files(folder, self.sequences, folder.name).items()}

@@ -50,6 +50,7 @@ def write_derived_mr_series(
     series_number: int | None = None,
     times: Sequence[float] | None = None,
     b_values: Sequence[float] | None = None,
+    scale: float = 1.0,
 ) -> list[Path]:
     """Write a volume as one MR Image Storage file for each slice, all of them or none.
 
@@ -71,6 +72,8 @@ def write_derived_mr_series(
         series_number: number of the series; default: 1000 above that of the first reference.
         times: seconds from the first timepoint to each, for ``T`` > 1.
         b_values: of the ``T`` > 1 timepoints in s/mm².
+        scale: what the values are multiplied by, said in DerivationDescription. Viewers may round rescaled values to
+            whole numbers (OHIF does), so that an image between 0 and 1 is black there and wants 1000.
 
     Returns:
         the files, timepoint by timepoint, each from the first slice along the images' normal to the last.
@@ -89,7 +92,9 @@ def write_derived_mr_series(
         )
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty; give a new folder for the derived series.")
-    voxels, lps = _along_normal(_checked_voxels(volume), _checked_affine(affine))
+    if not (np.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale is {scale!r}; give a number above 0.")
+    voxels, lps = _along_normal(_checked_voxels(volume) * scale, _checked_affine(affine))
     timepoints = len(voxels)
     for name, values in (("times", times), ("b_values", b_values)):
         if values is not None and len(values) != timepoints:
@@ -106,10 +111,10 @@ def write_derived_mr_series(
     common.SeriesInstanceUID = series
     common.SeriesDescription = description
     common.SeriesNumber = int(sources.first.get("SeriesNumber") or 0) + 1000 if series_number is None else series_number
+    if scale != 1:
+        common.DerivationDescription += f" Values are {scale:g} times those of the network."
     common.RescaleSlope, common.RescaleIntercept, common.RescaleType = slope, intercept, "US"
-    brightest = float(np.percentile(stored, 99.8)) * slope_value + intercept_value
-    common.WindowCenter = format_number_as_ds((brightest + intercept_value) / 2)
-    common.WindowWidth = format_number_as_ds(max(brightest - intercept_value, slope_value))
+    _set_window(common, float(np.percentile(stored, 99.8)) * slope_value + intercept_value, intercept_value)
     _set_grid(common, lps, stored.shape)
 
     files = {}
@@ -182,6 +187,13 @@ def _quantise(voxels: np.ndarray) -> tuple[np.ndarray, str, str]:
 def _normal(lps: np.ndarray) -> np.ndarray:
     normal = np.cross(lps[:3, 0], lps[:3, 1])
     return normal / np.linalg.norm(normal)
+
+
+def _set_window(dataset: Dataset, brightest: float, darkest: float) -> None:
+    """Set what viewers show first; a width below 1 is not allowed, and they choose their own window without one."""
+    if brightest - darkest >= 1:
+        dataset.WindowCenter = format_number_as_ds((brightest + darkest) / 2)
+        dataset.WindowWidth = format_number_as_ds(brightest - darkest)
 
 
 def _set_grid(dataset: Dataset, lps: np.ndarray, shape: tuple[int, ...]) -> None:
