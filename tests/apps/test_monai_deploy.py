@@ -136,8 +136,8 @@ def check_series(folder: Path, voxels: np.ndarray, affine: np.ndarray, study: Pa
     series = read_dicom_series(folder, "derived")
     files = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
     step = float(files[0].RescaleSlope)
-    assert step <= (voxels.max() - voxels.min()) / 65000
-    assert np.abs(series.voxels[0] - voxels).max() <= 0.51 * step
+    assert step <= 1000 * voxels.max() / 65000
+    assert np.abs(series.voxels[0] - 1000 * voxels).max() <= 0.51 * step
     np.testing.assert_allclose(series.affine, affine, rtol=0, atol=1e-5)
     sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(study.rglob("*.dcm"))]
     instances = {source.SOPInstanceUID for source in sources}

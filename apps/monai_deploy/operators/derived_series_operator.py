@@ -16,10 +16,14 @@ __all__ = ["DerivedSeriesOperator"]
 
 # Numbers of derived series begin above those of scanners.
 _FIRST_NUMBER = 9001
+# Viewers may round values to whole numbers; between 0 and 1 all of them would be black.
+_SCALE = 1000.0
 
 
 class DerivedSeriesOperator(Operator):
     """Writes a folder ``SUBJECT/SUBJECT_TARGET_dicom`` of MR images for each target; nothing for NIfTI input.
+
+    Pixels times RescaleSlope are 1000 times the values of the network, which lie between 0 and 1.
 
     Named inputs:
         subject: a :class:`~operators.subject_operator.Subject`.
@@ -56,8 +60,9 @@ class DerivedSeriesOperator(Operator):
                 image.metadata()["affine"],
                 [path for parts in used.values() for part in parts for path in part.files],
                 self.folder / subject.name / f"{subject.name}_{target}_dicom",
-                f"{target} (synthetic, research only)",
+                f"synthetic {target}, research only",
                 series_number=_FIRST_NUMBER + names.index(target),
                 times=times.get(target),
                 b_values=b_values.get(target),
+                scale=_SCALE,
             )
