@@ -7,6 +7,7 @@ A container's application is started without arguments, so options are read from
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import json
 import os
@@ -174,6 +175,19 @@ def run_application(
         options: of the command line.
         classifier: which kind of bundle it needs.
     """
+    written, message = _attempt(application, options, classifier)
+    # Holoscan logs the end of the application when it is destroyed; the message has to come after that.
+    gc.collect()
+    for path in written:
+        print(f"Written: {path}")
+    if message:
+        sys.exit(f"Error: {message}")
+
+
+def _attempt(
+    application: Callable[[Options, Path, Folders], Application], options: Options, classifier: bool
+) -> tuple[list[Path], str]:
+    """Return what was written, or the user's mistake."""
     from seq2seq_mri.files import check_writable_directory
 
     output = Path(options.context.output_path)
@@ -189,15 +203,13 @@ def run_application(
                 application(options, bundle, folders).run()
             except (ValueError, OSError, RuntimeError) as error:
                 raise _explained(error, folders) from error
-            written = publish(folders.results, output, options.overwrite)
+            return publish(folders.results, output, options.overwrite), ""
     except BaseException as error:
         if options.new_output:
             shutil.rmtree(output, ignore_errors=True)
         if isinstance(error, (ValueError, OSError)):
-            sys.exit(f"Error: {error}")
+            return [], str(error)
         raise
-    for path in written:
-        print(f"Written: {path}")
 
 
 def publish(staging: Path, output: Path, overwrite: bool) -> list[Path]:

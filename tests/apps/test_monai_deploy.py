@@ -202,7 +202,7 @@ def test_two_targets_and_a_study_in_one_folder(hosts, phantom, brats, tmp_path) 
 def test_real_patient(hosts, shared_data, brats, tmp_path) -> None:
     patient = "BraTS-MET-00110-000"
     source = shared_data / "data" / "brain" / patient
-    endings = {"t1": "t1n", "t2": "t2w", "flair": "t2f"}
+    endings = {"t1": "t1n", "flair": "t2f"}  # two, to save time
     files = {name: next(source.glob(f"*{ending}.nii.gz")) for name, ending in endings.items()}
     (tmp_path / patient).mkdir()
     for path in files.values():
@@ -210,10 +210,10 @@ def test_real_patient(hosts, shared_data, brats, tmp_path) -> None:
     write_datalist(tmp_path, {patient: files})
     hosts.bundle_run(brats, tmp_path / "reference", dataset_dir=str(tmp_path), targets="['t1gd']")
     expected = nibabel.load(tmp_path / "reference" / patient / f"{patient}_t1gd.nii.gz")
-    hosts.succeed("app.py", tmp_path / patient, tmp_path / "output", brats)
+    hosts.succeed("app.py", tmp_path / patient, tmp_path / "output", brats, "--targets", "t1gd")
     check_equal(tmp_path / "output" / patient / f"{patient}_t1gd.nii.gz", expected)
     write_dicom(files, tmp_path / "study", subject=patient)
-    hosts.succeed("app.py", tmp_path / "study", tmp_path / "from_dicom", brats)
+    hosts.succeed("app.py", tmp_path / "study", tmp_path / "from_dicom", brats, "--targets", "t1gd")
     folder = tmp_path / "from_dicom" / patient
     voxels = check_equal(folder / f"{patient}_t1gd.nii.gz", expected, affine_tolerance=1e-5)
     check_series(folder / f"{patient}_t1gd_dicom", voxels, expected.affine, tmp_path / "study")
