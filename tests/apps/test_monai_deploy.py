@@ -305,7 +305,9 @@ def test_mistakes(hosts, phantom, brats, tmp_path, prepare, message) -> None:
 def test_wrong_weights(hosts, phantom, brats, repository, tmp_path) -> None:
     bundle = tmp_path / "seq2seq_brats"
     shutil.copytree(brats, bundle)
-    shutil.copy(repository / "bundles" / "seq2seq_breast" / "models" / "model.pt", bundle / "models" / "model.pt")
+    shutil.copy(
+        repository / "bundles" / "differentiation_classifier" / "models" / "model.pt", bundle / "models" / "model.pt"
+    )
     line = hosts.fail("app.py", phantom / "study", tmp_path / "output", bundle)
     assert "belongs to another network configuration" in line
     (bundle / "models" / "model.pt").write_bytes(b"nothing")
