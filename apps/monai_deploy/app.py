@@ -48,7 +48,13 @@ class SynthesisApplication(Application):
             chosen=self.choices.sequences,
             name="subject",
         )
-        synthesis = SynthesisOperator(self, bundle=bundle, targets=self.choices.targets, name="synthesis")
+        synthesis = SynthesisOperator(
+            self,
+            bundle=bundle,
+            targets=self.choices.targets,
+            output=None if self.choices.overwrite else Path(self.choices.context.output_path),
+            name="synthesis",
+        )
         nifti = NiftiOperator(self, folder=self.folders.results, bundle=bundle, name="nifti")
         series = DerivedSeriesOperator(self, folder=self.folders.results, bundle=bundle, name="derived_series")
         self.add_flow(subject, synthesis, {("subject", "subject")})

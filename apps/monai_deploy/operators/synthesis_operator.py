@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from operators.bundle_configuration import BundleConfiguration
 from operators.subject_operator import Subject
 from seq2seq_mri.engines.evaluator import synthesised_sequences
 from seq2seq_mri.sequences import sequence_index
+from seq2seq_mri.transforms.save import sequence_file
 
 __all__ = ["SynthesisOperator"]
 
@@ -33,15 +35,24 @@ class SynthesisOperator(InferenceOperator):
         fragment: the application.
         bundle: the generator's.
         targets: ``"missing"``, ``"all"``, or names with commas between.
+        output: where results will be put; one that is there already is an error before time is spent. None: they may be
+            replaced.
 
     Raises:
         ValueError: when a target is unknown, or the weights belong to another network.
     """
 
     def __init__(
-        self, fragment: Any, *args: Any, bundle: BundleConfiguration, targets: str = "missing", **kwargs: Any
+        self,
+        fragment: Any,
+        *args: Any,
+        bundle: BundleConfiguration,
+        targets: str = "missing",
+        output: Path | None = None,
+        **kwargs: Any,
     ) -> None:
         self.bundle = bundle
+        self.output = output
         self.targets: str | list[str] = targets
         if targets not in ("missing", "all"):
             self.targets = [name.strip() for name in targets.split(",")]
@@ -70,6 +81,7 @@ class SynthesisOperator(InferenceOperator):
         targets = synthesised_sequences(self.bundle.sequences, available, self.targets)
         if not targets:
             raise ValueError(f"{subject.name} lacks no sequence; name what is to be synthesised by --targets.")
+        self._check_new(subject.name, targets)
         images = {}
         for target in targets:
             prediction = self.post_process({**sample, "pred": self.predict(sample["image"], target)})["pred"]
@@ -81,6 +93,12 @@ class SynthesisOperator(InferenceOperator):
                 },
             )
         op_output.emit(images, "images")
+
+    def _check_new(self, subject: str, targets: list[str]) -> None:
+        for target in targets if self.output is not None else []:
+            path = self.output / subject / sequence_file(subject, target)
+            if path.exists():
+                raise FileExistsError(f"{path} exists; give another output folder, or --overwrite.")
 
     def pre_process(self, data: Any, *args: Any, **kwargs: Any) -> Any:
         """Load the sequences, and bring them to the form that the network takes."""
