@@ -19,7 +19,7 @@ from pydicom.errors import InvalidDicomError
 
 from seq2seq_mri.transforms.dicom_values import acquisition_moment, first_number, stored_b_value
 
-__all__ = ["DicomSlice", "read_pixels", "read_slices"]
+__all__ = ["DicomSlice", "functional_groups", "read_header", "read_pixels", "read_slices"]
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 # MR Image, Enhanced MR Image and Legacy Converted Enhanced MR Image Storage.
@@ -101,7 +101,7 @@ def read_slices(folder: Path, subject: str) -> list[DicomSlice]:
     for path in files:
         name = path.relative_to(folder)
         try:
-            header = _read_header(path)
+            header = read_header(path)
             if header is None:
                 continue
             slices += _slices_of(header, path)
@@ -156,8 +156,13 @@ def _decode_with_itk(path: Path) -> np.ndarray:
     return (pixels - source.GetRescaleIntercept()) / source.GetRescaleSlope()
 
 
-def _read_header(path: Path) -> pydicom.Dataset | None:
-    """Return a file's header, or ``None`` when it is no DICOM image."""
+def read_header(path: Path) -> pydicom.Dataset | None:
+    """Return a file's header, or ``None`` when it is no DICOM image.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: when it is corrupt or truncated; the message leaves the file's name to the caller.
+    """
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
     except InvalidDicomError as error:
@@ -177,8 +182,8 @@ def _read_header(path: Path) -> pydicom.Dataset | None:
 def _slices_of(header: pydicom.Dataset, path: Path) -> list[DicomSlice]:
     frames: list[list[pydicom.Dataset]] = [[header]]
     if "PerFrameFunctionalGroupsSequence" in header:
-        shared = _attributes(header.get("SharedFunctionalGroupsSequence") or [])
-        frames = [[_attributes([item]), shared, header] for item in header.PerFrameFunctionalGroupsSequence]
+        shared = functional_groups(header.get("SharedFunctionalGroupsSequence") or [])
+        frames = [[functional_groups([item]), shared, header] for item in header.PerFrameFunctionalGroupsSequence]
     if len(frames) != int(header.get("NumberOfFrames") or 1):
         raise ValueError(
             f"has {header.NumberOfFrames} frames and says of {len(frames)} where they lie; export it as Enhanced MR, "
@@ -187,8 +192,8 @@ def _slices_of(header: pydicom.Dataset, path: Path) -> list[DicomSlice]:
     return [_slice(datasets, header, path, index) for index, datasets in enumerate(frames)]
 
 
-def _attributes(items: Any) -> pydicom.Dataset:
-    """Lay out the functional groups of an enhanced file as one flat dataset."""
+def functional_groups(items: Any) -> pydicom.Dataset:
+    """Lay out functional groups of an enhanced file, the shared ones or those of a frame, as one flat dataset."""
     flat = pydicom.Dataset()
     for item in items:
         for group in item:
