@@ -111,7 +111,7 @@ class BundleTask(BundleInferTask):
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the data after the bundle's postprocessing, for a request of :meth:`checked`."""
         # Displayable parameters keep the bundle's values unless the task says otherwise.
-        kept = {name: self.bundle_config[name] for name in self.bundle_config.get("displayable_configs", {})}
+        kept = dict(self.bundle_config.get("displayable_configs") or {})
         _, data = self(kept | request)
         return data
 
