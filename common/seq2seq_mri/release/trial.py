@@ -22,6 +22,8 @@ __all__ = ["check_predictions", "simulate_for", "try_inference"]
 
 _BRAIN_SEQUENCES = ("t1", "t1gd", "t2", "flair")
 _BREAST_SPACING = 7.0
+# At least the voxels of the simulated cohorts across a slice.
+_SLICE_SIZE = [48, 48]
 _PREDICTIONS = "predictions.csv"
 
 
@@ -62,9 +64,10 @@ def try_inference(bundle: Path, cohort: Path, python: str = sys.executable) -> N
         options = {"dataset_dir": cohort, "output_dir": output, "device": "cpu", "figures": False}
         if "targets" in content:
             sequences = content["sequences"]
-            options["targets"] = str([min(sequences, key=sequences.__getitem__)])  # the fewest timepoints: soonest done
-            if "spacing" in content:
-                options["spacing"] = str([_BREAST_SPACING] * 3)  # so that there are few voxels
+            # What is done soonest: few timepoints and few voxels.
+            options["targets"] = str([min(sequences, key=sequences.__getitem__)])
+            options |= {"slice_size": str(_SLICE_SIZE)} if "slice_size" in content else {}
+            options |= {"spacing": str([_BREAST_SPACING] * 3)} if "spacing" in content else {}
         arguments = ["-m", "monai.bundle", "run", "inference", "--config_file", str(config)]
         for name, value in options.items():
             arguments += [f"--{name}", str(value)]
