@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from seq2seq_mri.data.dicom_study import read_study
@@ -25,8 +25,11 @@ def write_series(folder: Path, slices: int = 12, *, turn: bool = False, **attrib
     folder.mkdir(parents=True, exist_ok=True)
     uid = attributes.pop("SeriesInstanceUID", generate_uid())
     for place in range(slices):
-        dataset = Dataset()
-        dataset.SOPClassUID, dataset.SOPInstanceUID = MRImageStorage, generate_uid()
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+        dataset.SOPClassUID, dataset.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
         dataset.Modality, dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "MR", STUDY, uid
         dataset.Rows = dataset.Columns = 2
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -37,9 +40,7 @@ def write_series(folder: Path, slices: int = 12, *, turn: bool = False, **attrib
         dataset.PixelData = np.full((2, 2), place, "<u2").tobytes()
         for keyword, value in attributes.items():
             setattr(dataset, keyword, value)
-        dataset.ensure_file_meta()
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.save_as(folder / f"{uid}_{place}.dcm", enforce_file_format=True)
+        dataset.save_as(folder / f"{uid}_{place}.dcm")
     return uid
 
 
