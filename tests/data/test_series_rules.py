@@ -28,7 +28,7 @@ def write_series(folder: Path, slices: int = 12, *, turn: bool = False, **attrib
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, generate_uid()
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+        dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128), is_implicit_VR=False)
         dataset.SOPClassUID, dataset.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
         dataset.Modality, dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "MR", STUDY, uid
         dataset.Rows = dataset.Columns = 2
