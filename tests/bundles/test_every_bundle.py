@@ -13,6 +13,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, verify_metadata
 
+from seq2seq_mri.engines.checkpoint import load_weights
+
 BUNDLES = sorted(path for path in (Path(__file__).resolve().parents[2] / "bundles").iterdir() if path.is_dir())
 CONFIGS = sorted(path for bundle in BUNDLES for path in (bundle / "configs").glob("*.json"))
 WHOLE = ("train", "inference", "metadata", "alphabet_generator")
@@ -110,7 +112,7 @@ def test_overlay_is_thin(overlay: Path) -> None:
         if last not in node:
             added.append(key)
     declared = {
-        "evaluate": set(content) - {"initialize", "finalize", "run"},
+        "evaluate": set(content) - {"setup", "finalize", "run"},
         "demo": {"simulate", "lpips", "overwrite"},
         "unpaired": {"discriminator_learning_rate", "train#discriminators_on_device"},
         "mlflow": {"tracking_uri", "experiment_name"},
@@ -166,4 +168,16 @@ def test_shipped_weights_are_plain_and_small(bundle: Path) -> None:
     assert path.stat().st_size <= 16 * 2**20
     weights = torch.load(path, weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in weights.values())
+    assert (weights.pop("sequences", None) is None) == (bundle.name == "differentiation_classifier")
     assert {value.dtype for value in weights.values()} <= {torch.bfloat16, torch.float16, torch.int64}
+
+
+def test_weights_of_another_bundle_are_refused(repository: Path) -> None:
+    """They have the same shapes, and would give images that look like images."""
+    parser = ConfigParser()
+    parser.read_config(repository / "bundles" / "seq2seq_brats" / "configs" / "inference.json")
+    network = parser.get_parsed_content("network_def")
+    with pytest.raises(
+        ValueError, match=r"was trained on the sequences .*fatsat_dce.*, this configuration has .*flair"
+    ):
+        load_weights(network, repository / "bundles" / "seq2seq_breast" / "models" / "model.pt")

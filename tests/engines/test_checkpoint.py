@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -331,6 +332,7 @@ def test_weights_saved_and_loaded(tmp_path, dtype) -> None:
     path = tmp_path / "folder" / "model.pt"
     save_weights(generator, path, dtype)
     stored = read_checkpoint(path)
+    assert json.loads(bytes(stored.pop("sequences").tolist())) == TABLE
     assert {value.dtype for value in stored.values()} == {getattr(torch, dtype or "float32")}
     loaded = initial_network(tiny_generator(TABLE, seed=1), "cpu", path)
     tolerance = {None: 0.0, "bfloat16": 2**-8, "float16": 2**-11}[dtype]

@@ -126,7 +126,7 @@ def test_downloaded_archives_run_elsewhere(released, cohort, serve, tmp_path) ->
     elsewhere.mkdir()
     commands = []
     for name in sorted(NAMES, reverse=True):  # the classifier after the generator that it needs
-        environment = isolated_environment(bundles / name, isolation / name)
+        environment = isolated_environment(bundles / name, isolation / name, importable=False)
         changed = {key: value for key, value in environment.items() if os.environ.get(key) != value}
         downloading = ["download", "--name", name, "--url", f"{address}/{name}_v0.1.0.zip"]
         running = ["run", "inference", "--config_file", f"{bundles}/{name}/configs/inference.json"]

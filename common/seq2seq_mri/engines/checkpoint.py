@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Mapping
@@ -58,7 +59,8 @@ def load_weights(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
         ValueError: when the file is no checkpoint, or belongs to another network configuration or sequence table.
     """
     content = read_checkpoint(path)
-    _check_sequences(network, content.get("sequences"), path)
+    sequences = content.pop("sequences", None)
+    _check_sequences(network, _read_table(sequences) if torch.is_tensor(sequences) else sequences, path)
     weights: Any = content
     for key in _WEIGHT_KEYS:
         if isinstance(content.get(key), Mapping) and all(torch.is_tensor(v) for v in content[key].values()):
@@ -95,6 +97,9 @@ def initial_network(
 def save_weights(network: torch.nn.Module, path: str | Path, dtype: str | None = None, overwrite: bool = False) -> None:
     """Write ``network``'s state dict atomically, as plain tensors on the CPU.
 
+    A generator's sequence table is written too, as a further tensor ``"sequences"`` (its JSON in bytes): the weights of
+    generators of other sequences often have the same shapes.
+
     Args:
         network: the network.
         path: the file to write.
@@ -105,6 +110,8 @@ def save_weights(network: torch.nn.Module, path: str | Path, dtype: str | None =
     for name, tensor in network.state_dict().items():
         tensor = tensor.detach().cpu()
         stored[name] = tensor.to(getattr(torch, dtype)) if dtype and tensor.is_floating_point() else tensor.clone()
+    if hasattr(network, "sequences"):
+        stored["sequences"] = torch.tensor(list(json.dumps(dict(network.sequences)).encode()), dtype=torch.uint8)
     _save(stored, path, overwrite)
 
 
@@ -264,6 +271,10 @@ def _resume_cosine(schedule: CosineAnnealingLR, stored: dict[str, Any]) -> None:
     for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
     schedule._last_lr = rates
+
+
+def _read_table(stored: torch.Tensor) -> dict[str, int]:
+    return json.loads(bytes(stored.tolist()))
 
 
 def _check_sequences(network: torch.nn.Module, stored: Mapping[str, int] | None, path: str | Path) -> None:

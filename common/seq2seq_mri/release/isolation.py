@@ -20,21 +20,22 @@ _SHOWN_LINES = 15
 _REMOVED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")
 
 
-def isolated_environment(bundle: Path, folder: Path) -> dict[str, str]:
+def isolated_environment(bundle: Path, folder: Path, importable: bool = True) -> dict[str, str]:
     """Return environment variables with which Python takes seq2seq_mri from ``bundle``, or not at all.
 
-    Packages of the interpreter are there as usual. The search path has ``bundle``, as the documentation asks for.
+    Packages of the interpreter are there as usual.
 
     Args:
         bundle: folder of an unzipped bundle.
         folder: an empty or new folder for what this needs; ``folder/record`` will list the files from which the package
             was imported, one line for each process.
+        importable: whether ``bundle`` is in the search path from the start; ``monai.bundle run`` puts it there by itself.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(isolated_import.__file__, folder / "sitecustomize.py")
     kept = {name: value for name, value in os.environ.items() if name not in _REMOVED}
     return kept | {
-        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, (folder, bundle))),
+        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, (folder, bundle) if importable else (folder,))),
         "PYTHONNOUSERSITE": "1",
         # The bundle stays as it was unzipped.
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -46,7 +47,9 @@ def isolated_environment(bundle: Path, folder: Path) -> dict[str, str]:
     }
 
 
-def run_isolated(arguments: Sequence[str], bundle: Path, what: str, python: str = sys.executable) -> str:
+def run_isolated(
+    arguments: Sequence[str], bundle: Path, what: str, python: str = sys.executable, importable: bool = True
+) -> str:
     """Run ``python ARGUMENTS`` in an empty folder, where seq2seq_mri can only come from ``bundle``.
 
     Args:
@@ -54,6 +57,7 @@ def run_isolated(arguments: Sequence[str], bundle: Path, what: str, python: str 
         bundle: folder of an unzipped bundle.
         what: what is done, for messages.
         python: the interpreter.
+        importable: see :func:`isolated_environment`.
 
     Returns:
         what it printed.
@@ -63,7 +67,7 @@ def run_isolated(arguments: Sequence[str], bundle: Path, what: str, python: str 
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "isolation")
-        environment = isolated_environment(bundle, folder)
+        environment = isolated_environment(bundle, folder, importable)
         elsewhere = Path(temporary, "elsewhere")
         elsewhere.mkdir()
         done = subprocess.run(

@@ -71,7 +71,7 @@ def try_inference(bundle: Path, cohort: Path, python: str = sys.executable) -> N
         arguments = ["-m", "monai.bundle", "run", "inference", "--config_file", str(config)]
         for name, value in options.items():
             arguments += [f"--{name}", str(value)]
-        run_isolated(arguments, bundle, "Inference", python)
+        run_isolated(arguments, bundle, "Inference", python, importable=False)
         check_predictions(output, bundle.name, classifies="targets" not in content)
 
 
