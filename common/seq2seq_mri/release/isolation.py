@@ -29,7 +29,7 @@ def isolated_environment(bundle: Path, folder: Path, importable: bool = True) ->
         bundle: folder of an unzipped bundle.
         folder: an empty or new folder for what this needs; ``folder/record`` will list the files from which the package
             was imported, one line for each process.
-        importable: whether ``bundle`` is in the search path from the start; ``monai.bundle run`` puts it there by itself.
+        importable: whether ``bundle`` is in the search path from the start; ``monai.bundle run`` puts it there itself.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(isolated_import.__file__, folder / "sitecustomize.py")
