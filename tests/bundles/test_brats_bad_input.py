@@ -218,8 +218,8 @@ def test_output_exists(runs, tmp_path, write_datalist) -> None:
 
 
 def made_up_weights(path: Path) -> None:
-    generator = Seq2SeqGenerator(2, {"t1": 1, "t2": 1}, channels=(4, 8), num_res_blocks=1, code_channels=4)
-    save_weights(generator, path)
+    sequences = dict.fromkeys(["t1", "t1gd", "t2", "flair"], 1)
+    save_weights(Seq2SeqGenerator(2, sequences, channels=(4, 8), num_res_blocks=1, code_channels=4), path)
 
 
 BAD_CHECKPOINTS = {

@@ -170,7 +170,9 @@ def test_best_is_the_best_epoch_and_holds_the_average(tmp_path) -> None:
     training.trainer.add_event_handler(Events.EPOCH_COMPLETED, remember)
     training.run()
     best = max(range(4), key=values.__getitem__)
-    assert equal(read_checkpoint(tmp_path / "checkpoints" / "best.pt"), averages[best])
+    weights = read_checkpoint(tmp_path / "checkpoints" / "best.pt")
+    weights.pop("sequences")
+    assert equal(weights, averages[best])
     stored = read_checkpoint(last(tmp_path))
     assert (stored["best_metric_epoch"], stored["best_metric"]) == (best + 1, values[best])
 
@@ -179,6 +181,7 @@ def test_best_is_the_last_epoch_until_there_is_a_validation(tmp_path) -> None:
     training = Training(tmp_path, epochs=2, val_interval=5)
     training.run()
     best = read_checkpoint(tmp_path / "checkpoints" / "best.pt")
+    best.pop("sequences")
     assert equal(best, dict(training.ema.ema_model.state_dict()))
 
 
