@@ -52,6 +52,8 @@ class ManyToMany(nn.Module, ABC):
         ValueError: when an argument cannot be used; the message names it.
     """
 
+    sequence_of_timepoint: torch.Tensor
+
     def __init__(self, spatial_dims: int, sequences: Mapping[str, int], in_channels: int = 1) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):

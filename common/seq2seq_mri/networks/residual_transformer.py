@@ -77,7 +77,7 @@ class TransformerModule(nn.Module):
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """Map features ``(N, channels, *spatial)`` to embedded tokens ``(N, hidden_size, *spatial / 4)``."""
         x = self.embedding(self.downsampling(x))
-        positions = self.positions
+        positions: torch.Tensor = self.positions
         if positions.shape[2:] != x.shape[2:]:
             mode = "bilinear" if x.dim() == 4 else "trilinear"
             positions = F.interpolate(positions, x.shape[2:], mode=mode, align_corners=False)
@@ -160,7 +160,7 @@ class ResidualTransformers(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features ``(N, channels, *spatial)``, spatial sizes multiples of 4, to the same shape."""
         for module, convolutions in zip(self.transformer_modules, self.convolutions):  # noqa: B905 (TorchScript)
-            embedded = module.embed(x)
+            embedded = module.embed(x)  # type: ignore[operator]
             tokens = self.transformer(self.dropout(embedded.flatten(2).transpose(1, 2)))
             x = convolutions(module(x, tokens.transpose(1, 2).reshape(embedded.shape)))
         return x
