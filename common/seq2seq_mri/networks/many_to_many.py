@@ -52,8 +52,6 @@ class ManyToMany(nn.Module, ABC):
         ValueError: when an argument cannot be used; the message names it.
     """
 
-    sequence_of_timepoint: torch.Tensor
-
     def __init__(self, spatial_dims: int, sequences: Mapping[str, int], in_channels: int = 1) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):
@@ -64,14 +62,11 @@ class ManyToMany(nn.Module, ABC):
         self.sequences = check_sequences(sequences)
         self.timepoints = list(self.sequences.values())
         self.in_channels = in_channels
-        # Of each timepoint, the position of its sequence in the table.
-        indices = [index for index, count in enumerate(self.timepoints) for _ in range(count)]
-        self.register_buffer("sequence_of_timepoint", torch.tensor(indices), persistent=False)
 
     @property
     def image_channels(self) -> int:
         """Number of channels of all timepoints of all sequences together."""
-        return sum(self.sequences.values()) * self.in_channels
+        return sum(self.timepoints) * self.in_channels
 
     @abstractmethod
     def synthesise(self, given: torch.Tensor, available: torch.Tensor) -> torch.Tensor:
@@ -122,11 +117,12 @@ class ManyToMany(nn.Module, ABC):
 
     def _of_timepoints(self, image: torch.Tensor, available: torch.Tensor) -> torch.Tensor:
         """Return the mask ``(B, ΣT, 1, ...)`` of available timepoints, to be broadcast to ``image``."""
-        mask = (available > 0)[:, self.sequence_of_timepoint]
+        columns = [available[:, index : index + 1].expand(-1, count) for index, count in enumerate(self.timepoints)]
+        mask = torch.cat(columns, dim=1) > 0
         return mask.view([mask.shape[0], mask.shape[1]] + [1] * (image.dim() - 2))
 
     def _check(self, image: torch.Tensor, available: torch.Tensor) -> None:
-        channels = [len(self.sequence_of_timepoint), self.in_channels]
+        channels = [sum(self.timepoints), self.in_channels]
         if image.dim() != self.spatial_dims + 3 or list(image.shape[1:3]) != channels:
             raise ValueError(
                 f"Images (batch, {channels[0]} timepoints, {channels[1]} channels, {self.spatial_dims} spatial "
