@@ -34,7 +34,7 @@ def hide_sequences(
     """
     if not 1 <= fewest <= most:
         raise ValueError(f"From 1 on, fewest ≤ most sequences can be hidden; got {fewest} and {most}.")
-    available = measured.cpu().bool()
+    available = measured.cpu().bool().clone()
     if not bool(available.any(dim=1).all()):
         raise ValueError("A subject of the batch has no measured sequence; remove it from the datalist.")
     # The first sequences of a random order are a random choice.
