@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from completion import TINY_TRANSFORMER, CompletionContract, count_parameters, overfitted_psnr, small_resvit
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import vit_b_16
 
 from seq2seq_mri.networks.residual_transformer import ResidualTransformers
@@ -48,15 +49,14 @@ def test_transformer_equals_its_equations() -> None:
     tokens = torch.randn(2, 5, 8).double()
     expected = tokens
     for layer in network.transformer[:-1]:
-        x = F.layer_norm(expected, [8], layer.norm1.weight, layer.norm1.bias)
+        x = F.layer_norm(expected, [8], layer.attention_norm.weight, layer.attention_norm.bias)
         query, key, value = (
-            part.unflatten(2, (2, 4)).transpose(1, 2)
-            for part in (x @ layer.self_attn.in_proj_weight.T + layer.self_attn.in_proj_bias).chunk(3, dim=2)
+            part.unflatten(2, (2, 4)).transpose(1, 2) for part in layer.attention.qkv(x).chunk(3, dim=2)
         )
         attention = (query @ key.transpose(2, 3) / math.sqrt(4)).softmax(3)
-        expected = expected + layer.self_attn.out_proj((attention @ value).transpose(1, 2).flatten(2))
-        x = F.layer_norm(expected, [8], layer.norm2.weight, layer.norm2.bias)
-        expected = expected + layer.linear2(F.gelu(layer.linear1(x)))
+        expected = expected + layer.attention.out_proj((attention @ value).transpose(1, 2).flatten(2))
+        x = F.layer_norm(expected, [8], layer.perceptron_norm.weight, layer.perceptron_norm.bias)
+        expected = expected + layer.perceptron.linear2(F.gelu(layer.perceptron.linear1(x)))
     last = network.transformer[-1]
     torch.testing.assert_close(network.transformer(tokens), F.layer_norm(expected, [8], last.weight, last.bias))
 
@@ -84,12 +84,21 @@ def test_bottleneck_equals_its_parts() -> None:
     torch.testing.assert_close(network(x), expected)
 
 
+@torch.no_grad()
+def test_every_operation_of_the_transformer_is_counted() -> None:
+    network = bottleneck().eval()
+    with FlopCounterMode(display=False) as counter:
+        network.transformer(torch.randn(1, 5, 8))
+    # Per layer: queries, keys, values and output; the perceptron; products with keys and with values.
+    assert counter.get_total_flops() == 2 * 2 * (5 * 4 * 8 * 8 + 5 * 2 * 8 * 12 + 2 * 5 * 5 * 8)
+
+
 def test_transformer_is_shared() -> None:
     more, fewer = bottleneck(groups=(1, 1, 1)), bottleneck(groups=(1,))
     assert count_parameters(more.transformer) == count_parameters(fewer.transformer)
-    names = [name for name in more.state_dict() if "self_attn.in_proj_weight" in name]
-    assert names == ["transformer.0.self_attn.in_proj_weight", "transformer.1.self_attn.in_proj_weight"]
-    started = [layer.self_attn.in_proj_weight for layer in more.transformer[:-1]]
+    names = [name for name in more.state_dict() if "attention.qkv.weight" in name]
+    assert names == ["transformer.0.attention.qkv.weight", "transformer.1.attention.qkv.weight"]
+    started = [layer.attention.qkv.weight for layer in more.transformer[:-1]]
     assert not torch.equal(*started)
 
 

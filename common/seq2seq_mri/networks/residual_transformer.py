@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from monai.networks.blocks import MLPBlock, SABlock
 from monai.networks.layers.factories import Conv
 from torch import nn
 
 from seq2seq_mri.networks.blocks import InstanceNorm
 from seq2seq_mri.networks.residual_generator import PlainResidualBlock, doubling, halving, norm_relu
 
-__all__ = ["ChannelCompression", "ResidualTransformers", "TransformerModule"]
+__all__ = ["ChannelCompression", "ResidualTransformers", "TransformerLayer", "TransformerModule"]
 
 
 class ChannelCompression(nn.Module):
@@ -43,6 +44,32 @@ class ChannelCompression(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map ``(N, 2 · channels, *spatial)`` to ``(N, channels, *spatial)``."""
         return F.relu(self.convolutions(x) + self.shortcut(x))
+
+
+class TransformerLayer(nn.Module):
+    """A layer of ViT: attention and a perceptron, each normalised before and added to its input.
+
+    It is neither torch's layer, whose fused form counters of operations do not see, nor MONAI's, which has parameters
+    for cross attention that nothing trains.
+
+    Args:
+        hidden_size: length of a token.
+        mlp_dim: hidden units of the perceptron.
+        num_heads: attention heads, a divisor of ``hidden_size``.
+        dropout_rate: of attention and perceptron.
+    """
+
+    def __init__(self, hidden_size: int, mlp_dim: int, num_heads: int, dropout_rate: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(hidden_size)
+        self.attention = SABlock(hidden_size, num_heads, dropout_rate, qkv_bias=True)
+        self.perceptron_norm = nn.LayerNorm(hidden_size)
+        self.perceptron = MLPBlock(hidden_size, mlp_dim, dropout_rate)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Map tokens ``(N, count, hidden_size)`` to the same shape."""
+        tokens = tokens + self.attention(self.attention_norm(tokens))
+        return tokens + self.perceptron(self.perceptron_norm(tokens))
 
 
 class TransformerModule(nn.Module):
@@ -135,18 +162,7 @@ class ResidualTransformers(nn.Module):
             raise ValueError(f"Every group needs at least one ART block, got group_sizes {tuple(group_sizes)}.")
         self.dropout = nn.Dropout(dropout_rate)
         self.transformer = nn.Sequential(
-            *(
-                nn.TransformerEncoderLayer(
-                    hidden_size,
-                    num_heads,
-                    mlp_dim,
-                    dropout_rate,
-                    activation="gelu",
-                    batch_first=True,
-                    norm_first=True,
-                )
-                for _ in range(num_layers)
-            ),
+            *(TransformerLayer(hidden_size, mlp_dim, num_heads, dropout_rate) for _ in range(num_layers)),
             nn.LayerNorm(hidden_size),
         )
         self.transformer_modules = nn.ModuleList(
