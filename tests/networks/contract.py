@@ -38,9 +38,9 @@ class NetworkContract:
         torch.manual_seed(1)
         return self.network(spatial_dims, timepoints)
 
-    def given(self, spatial_dims: int, timepoints: int, size: tuple[int, ...] = ODD) -> tuple[Any, ...]:
+    def given(self, spatial_dims: int, timepoints: int, size: tuple[int, ...] | None = None) -> tuple[Any, ...]:
         torch.manual_seed(2)
-        return self.inputs(spatial_dims, timepoints, spatial(size, spatial_dims))
+        return self.inputs(spatial_dims, timepoints, spatial(size or self.sizes[-1], spatial_dims))
 
     @staticmethod
     def first(output: Any) -> torch.Tensor:
@@ -57,7 +57,7 @@ class NetworkContract:
     @pytest.mark.parametrize("timepoints", [1, 3])
     def test_backward_reaches_every_parameter(self, spatial_dims: int, timepoints: int) -> None:
         network = self.built(spatial_dims, timepoints)
-        output = self.first(network(*self.given(spatial_dims, timepoints, EVEN)))
+        output = self.first(network(*self.given(spatial_dims, timepoints, self.sizes[0])))
         (output * torch.randn_like(output)).sum().backward()
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None, name

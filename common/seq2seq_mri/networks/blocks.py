@@ -56,7 +56,13 @@ class ReflectConv3d(nn.Conv3d):
 
 
 def reflect_conv(
-    spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
+    spatial_dims: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    groups: int = 1,
+    bias: bool = True,
 ) -> ReflectConv2d | ReflectConv3d:
     """Return a convolution with mirrored borders that keeps the spatial size (divided by ``stride``)."""
     conv = ReflectConv2d if spatial_dims == 2 else ReflectConv3d
@@ -68,6 +74,7 @@ def reflect_conv(
         padding=kernel_size // 2,
         padding_mode="reflect",
         groups=groups,
+        bias=bias,
     )
 
 

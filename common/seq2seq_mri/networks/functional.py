@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from seq2seq_mri.networks.autograd import ReflectionPadding
 
-__all__ = ["channels_last", "convolve", "reflect_pad", "upsample_twice"]
+__all__ = ["channels_last", "convolve", "crop_to", "pad_to_multiple", "reflect_pad", "upsample_twice"]
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
@@ -46,6 +46,30 @@ def convolve(
     if kernel.dim() == 4:
         return F.conv2d(x, kernel, bias, padding=[padding, padding], groups=groups)
     return F.conv3d(x, kernel, bias, padding=[padding, padding, padding], groups=groups)
+
+
+def crop_to(x: torch.Tensor, spatial_size: list[int]) -> torch.Tensor:
+    """Return the first ``spatial_size`` values along the spatial dimensions of ``x`` ``(N, C, *spatial)``."""
+    for axis, size in enumerate(spatial_size):
+        x = x.narrow(axis + 2, 0, size)
+    return x
+
+
+def pad_to_multiple(x: torch.Tensor, multiple: int, smallest: int = 1) -> torch.Tensor:
+    """Repeat the last values of ``x`` until its spatial sizes are multiples of a number; :func:`crop_to` undoes it.
+
+    Args:
+        x: ``(N, C, *spatial)``, any spatial size.
+        multiple: of which every spatial size is to be a multiple.
+        smallest: size that every spatial dimension has at least, a multiple as well.
+    """
+    padding: list[int] = []
+    # F.pad counts from the last dimension.
+    for size in x.shape[2:][::-1]:
+        padding += [0, max(smallest, size + -size % multiple) - size]
+    if sum(padding) == 0:
+        return x
+    return F.pad(x, padding, mode="replicate")
 
 
 def reflect_pad(x: torch.Tensor, width: int) -> torch.Tensor:
