@@ -14,6 +14,7 @@ from seq2seq_mri.data.make_datalist import make_datalist
 from seq2seq_mri.data.simulation.brain import simulate_brain
 from seq2seq_mri.data.simulation.breast import simulate_breast
 from seq2seq_mri.release.convert_released import convert_released
+from seq2seq_mri.segmentation.segment_subsets import segment_subsets
 
 __all__ = ["main"]
 
@@ -55,6 +56,7 @@ COMMANDS = {
     "datalist": _later(make_datalist),
     "simulate": {"brain": _later(simulate_brain), "breast": _later(simulate_breast)},
     "convert_released": _later(convert_released),
+    "segment_subsets": _later(segment_subsets),
 }
 
 
