@@ -16,12 +16,14 @@ from seq2seq_mri.data.make_datalist import make_datalist
 from seq2seq_mri.data.simulation.brain import simulate_brain
 from seq2seq_mri.data.simulation.breast import simulate_breast
 from seq2seq_mri.release.convert_released import convert_released
+from seq2seq_mri.segmentation.segment_subsets import segment_subsets
 
 COMMANDS = {
     "datalist": make_datalist,
     "simulate brain": simulate_brain,
     "simulate breast": simulate_breast,
     "convert_released": convert_released,
+    "segment_subsets": segment_subsets,
 }
 
 
@@ -81,6 +83,7 @@ def test_help_names_and_explains_every_argument(run, command) -> None:
         (["simulate", "brain", "a_file/cohort"], "a_file/cohort cannot be written"),
         (["simulate", "breast", "cohort", "--b_values", "800"], "b_values is 800; give at least two numbers"),
         (["convert_released", "a.pt", "a.yaml", "b.pt"], "does not exist"),
+        (["segment_subsets", "nowhere.json", "out", "--export_only"], "The datalist nowhere.json does not exist"),
     ],
 )
 def test_a_mistake_gives_one_line(run, tmp_path, arguments, message) -> None:

@@ -20,8 +20,7 @@ from seq2seq_mri.segmentation.combination import Combination
 from seq2seq_mri.segmentation.export import export_combination
 from seq2seq_mri.segmentation.labels import regions_of
 from seq2seq_mri.segmentation.machine import describe_machine
-from seq2seq_mri.segmentation.nnunet_job import DATASET_ID, PLANS
-from seq2seq_mri.segmentation.nnunet_process import TRAINER, nnunet_environment, run_nnunet
+from seq2seq_mri.segmentation.nnunet_process import DATASET_ID, PLANS, TRAINER, nnunet_environment, run_nnunet
 from seq2seq_mri.segmentation.subjects import SegmentationSubject, read_nested_labels
 from seq2seq_mri.segmentation.training_plan import TrainingPlan
 from seq2seq_mri.transforms.grids import match_grid

@@ -19,13 +19,9 @@ import torch
 from monai.apps.nnunet import nnUNetV2Runner
 
 from seq2seq_mri.files import atomic_path
+from seq2seq_mri.segmentation.nnunet_process import DATASET_ID, PLANS
 
-__all__ = ["DATASET_ID", "PLANS", "DeviceRunner", "reduce_plans", "run_job"]
-
-#: Each combination has folders of its own, so one number does for all.
-DATASET_ID = 1
-#: Name of the plans after ``reduce_plans``.
-PLANS = "seq2seq_mri"
+__all__ = ["DeviceRunner", "reduce_plans", "run_job"]
 
 _AUGMENTING = "nnUNet_n_proc_DA"  # how many processes augment patches
 

@@ -16,8 +16,12 @@ import torch
 
 from seq2seq_mri.files import atomic_path
 
-__all__ = ["TRAINER", "check_nnunet", "choose_device", "nnunet_environment", "run_nnunet"]
+__all__ = ["DATASET_ID", "PLANS", "TRAINER", "check_nnunet", "choose_device", "nnunet_environment", "run_nnunet"]
 
+#: Each combination has folders of its own, so one number does for all.
+DATASET_ID = 1
+#: Name of the plans after :func:`~seq2seq_mri.segmentation.nnunet_job.reduce_plans`.
+PLANS = "seq2seq_mri"
 #: The trainer with a seed, ``nnunet_trainers/seq2seq_mri_trainer.py``.
 TRAINER = "Seq2SeqMriTrainer"
 
