@@ -60,19 +60,19 @@ def segmentation_comparison(
     by_subject = scores_by_subject(scores)
     names, regions = list(dict.fromkeys(table["combination"])), list(dict.fromkeys(table["region"]))
     compared = [name for name in names if name != reference]
-    rows = 0.17 * len(compared) * len(regions) + 0.5
-    legend = 0.17 * len(names) + 0.15
-    height = 2.5 + rows + legend + 0.75
+    # In inches, from below: the legend, the losses with their labels, a gap, the scores, their title.
+    legend, losses = 0.16 * len(names) + 0.1, 0.16 * len(compared) * len(regions) + 0.15
+    height = legend + 0.42 + losses + 0.5 + 2.2 + 0.25
     figure = new_figure(7.2, height)
     for column, measure in enumerate(MEASURES):
-        left = (0.75 + 3.35 * column) / 7.2
-        above = figure.add_axes((left, (rows + 0.9 + legend) / height, 2.75 / 7.2, 2.3 / height))
-        below = figure.add_axes((left, (0.42 + legend) / height, 2.75 / 7.2, (rows - 0.25) / height))
+        left, width = (0.6 + 3.55 * column) / 7.2, 2.95 / 7.2
+        above = figure.add_axes((left, (height - 2.45) / height, width, 2.2 / height))
+        below = figure.add_axes((left, (legend + 0.42) / height, width, losses / height))
         _draw_scores(above, by_subject, measure, names, regions)
         _draw_losses(below, table, measure, compared, names, regions, margins[measure], confidence)
     handles = [Line2D([], [], linestyle="", markersize=4.5, **_marker(place)) for place in range(len(names))]
     texts = [display_name(name, labels) + (" (reference)" if name == reference else "") for name in names]
-    figure.legend(handles, texts, loc="lower left", bbox_to_anchor=(0.6 / 7.2, 0.0), labelspacing=0.35)
+    figure.legend(handles, texts, loc="lower left", bbox_to_anchor=(0.3 / 7.2, 0.0), labelspacing=0.35)
     return figure
 
 
