@@ -52,7 +52,7 @@ class DeviceRunner(nnUNetV2Runner):
         """
         from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 
-        extractor = DatasetFingerprintExtractor(int(self.dataset_name_or_id), num_processes=1)
+        extractor = DatasetFingerprintExtractor(int(self.dataset_name_or_id), options["npfp"])
         extractor.num_foreground_voxels_for_intensitystats = 1e6
         extractor.run(overwrite_existing=True)
 
@@ -128,9 +128,9 @@ def run_job(job: dict) -> None:
 
     Args:
         job: ``root`` (the combination's folder of nnU-Net), ``dataset``, ``fold``, ``seed``, ``device``,
-            ``configuration``, ``trainer``, ``features``, ``patch``, ``batch_size``, ``workers`` (processes that augment
-            patches; 0 for none beside the training), ``mirroring``, and ``predictions``, the folder for the
-            segmentations of ``imagesTs``.
+            ``configuration``, ``trainer``, ``features``, ``patch``, ``batch_size``, ``workers`` (processes that
+            preprocess and augment; 0 for none beside the training), ``mirroring``, and ``predictions``, the folder for
+            the segmentations of ``imagesTs``.
     """
     root, configuration, fold = Path(job["root"]), job["configuration"], job["fold"]
     results = root / "results" / f"seed_{job['seed']}"
@@ -179,13 +179,14 @@ def _prepare(runner: DeviceRunner, preprocessed: Path, job: dict) -> None:
     """Plan, reduce the plans, and preprocess with the reduced ones."""
     # nnU-Net takes as many threads for planning as for augmenting patches; those may be none.
     os.environ[_AUGMENTING] = "1"
-    runner.extract_fingerprints()
+    processes = max(1, job["workers"])
+    runner.extract_fingerprints(npfp=processes)
     runner.plan_experiments()
     plans = json.loads((preprocessed / "nnUNetPlans.json").read_text(encoding="utf-8"))
     plans = reduce_plans(plans, job["configuration"], job["features"], job["patch"], job["batch_size"])
     with atomic_path(preprocessed / f"{PLANS}.json", overwrite=True) as temporary:
         temporary.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
-    runner.preprocess(c=(job["configuration"],), n_proc=(1,), overwrite_plans_name=PLANS)
+    runner.preprocess(c=(job["configuration"],), n_proc=(processes,), overwrite_plans_name=PLANS)
 
 
 def _write_seconds(path: Path, start: float) -> None:

@@ -92,6 +92,8 @@ not corrected for the number of combinations, regions and measures.
 
 ![Scores and losses of each combination]({path.with_suffix(".png").name})
 
+Wall-clock seconds, means over trainings; whatever else the machine did at the time is in them.
+
 {_seconds_table(facts)}
 """
     with atomic_path(path, overwrite=True) as temporary:

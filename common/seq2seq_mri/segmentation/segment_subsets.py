@@ -109,7 +109,7 @@ def segment_subsets(
         patch: greatest edge of a patch in voxels, by default as nnU-Net plans.
         batch_size: patches of a step, by default as nnU-Net plans.
         mirroring: whether a prediction is the mean over all mirrored images, as in nnU-Net; false is 8 times faster.
-        workers: processes that augment patches; by default 4 on a GPU and 0 on a CPU. With 0 the seed decides all.
+        workers: processes that preprocess and augment; by default 4 on a GPU and 0, none of their own, on a CPU.
         device: cuda or cpu; by default a GPU if there is one. On a CPU OMP_NUM_THREADS is the number of threads.
         margin_dsc: greatest loss of DSC that does not matter, for the test of non-inferiority.
         margin_assd: the same of ASSD, in mm.
@@ -170,9 +170,15 @@ def segment_subsets(
     if not export_only:
         claim_directory(folder / "protocol.json", plan.protocol(), resume=True, part="training")
     runs = [
-        CombinationRun(folder / one.folder, one, sequences, *groups.values(), convention, plan, resample)
+        CombinationRun(
+            folder / one.folder, one, sequences, groups["training"], groups["testing"], convention, plan, resample
+        )
         for one in parsed
     ]
+    for run in runs:
+        if run.combination.synthesised and synthesised_dir is not None:
+            source = {"synthesised_dir": str(Path(synthesised_dir).expanduser().resolve())}
+            claim_directory(run.folder / "protocol.json", source, resume=True, part="data")
     _export(runs, sum(map(len, groups.values())))
     if export_only:
         return str(folder)

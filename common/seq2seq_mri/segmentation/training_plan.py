@@ -26,7 +26,7 @@ class TrainingPlan:
         patch: greatest edge of a patch in voxels; None as nnU-Net plans.
         batch_size: patches of a step; None as nnU-Net plans.
         mirroring: whether predictions are the mean over mirrored images.
-        workers: processes that augment patches.
+        workers: processes that preprocess images and augment patches; 0 for none beside the training.
         device: ``cuda`` or ``cpu``.
     """
 
