@@ -48,3 +48,11 @@ def test_shows_every_subject_every_loss_and_the_margins(scores) -> None:
 def test_one_subject_has_no_limit_but_a_figure(scores) -> None:
     figure = segmentation_comparison(scores[scores["subject"] == "p0"], "flair", {"dsc": 0.05, "assd": 1.0})
     figure.canvas.draw()
+
+
+def test_an_empty_prediction_does_not_hide_the_others(scores) -> None:
+    scores.loc[0, "assd"] = 373.13
+    figure = segmentation_comparison(scores, "flair", {"dsc": 0.05, "assd": 1.0})
+    assert [axes.get_yscale() for axes in figure.axes] == ["linear", "linear", "symlog", "linear"]
+    assert [axes.get_xscale() for axes in figure.axes] == ["linear", "linear", "linear", "symlog"]
+    figure.canvas.draw()

@@ -22,6 +22,9 @@ from seq2seq_mri.visualize.style import save_figure
 __all__ = ["command_line", "write_page"]
 
 
+_NNUNET_STEPS = 1000 * 250
+
+
 def command_line(command: Callable[..., Any], options: Mapping[str, Any]) -> str:
     """Return the command with the options that are not its defaults, as one would type it."""
     words = ["python", "-m", "seq2seq_mri", command.__name__]
@@ -89,7 +92,7 @@ that it is large does not show that a combination is as good. "Non-inferior" is 
 below the margin, {margins["dsc"]:g} DSC and {margins["assd"]:g} mm ASSD, at the level {1 - confidence:g}. p values are
 not corrected for the number of combinations, regions and measures.
 {_empty_cases(table)}
-
+{_short_budget(plan)}
 ![Scores and losses of each combination]({path.with_suffix(".png").name})
 
 Wall-clock seconds, means over trainings; whatever else the machine did at the time is in them.
@@ -102,6 +105,16 @@ Wall-clock seconds, means over trainings; whatever else the machine did at the t
 
 def _written(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _short_budget(plan: TrainingPlan) -> str:
+    """Say of trainings much shorter than nnU-Net's own that they are; a paragraph, or nothing."""
+    if plan.epochs * plan.steps >= 0.1 * _NNUNET_STEPS:
+        return ""
+    return (
+        "\nThese trainings are much shorter than nnU-Net's own: they show that the comparison works, and what a network\n"
+        "learns first from each combination, not what the combination is worth.\n"
+    )
 
 
 def _empty_cases(table: pd.DataFrame) -> str:

@@ -67,6 +67,9 @@ def segment_subsets(
     with those of the first by a one-sided paired t-test (is it worse?) and by a test of non-inferiority (is what it
     loses less than a margin?). Source: Han et al., Medical Image Analysis 2024, on segmentation with fewer sequences.
 
+    A combination is the names of its sequences with + between them, such as t1gd+flair. In t1+t1gd:synthesised, T1Gd
+    is the image that a generator made.
+
     It needs nnU-Net: pip install "seq2seq-mri[segmentation]". The same command goes on with a stopped job; finished
     trainings are not repeated, and combinations, folds and seeds may be added.
 
@@ -80,10 +83,8 @@ def segment_subsets(
         datalist: JSON file of the subjects; python -m seq2seq_mri datalist makes one. Their labels are the mask under
             "lesion".
         output_dir: folder for the results; made when absent.
-        combinations: names of sequences joined by +, such as t1gd+flair, several with commas; the first is the
-            reference. A name with :synthesised, as in t1+t1gd:synthesised, takes the image that a generator made. By
-            default, of BraTS: all four, t1gd+flair, t2+flair, t1+t2+flair, and with synthesised_dir all four with T1Gd
-            synthesised.
+        combinations: several of them, with commas; the first is the reference. By default, for the sequences of BraTS,
+            all four, t1gd+flair, t2+flair, t1+t2+flair, and with synthesised_dir all four with T1Gd synthesised.
         dataset_dir: folder that paths of the datalist start from; by default that of the datalist.
         training: sections of the datalist to train on; at least five subjects.
         testing: sections to test on.
@@ -96,14 +97,14 @@ def segment_subsets(
         labels: numbering of the labels, "1,2,3" (BraTS from 2023) or "1,2,4" (until 2021), where the last is the
             enhancing tumour; auto tells it from the files, or says why it cannot.
         withheld: whether sequences that are silenced on purpose count as measured.
-        incomplete: what to do with a subject that lacks a sequence of any combination or its labels: error, or
-            leave_out (of all combinations).
+        incomplete: error or leave_out, of all combinations, a subject that lacks a sequence of any of them or its
+            labels.
         resample: whether images on another grid than the labels are resampled to it, or refused.
         epochs: length of a training; nnU-Net's own is 1000. On a CPU try 5 to 20 first.
         steps: optimisation steps of an epoch; nnU-Net's own is 250.
-        folds: which of nnU-Net's five folds to train: 0, or 0,1,2,3,4. Each is tested by itself, and a subject's result
-            is the mean.
-        seeds: of trainings: 0, or 0,1,2 to repeat each fold.
+        folds: which of nnU-Net's five folds to train, such as 0 or 0,1,2,3,4. Each is tested by itself, and a subject's
+            result is the mean.
+        seeds: of trainings, such as 0, or 0,1,2 to repeat each fold.
         configuration: of nnU-Net, 3d_fullres or 2d.
         features: channels of the network's first stage, by default as nnU-Net plans (32); later stages shrink alike.
         patch: greatest edge of a patch in voxels, by default as nnU-Net plans.

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from seq2seq_mri.analysis.segmentation_table import MEASURES, scores_by_subject, segmentation_table
 from seq2seq_mri.visualize.style import (
@@ -25,6 +27,8 @@ from seq2seq_mri.visualize.style import (
 __all__ = ["segmentation_comparison"]
 
 _TITLES = {"dsc": "DSC", "assd": "ASSD (mm)"}
+# An empty prediction has the image's diagonal as ASSD, hundreds of mm, beside which all others would look equal.
+_LINEAR_MM = 10.0
 _GUIDE: dict[str, Any] = {"color": "#999999", "linewidth": 0.7}
 
 
@@ -41,7 +45,8 @@ def segmentation_comparison(
 
     Above, a point is a subject, the mean over its trainings, and a line the mean. Below, a point is the mean loss; the
     line reaches to its one-sided upper confidence limit, and a combination whose line ends before the dashed margin is
-    non-inferior there.
+    non-inferior there. Where ASSD goes beyond 20 mm, as it does for empty predictions, its scale is logarithmic from 10
+    mm on.
 
     Args:
         scores: the table of ``scores.csv``.
@@ -101,6 +106,10 @@ def _draw_scores(axes: Axes, by_subject: pd.DataFrame, measure: str, names: list
     axes.set_xlim(-0.5, len(regions) - 0.5)
     if measure == "dsc":
         axes.set_ylim(-0.02, 1.02)
+    elif by_subject[measure].max() > 2 * _LINEAR_MM:
+        axes.set_yscale("symlog", linthresh=_LINEAR_MM, linscale=2)
+        axes.set_ylim(0, 1.3 * by_subject[measure].max())
+        _tick_plainly(axes.yaxis, by_subject[measure].max())
     else:
         axes.set_ylim(bottom=0)
     axes.grid(axis="y", color="#EBEBEB", linewidth=0.5)
@@ -134,6 +143,10 @@ def _draw_losses(
             axes.plot([loss], [height], linestyle="", markersize=4, **marker)
             height += 1
         height += 0.6
+    limits = table.loc[table["combination"].isin(compared), [f"{measure}_loss", f"{measure}_upper"]].to_numpy(float)
+    if measure == "assd" and np.nanmax(np.abs(limits)) > 2 * _LINEAR_MM:
+        axes.set_xscale("symlog", linthresh=_LINEAR_MM, linscale=2)
+        _tick_plainly(axes.xaxis, np.nanmax(limits))
     axes.axvline(0, zorder=0, **_GUIDE)
     axes.axvline(margin, zorder=0, linestyle=(0, (3, 2)), **_GUIDE)
     axes.annotate(
@@ -149,3 +162,10 @@ def _draw_losses(
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     axes.set_xlabel(f"loss of {_TITLES[measure]}, mean and upper {100 * confidence:g} % limit", labelpad=2)
+
+
+def _tick_plainly(axis: Axis, highest: float) -> None:
+    """Mark a scale that is linear up to 10 mm and logarithmic above with numbers that can be read."""
+    ticks = [tick for tick in (0, 2, 4, 6, 8, 10, 30, 100, 300, 1000) if tick <= max(highest, 10)]
+    axis.set_ticks(ticks, [str(tick) for tick in ticks])
+    axis.set_minor_locator(NullLocator())
