@@ -21,7 +21,6 @@ from seq2seq_mri.visualize.style import save_figure
 
 __all__ = ["command_line", "write_page"]
 
-
 _NNUNET_STEPS = 1000 * 250
 
 
@@ -112,8 +111,8 @@ def _short_budget(plan: TrainingPlan) -> str:
     if plan.epochs * plan.steps >= 0.1 * _NNUNET_STEPS:
         return ""
     return (
-        "\nThese trainings are much shorter than nnU-Net's own: they show that the comparison works, and what a network\n"
-        "learns first from each combination, not what the combination is worth.\n"
+        "\nThese trainings are much shorter than nnU-Net's own: they show that the comparison works, and what a\n"
+        "network learns first from each combination, not what the combination is worth.\n"
     )
 
 
