@@ -18,6 +18,7 @@ from seq2seq_mri.data.simulation.breast import simulate_breast
 from seq2seq_mri.release.convert_released import convert_released
 from seq2seq_mri.release.hugging_face import push_to_hf_hub
 from seq2seq_mri.release.release import release
+from seq2seq_mri.segmentation.segment_subsets import segment_subsets
 
 COMMANDS = {
     "datalist": make_datalist,
@@ -26,6 +27,7 @@ COMMANDS = {
     "convert_released": convert_released,
     "release": release,
     "push_to_hf_hub": push_to_hf_hub,
+    "segment_subsets": segment_subsets,
 }
 
 
@@ -87,6 +89,7 @@ def test_help_names_and_explains_every_argument(run, command) -> None:
         (["convert_released", "a.pt", "a.yaml", "b.pt"], "does not exist"),
         (["release"], "There are no bundles in bundles; give the checkout of the project by --repository"),
         (["push_to_hf_hub", "seq2seq_brats", "nobody"], "repo is 'nobody'; give it as OWNER/NAME"),
+        (["segment_subsets", "nowhere.json", "out", "--export_only"], "The datalist nowhere.json does not exist"),
     ],
 )
 def test_a_mistake_gives_one_line(run, tmp_path, arguments, message) -> None:

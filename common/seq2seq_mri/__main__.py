@@ -16,6 +16,7 @@ from seq2seq_mri.data.simulation.breast import simulate_breast
 from seq2seq_mri.release.convert_released import convert_released
 from seq2seq_mri.release.hugging_face import push_to_hf_hub
 from seq2seq_mri.release.release import release
+from seq2seq_mri.segmentation.segment_subsets import segment_subsets
 
 __all__ = ["main"]
 
@@ -59,6 +60,7 @@ COMMANDS = {
     "convert_released": _later(convert_released),
     "release": _later(release),
     "push_to_hf_hub": _later(push_to_hf_hub),
+    "segment_subsets": _later(segment_subsets),
 }
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from seq2seq_mri.files import atomic_path
 from seq2seq_mri.sequences import check_sequences
 
-__all__ = ["SECTIONS", "load_datalist", "names_in_list", "write_datalist"]
+__all__ = ["SECTIONS", "load_datalist", "names_in_list", "read_sequence_table", "write_datalist"]
 
 #: The sections that a subject belongs to only one of; a datalist may have others.
 SECTIONS = ("training", "validation", "testing")
@@ -105,6 +105,16 @@ def load_datalist(
     if check_files:
         _check_files(entries, table, path, root)
     return entries
+
+
+def read_sequence_table(datalist: str | os.PathLike) -> dict[str, int]:
+    """Return the sequence table of a datalist.
+
+    Raises:
+        FileNotFoundError: when the datalist does not exist.
+        ValueError: when it is not JSON, or has no sequence table.
+    """
+    return check_sequences(_read_json(Path(datalist).expanduser())["sequences"])
 
 
 def _read_json(path: Path) -> dict:
