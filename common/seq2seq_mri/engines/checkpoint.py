@@ -110,8 +110,9 @@ def save_weights(network: torch.nn.Module, path: str | Path, dtype: str | None =
     for name, tensor in network.state_dict().items():
         tensor = tensor.detach().cpu()
         stored[name] = tensor.to(getattr(torch, dtype)) if dtype and tensor.is_floating_point() else tensor.clone()
-    if hasattr(network, "sequences"):
-        stored["sequences"] = torch.tensor(list(json.dumps(dict(network.sequences)).encode()), dtype=torch.uint8)
+    sequences = getattr(network, "sequences", None)
+    if sequences is not None:
+        stored["sequences"] = torch.tensor(list(json.dumps(sequences).encode()), dtype=torch.uint8)
     _save(stored, path, overwrite)
 
 
