@@ -242,5 +242,5 @@ def test_response_from_a_breast_cohort(classifier_runs, breast_runs, make_genera
     assert predictions["inputs"].unique().tolist() == ["Wash-in", "Wash-in + M_d", "Wash-out", "Wash-out + M_d"]
     assert predictions["section"].value_counts().to_dict() == {"validation": 2 * 4 * 5, "testing": 2 * 4 * 5}
     summary = (tmp_path / "output" / "results.md").read_text()
-    assert summary.count("±") > 4 * 5
+    assert summary.count("±") >= 4 * 2  # AUC and accuracy at least, of every combination
     assert (tmp_path / "output" / "roc.png").stat().st_size > 0

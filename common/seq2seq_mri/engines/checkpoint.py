@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,8 @@ def load_weights(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
         ValueError: when the file is no checkpoint, or belongs to another network configuration or sequence table.
     """
     content = read_checkpoint(path)
-    sequences = content.pop("sequences", None)
-    _check_sequences(network, _read_table(sequences) if torch.is_tensor(sequences) else sequences, path)
+    metadata = getattr(content, "_metadata", {}).get("", {})
+    _check_sequences(network, content.get("sequences") or metadata.get("sequences"), path)
     weights: Any = content
     for key in _WEIGHT_KEYS:
         if isinstance(content.get(key), Mapping) and all(torch.is_tensor(v) for v in content[key].values()):
@@ -97,8 +97,8 @@ def initial_network(
 def save_weights(network: torch.nn.Module, path: str | Path, dtype: str | None = None, overwrite: bool = False) -> None:
     """Write ``network``'s state dict atomically, as plain tensors on the CPU.
 
-    A generator's sequence table is written too, as a further tensor ``"sequences"`` (its JSON in bytes): the weights of
-    generators of other sequences often have the same shapes.
+    A generator's sequence table is written into the metadata that PyTorch keeps with a state dict: the weights of
+    generators of other sequences often have the same shapes, and nothing else could tell.
 
     Args:
         network: the network.
@@ -106,13 +106,16 @@ def save_weights(network: torch.nn.Module, path: str | Path, dtype: str | None =
         dtype: ``"bfloat16"`` or ``"float16"`` to store floating tensors in half the size; ``None`` keeps theirs.
         overwrite: whether an existing file may be replaced.
     """
-    stored = {}
-    for name, tensor in network.state_dict().items():
+    state = network.state_dict()
+    stored: OrderedDict[str, torch.Tensor] = OrderedDict()
+    for name, tensor in state.items():
         tensor = tensor.detach().cpu()
         stored[name] = tensor.to(getattr(torch, dtype)) if dtype and tensor.is_floating_point() else tensor.clone()
     sequences = getattr(network, "sequences", None)
-    if sequences is not None:
-        stored["sequences"] = torch.tensor(list(json.dumps(sequences).encode()), dtype=torch.uint8)
+    # An attribute and not a key: other programs load the file strictly, as weights and nothing else.
+    metadata = {name: dict(value) for name, value in getattr(state, "_metadata", {}).items()}
+    metadata[""] = metadata.get("", {}) | ({} if sequences is None else {"sequences": dict(sequences)})
+    stored._metadata = metadata  # type: ignore[attr-defined]
     _save(stored, path, overwrite)
 
 
@@ -272,10 +275,6 @@ def _resume_cosine(schedule: CosineAnnealingLR, stored: dict[str, Any]) -> None:
     for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
     schedule._last_lr = rates
-
-
-def _read_table(stored: torch.Tensor) -> dict[str, int]:
-    return json.loads(bytes(stored.tolist()))
 
 
 def _check_sequences(network: torch.nn.Module, stored: Mapping[str, int] | None, path: str | Path) -> None:
