@@ -11,12 +11,12 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Answer", "ask", "free_port", "running", "start_orthanc"]
+__all__ = ["Answer", "ask", "free_port", "running", "start_orthanc", "wait_until"]
 
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
@@ -60,6 +60,19 @@ def ask(
             return Answer(response.status, response.headers["Content-Type"] or "", response.read())
     except urllib.error.HTTPError as error:
         return Answer(error.code, error.headers["Content-Type"] or "", error.read())
+
+
+def wait_until(condition: Callable[[], bool], otherwise: str, seconds: float = 60) -> None:
+    """Wait for something that a server does in its own time.
+
+    Raises:
+        TimeoutError: with ``otherwise`` as message, when it does not happen.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(otherwise)
+        time.sleep(0.1)
 
 
 @contextmanager

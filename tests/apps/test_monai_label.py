@@ -23,7 +23,7 @@ import pandas as pd
 import pydicom
 import pytest
 from phantom import AVAILABLE, SUBJECT, write_datalist, write_dicom, write_phantom
-from servers import Answer, ask, free_port, running, start_orthanc
+from servers import Answer, ask, free_port, running, start_orthanc, wait_until
 
 from seq2seq_mri.transforms.read_dicom import read_dicom_series
 
@@ -64,13 +64,12 @@ class Label:
         return ask(f"{self.url}/infer/{model}?{query}", method="POST", form={"params": params})
 
     def contents(self) -> list[str]:
-        """Return what is in the studies and in the folder for temporary files."""
-        return sorted(
-            str(path)
-            for folder in (self.studies, self.temporary)
-            for path in folder.rglob("*.nii.gz")
-            if folder.is_dir()
-        )
+        """Return what is in the studies, when nothing is left in the folder for temporary files.
+
+        MONAI Label removes what it has sent after the answer has gone out.
+        """
+        wait_until(lambda: not list(self.temporary.rglob("*.nii.gz")), "the server still has temporary files")
+        return sorted(str(path) for path in self.studies.rglob("*.nii.gz"))
 
 
 @pytest.fixture(scope="module")
