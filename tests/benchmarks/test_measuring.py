@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from machine import MatrixProduct, checked_device, describe_machine, machine_name, matrix_products
-from process import PeakMemory, in_fresh_process
-from timing import count_gmacs, describe_products, fraction_of_peak, interleaved_seconds, ratios, summary
+from seq2seq_mri.computing.arithmetic import count_gmacs
+from seq2seq_mri.computing.process import PeakMemory, in_fresh_process
+from timing import describe_products, fraction_of_peak, interleaved_seconds, ratios, summary
 
 CPU = torch.device("cpu")
 

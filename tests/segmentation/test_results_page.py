@@ -11,7 +11,7 @@ import pytest
 
 from seq2seq_mri.analysis.segmentation_table import SCORE_NUMBERS, SCORE_TEXT, format_comparison, segmentation_table
 from seq2seq_mri.metrics.records import read_records
-from seq2seq_mri.segmentation.results_page import command_line
+from seq2seq_mri.results.page import command_line
 
 
 def example(datalist: str, output_dir: str, combinations: list | None = None, epochs: int = 1000, flag: bool = True):
