@@ -52,6 +52,7 @@ def tasks(setting: str, available: Sequence[str], measured: Sequence[str]) -> li
         >>> tasks("one_missing", ["t1", "t2"], ["t1", "t2", "flair"])
         [(('t2',), ['t1']), (('t1',), ['t2']), (('t1', 't2'), ['flair'])]
     """
+    pairs: list[tuple[tuple[str, ...], list[str]]]
     if setting == "one_source":
         pairs = [((source,), [target for target in measured if target != source]) for source in available]
     else:
@@ -97,7 +98,12 @@ def evaluate_subjects(
                 made = complete(image, sources)
                 for target in targets:
                     volume = made[channels[target]].clamp(0.0, DATA_RANGE)
-                    row = {"setting": setting, "subject": subject, "sources": "+".join(sources), "target": target}
+                    row: dict[str, Any] = {
+                        "setting": setting,
+                        "subject": subject,
+                        "sources": "+".join(sources),
+                        "target": target,
+                    }
                     try:
                         row |= image_quality(volume, truth[target], foreground, data_range=DATA_RANGE)
                         row["lpips"] = float("nan") if lpips is None else lpips(volume, truth[target], foreground)

@@ -41,7 +41,7 @@ def format_quality(table: pd.DataFrame) -> str:
 
 
 def format_tests(tests: pd.DataFrame) -> str:
-    """Return PSNR and SSIM of the table of ``paired_tests``: in each row, what a method is better by than each other."""
+    """Return PSNR and SSIM of the table of ``paired_tests``: what a row has more than a column."""
     parts = []
     for (budget, setting, measure), part in tests.groupby(["budget", "setting", "measure"], sort=False):
         if measure not in _TESTED:
@@ -88,8 +88,8 @@ def baseline_verdict(table: pd.DataFrame) -> str:
     if unbeaten.empty:
         return f"By mean PSNR, all {len(trained)} trained methods beat both trivial baselines in all settings."
     lines = [
-        f"- {title(row['method'])} ({row['budget']}), {SETTINGS[row['setting']]}: {row['psnr_mean']:.2f} dB, not better "
-        f"than “{title(row['baseline'])}”, "
+        f"- {title(row['method'])} ({row['budget']}), {SETTINGS[row['setting']]}: {row['psnr_mean']:.2f} dB, "
+        f"not better than “{title(row['baseline'])}”, "
         f"{_baseline(table, row['baseline'], row['setting']):.2f} dB."
         for row in unbeaten.to_dict("records")
     ]
@@ -125,9 +125,10 @@ def page_body(
     return f"""## Quality
 
 Means ± standard deviations over test subjects; a subject's value is the mean over its synthesised images and over
-seeds. Data range {ranges}; SSIM with Wang's Gaussian window in 3D; {distance}. Foreground is where any measured sequence is
-above 0. All networks see the same slices, each with its neighbours, and end in {OUTPUT_ACTIVATION}; what they make is
-clipped to the data range. From several sources, Pix2Pix and Seq2Seq take the mean of their translations.
+seeds. Data range {ranges}; SSIM with Wang's Gaussian window in 3D; {distance}.
+Foreground is where any measured sequence is above 0. All networks see the same slices, each with its neighbours, and
+end in {OUTPUT_ACTIVATION}; what they make is clipped to the data range. From several sources, Pix2Pix and Seq2Seq take
+the mean of their translations.
 
 {format_quality(table)}
 
@@ -139,8 +140,8 @@ clipped to the data range. From several sources, Pix2Pix and Seq2Seq take the me
 
 ## Paired tests
 
-Mean difference, row minus column, and in brackets p of a two-sided paired t-test over subjects, corrected after Holm for
-all pairs of the table. All measures: [{name}_tests.csv]({name}_tests.csv).
+Mean difference, row minus column, and in brackets p of a two-sided paired t-test over subjects, corrected after Holm
+for all pairs of the table. All measures: [{name}_tests.csv]({name}_tests.csv).
 
 {format_tests(tests)}
 
@@ -148,9 +149,9 @@ all pairs of the table. All measures: [{name}_tests.csv]({name}_tests.csv).
 
 Parameters are all that are there: Pix2Pix has a network for each pair, and HyperConvs their banks. GMACs (10⁹
 multiply-adds of convolutions and matrix products, counted) are of one slice, when one sequence is missing and when one
-is there; of a training step with the backward pass and the discriminator. Seconds per volume: {" x ".join(map(str, volume))}
-voxels with one sequence missing, through the interface that all methods share; the inferer of the bundles is faster.
-Memory is the peak of the process over what Python and the libraries take.
+is there; of a training step with the backward pass and the discriminator. Seconds per volume:
+{" x ".join(map(str, volume))} voxels with one sequence missing, through the interface that all methods share; the
+inferer of the bundles is faster. Memory is the peak of the process over what Python and the libraries take.
 
 {format_costs(costs)}
 

@@ -68,10 +68,8 @@ class TissueMean:
             available = {name for name, there in zip(self.names, subject["available"].tolist(), strict=True) if there}
             # A plain array of the foreground, ``[voxels, ΣT]``.
             image = torch.as_tensor(subject["image"]).numpy()
-            rows = [
-                row for name in self.names if name in available for row in range(image.shape[0])[self.channels[name]]
-            ]
-            values = image[:, (image[rows] > 0).any(axis=0)].T
+            foreground = (self._columns(image, tuple(available)) > 0).any(axis=0)
+            values = image[:, foreground].T
             chosen = random.choice(len(values), min(self.voxels, len(values)), replace=False)
             self._subjects.append((values[chosen], available))
         return self
