@@ -39,7 +39,8 @@ class TissueMean:
 
     The tissues are the leaves of a regression tree of the target's intensity, fitted on voxels of the training subjects
     that have all sources and the target. Where no training subject has, as in an incomplete cohort, the result is the
-    mean of the trees of each source alone. A voxel in which all sources are 0 stays 0.
+    mean of the trees of each source alone; where none of the sources was ever measured together with the target, all
+    foreground is one tissue. A voxel in which all sources are 0 stays 0.
 
     Args:
         sequences: the sequence table.
@@ -48,7 +49,7 @@ class TissueMean:
         seed: of the choice of voxels.
 
     Raises:
-        ValueError: in a call, when no training subject has any of the sources together with a target.
+        ValueError: in a call, when no training subject has a target at all.
     """
 
     def __init__(self, sequences: Mapping[str, int], tissues: int = 64, voxels: int = 20000, seed: int = 0) -> None:
@@ -86,9 +87,7 @@ class TissueMean:
             groups = [given] if self._tree(given, name) is not None else [(one,) for one in given]
             made = [self._predict(voxels, group, name) for group in groups if self._tree(group, name) is not None]
             if not made:
-                raise ValueError(
-                    f"No training subject has {name} together with {' or '.join(given)}; its tissue means are unknown."
-                )
+                made = [self._one_tissue(voxels, given, name)]
             result[self.channels[name]] = torch.from_numpy(np.mean(made, axis=0)).float()
         return result
 
@@ -105,6 +104,13 @@ class TissueMean:
 
     def _columns(self, rows: np.ndarray, sources: tuple[str, ...]) -> np.ndarray:
         return np.concatenate([rows[self.channels[name]] for name in sources])
+
+    def _one_tissue(self, image: np.ndarray, sources: tuple[str, ...], target: str) -> np.ndarray:
+        voxels = [values[:, self.channels[target]] for values, available in self._subjects if target in available]
+        if not voxels:
+            raise ValueError(f"No training subject has {target}; its mean is unknown, and no method can learn it.")
+        foreground = (self._columns(image, sources) > 0).any(axis=0)
+        return np.concatenate(voxels).mean(axis=0)[:, None, None, None] * foreground
 
     def _predict(self, image: np.ndarray, sources: tuple[str, ...], target: str) -> np.ndarray:
         features = self._columns(image, sources)
