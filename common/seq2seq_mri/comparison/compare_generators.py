@@ -43,7 +43,7 @@ def compare_generators(
     bundle_dir: str | os.PathLike = "bundles/seq2seq_brats",
     methods: str | Sequence[str] = tuple(METHODS),
     size: str = "reduced",
-    steps: int | None = 400,
+    steps: int | None = 1000,
     seconds: float | None = None,
     seeds: int | Sequence[int] = 0,
     learning_rate: float | None = None,

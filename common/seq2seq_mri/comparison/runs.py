@@ -32,7 +32,7 @@ class Budget(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The budget as it stands in tables: ``400 steps``."""
+        """The budget as it stands in tables: ``1000 steps``."""
         return f"{self.amount:g} {self.unit}"
 
     @property
