@@ -42,6 +42,7 @@ def scores(folder: Path) -> pd.DataFrame:
     return read_records(folder / "out" / "comparison.csv", COMPARISON_TEXT, COMPARISON_NUMBERS)
 
 
+@pytest.mark.slow
 def test_all_that_is_asked_for_is_written(compare, tmp_path) -> None:
     text = compare(seconds=0.001, seeds="0,1", page=tmp_path / "docs" / "table.md", note="Because it is tiny.")
     assert "### One source to one target" in text

@@ -87,14 +87,15 @@ def baseline_verdict(table: pd.DataFrame) -> str:
     unbeaten = unbeaten_baselines(table, BASELINES)
     if unbeaten.empty:
         return f"By mean PSNR, all {len(trained)} trained methods beat both trivial baselines in all settings."
-    lines = [
-        f"- {title(row['method'])} ({row['budget']}), {SETTINGS[row['setting']]}: {row['psnr_mean']:.2f} dB, "
-        f"not better than “{title(row['baseline'])}”, "
-        f"{_baseline(table, row['baseline'], row['setting']):.2f} dB."
-        for row in unbeaten.to_dict("records")
-    ]
-    others = "All other methods beat both trivial baselines by mean PSNR; these do not:"
-    return "\n".join([others, "", *lines])
+    lines = []
+    for (method, budget, setting), part in unbeaten.groupby(["method", "budget", "setting"], sort=False):
+        others = [f"“{title(name)}” {_baseline(table, name, setting):.2f} dB" for name in part["baseline"]]
+        mean = part["psnr_mean"].iloc[0]
+        what = f"{title(method)}, {budget}, {SETTINGS[setting]}"
+        lines.append(f"- {what}: {mean:.2f} dB, not better than {' and '.join(others)}.")
+    count = int((~table["method"].isin(BASELINES)).sum())
+    head = f"By mean PSNR, {count - len(lines)} of {count} rows of trained methods beat both trivial baselines."
+    return "\n".join([f"{head} These do not:", "", *lines])
 
 
 def page_body(

@@ -59,7 +59,7 @@ def quality_comparison(
         display_name(method, labels) + (f", {budget}" if len(budgets) > 2 and budget != budgets[0] else "")
         for method, budget in runs
     ]
-    left, width, row = 1.75, 1.75, 0.19 * len(runs) + 0.1
+    left, width, row = 2.15, 1.75, 0.19 * len(runs) + 0.1
     size = left + (width + 0.15) * len(measures), (row + 0.75) * len(shown)
     figure = new_figure(*size)
     for line, setting in enumerate(shown):
