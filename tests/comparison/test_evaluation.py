@@ -57,7 +57,7 @@ def test_measures_equal_their_definitions() -> None:
     row = next(row for row in evaluation.rows if row["target"] == "t2")
     truth = subject["image"][3].double().numpy()
     made = (subject["image"][3] + noise[3]).clamp(0, 1).double().numpy()
-    foreground = np.maximum(subject["image"][0], subject["image"][3]).numpy() > 0
+    foreground = torch.maximum(subject["image"][0], subject["image"][3]).numpy() > 0
     assert row["psnr"] == pytest.approx(-10 * np.log10(np.mean((made - truth) ** 2)), abs=1e-4)
     assert row["psnr_foreground"] == pytest.approx(-10 * np.log10(np.mean((made - truth)[foreground] ** 2)), abs=1e-4)
     wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
