@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -79,9 +79,10 @@ class Cohort:
         transform = self._parser.get_parsed_content("train::preprocessing")
         return SubjectDataset(self.training, transform, cache_rate=1.0, seed=seed)
 
-    def volumes(self, entries: Sequence[dict[str, Any]]) -> SubjectDataset:
+    def volumes(self, entries: Sequence[dict[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """Return subjects as whole volumes, withheld sequences included."""
-        return SubjectDataset(entries, self._parser.get_parsed_content("preprocessing"), cache_rate=1.0)
+        preprocessing = self._parser.get_parsed_content("preprocessing")
+        return cast(Sequence[Mapping[str, Any]], SubjectDataset(entries, preprocessing, cache_rate=1.0))
 
 
 class TrainingBatches:

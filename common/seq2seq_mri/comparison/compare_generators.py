@@ -178,7 +178,7 @@ def _numbers(seeds: int | str | Sequence[int]) -> list[int]:
 
 
 def _check_slice_size(slice_size: Sequence[int]) -> list[int]:
-    sizes = list(slice_size) if isinstance(slice_size, (list, tuple)) else [slice_size]
+    sizes: list[Any] = list(slice_size) if isinstance(slice_size, (list, tuple)) else [slice_size]
     if len(sizes) != 2 or not all(isinstance(value, int) and value >= 16 for value in sizes):
         raise ValueError(f"slice_size is {slice_size!r}; give width and height, at least 16, such as 56,72.")
     return sizes

@@ -79,10 +79,11 @@ class Pix2PixRecipe(Recipe):
     def __init__(self, network: Pix2Pix, discriminator: Mapping[str, Any]) -> None:
         self.network: Pix2Pix = network
         widths = [count * network.in_channels for count in network.timepoints]
-        self.discriminator = nn.ModuleList(
+        self.discriminators = nn.ModuleList(
             ConditionalDiscriminator(network.spatial_dims, widths[source], widths[target], **discriminator)
             for source, target in network.pairs
         )
+        self.discriminator = self.discriminators
         self.adversarial = LeastSquaresAdversarialLoss()
         self._made: list[tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
@@ -94,7 +95,7 @@ class Pix2PixRecipe(Recipe):
         images = stacks.split(network.timepoints, dim=1)
         total, self._made = image.new_zeros(()), []
         for (source, target), generator, discriminator in zip(
-            network.pairs, network.networks, self.discriminator, strict=True
+            network.pairs, network.networks, self.discriminators, strict=True
         ):
             rows = torch.nonzero(available[:, source] & measured[:, target])[:, 0]
             if len(rows) == 0:

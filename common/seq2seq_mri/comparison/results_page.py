@@ -43,7 +43,8 @@ def format_quality(table: pd.DataFrame) -> str:
 def format_tests(tests: pd.DataFrame) -> str:
     """Return PSNR and SSIM of the table of ``paired_tests``: what a row has more than a column."""
     parts = []
-    for (budget, setting, measure), part in tests.groupby(["budget", "setting", "measure"], sort=False):
+    for key, part in tests.groupby(["budget", "setting", "measure"], sort=False):
+        budget, setting, measure = (str(name) for name in key)
         if measure not in _TESTED:
             continue
         names = list(dict.fromkeys([*part["first"], *part["second"]]))
@@ -88,7 +89,8 @@ def baseline_verdict(table: pd.DataFrame) -> str:
     if unbeaten.empty:
         return f"By mean PSNR, all {len(trained)} trained methods beat both trivial baselines in all settings."
     lines = []
-    for (method, budget, setting), part in unbeaten.groupby(["method", "budget", "setting"], sort=False):
+    for key, part in unbeaten.groupby(["method", "budget", "setting"], sort=False):
+        method, budget, setting = (str(name) for name in key)
         others = [f"“{title(name)}” {_baseline(table, name, setting):.2f} dB" for name in part["baseline"]]
         mean = part["psnr_mean"].iloc[0]
         what = f"{title(method)}, {budget}, {SETTINGS[setting]}"

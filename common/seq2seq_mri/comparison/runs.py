@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,7 +116,7 @@ class ComparisonRuns:
         return pd.concat([run.scores() for run in self.all()], ignore_index=True)
 
     @cached_property
-    def volumes(self) -> SubjectDataset:
+    def volumes(self) -> Sequence[Mapping[str, Any]]:
         """The test subjects as whole volumes."""
         return self.cohort.volumes(self.cohort.testing)
 
