@@ -18,8 +18,8 @@ from naive_generator import naive_copy
 from naive_inference import naive_translations
 from networks import BRAIN, build_generator
 from options import check_count, check_image_size, check_network_size, chosen
-from process import PeakMemory, in_fresh_process
 from report import ResultFiles, command_line
+from seq2seq_mri.computing.process import PeakMemory, in_fresh_process
 from seq2seq_mri.inferers.fusion import MeanFusion
 from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.checkpointing import checkpoint_activations

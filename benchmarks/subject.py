@@ -22,15 +22,16 @@ from naive_generator import naive_copy
 from naive_inference import naive_translations
 from networks import BRAIN, build_generator
 from options import check_count, check_image_size, check_network_size, chosen
-from process import PeakMemory, in_fresh_process
 from report import ResultFiles, command_line
 from seq2seq_mri.analysis.differentiation import differentiation_map
+from seq2seq_mri.computing.arithmetic import count_gmacs
+from seq2seq_mri.computing.process import PeakMemory, in_fresh_process
 from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.sequences import channel_slices
 from seq2seq_mri.transforms import LoadImageSequencesd, NormalizeSequencesd
 from seq2seq_mri.transforms.save import save_volume
 from simulated_subject import write_subject
-from timing import count_gmacs, describe_products, fraction_of_peak, ratios, seconds_of, summary
+from timing import describe_products, fraction_of_peak, ratios, seconds_of, summary
 
 __all__ = ["analyse", "subject"]
 

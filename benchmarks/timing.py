@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Timing variants of one computation against each other, and counting their arithmetic."""
+"""Timing variants of one computation against each other."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from machine import MatrixProduct, synchronize
 
 __all__ = [
-    "count_gmacs",
     "describe_products",
     "fraction_of_peak",
     "interleaved_seconds",
@@ -99,10 +97,3 @@ def describe_products(
 def ratios(baseline: Sequence[float], variant: Sequence[float]) -> float:
     """Return how many times as fast as the baseline a variant is: the median of the rounds' ratios."""
     return statistics.median(slow / fast for slow, fast in zip(baseline, variant, strict=True))
-
-
-def count_gmacs(run: Callable[[], Any]) -> float:
-    """Return the 10⁹ multiply-adds of all convolutions and matrix products of ``run``, backward passes included."""
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return counter.get_total_flops() / 2e9

@@ -18,6 +18,7 @@ from naive_generator import NaiveGenerator, naive_copy
 from networks import BRAIN, build_generator
 from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
+from seq2seq_mri.computing.arithmetic import count_gmacs
 from seq2seq_mri.engines.trainer import autocast
 from seq2seq_mri.engines.translation_step import TranslationStep
 from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
@@ -25,7 +26,6 @@ from seq2seq_mri.losses.perceptual import SequencePerceptualLoss
 from seq2seq_mri.losses.vgg import BLOCKS
 from seq2seq_mri.transforms.slice_stack import network_input
 from timing import (
-    count_gmacs,
     describe_products,
     fraction_of_peak,
     interleaved_seconds,

@@ -1,19 +1,17 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What the benchmarks measure with: clocks, counts, memory, the machine's description."""
+"""What the benchmarks measure with: clocks, matrix products, the machine's description."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
 
 import pytest
 import torch
-from torch import nn
 
 from machine import MatrixProduct, checked_device, describe_machine, machine_name, matrix_products
-from process import PeakMemory, in_fresh_process
-from timing import count_gmacs, describe_products, fraction_of_peak, interleaved_seconds, ratios, summary
+from seq2seq_mri.computing.arithmetic import count_gmacs
+from timing import describe_products, fraction_of_peak, interleaved_seconds, ratios, summary
 
 CPU = torch.device("cpu")
 
@@ -36,25 +34,6 @@ def test_a_ratio_is_the_median_over_rounds() -> None:
     # The medians' ratio would be 4 / 2.
     assert ratios([2.0, 4.0, 30.0], [1.0, 4.0, 2.0]) == 2.0
     assert ratios([1.0, 9.0, 6.0], [1.0, 3.0, 1.0]) == 3.0
-
-
-def test_multiply_adds_of_a_convolution() -> None:
-    layer = nn.Conv2d(3, 5, 3, padding=1)
-    assert count_gmacs(lambda: layer(torch.rand(2, 3, 8, 8))) == pytest.approx(2 * 64 * 3 * 5 * 9 / 1e9)
-
-
-def test_peak_memory_sees_what_was_freed() -> None:
-    with PeakMemory(CPU) as memory:
-        torch.ones(2**24).sum()  # 64 MiB
-    if memory.over is None:
-        pytest.skip("peak memory is read on Linux")
-    assert 60 * 2**20 < memory.over < 100 * 2**20
-
-
-def test_a_fresh_process_returns_the_result_and_raises_the_error() -> None:
-    assert in_fresh_process(math.sqrt, 4.0) == 2.0
-    with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
-        in_fresh_process(math.sqrt, -1.0)
 
 
 def test_the_machine_is_described_in_json_without_paths() -> None:

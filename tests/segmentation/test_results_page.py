@@ -1,29 +1,15 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The page of results: what is printed, and that the page in docs is made of the scores beside it."""
+"""The page of results in docs is made of the scores beside it."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 
 from seq2seq_mri.analysis.segmentation_table import SCORE_NUMBERS, SCORE_TEXT, format_comparison, segmentation_table
 from seq2seq_mri.metrics.records import read_records
-from seq2seq_mri.segmentation.results_page import command_line
-
-
-def example(datalist: str, output_dir: str, combinations: list | None = None, epochs: int = 1000, flag: bool = True):
-    """Stand in for a command."""
-
-
-def test_the_command_line_has_what_is_not_default() -> None:
-    options = {"datalist": "a b.json", "output_dir": "out", "combinations": ["t1+t2", "t1"], "epochs": 5, "flag": True}
-    line = command_line(example, options)
-    assert shlex.split(line.replace("\\\n", " ")) == [
-        "python", "-m", "seq2seq_mri", "example", "a b.json", "out", "--combinations", "t1+t2,t1", "--epochs", "5",
-    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +31,3 @@ def test_the_page_in_docs_is_made_of_its_scores(page) -> None:
     assert format_comparison(table, margins) in text
     assert {"t1+t1gd+t2+flair", "t1gd+flair"} <= set(table["combination"])
     assert table["combination"].nunique() >= 3
-
-
-def test_the_page_in_docs_says_how_it_was_made(page) -> None:
-    text = page.read_text(encoding="utf-8")
-    assert "python -m seq2seq_mri segment_subsets" in text
-    for what in ("Data", "Date", "Machine", "Budget", "Seeds"):
-        assert re.search(rf"^- \*\*{what}\*\*: \S", text, re.MULTILINE), what
-    assert page.with_suffix(".png").is_file()

@@ -14,38 +14,25 @@ import torch
 from ignite.engine import Events
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from seq2seq_mri.engines.checkpoint_file import read_checkpoint, write_checkpoint
 from seq2seq_mri.engines.distributed import rank
 from seq2seq_mri.engines.handlers import TrainingHistory
-from seq2seq_mri.files import atomic_path
 from seq2seq_mri.networks.checkpointing import checkpoint_activations
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 
-__all__ = ["TrainingCheckpoint", "initial_network", "load_weights", "read_checkpoint", "save_weights"]
+__all__ = [
+    "TrainingCheckpoint",
+    "initial_network",
+    "load_weights",
+    "read_checkpoint",
+    "save_weights",
+]
 
 logger = logging.getLogger(__name__)
 
 # MONAI's value of best_metric_epoch before the first validation.
 _NOT_VALIDATED = -1
 _WEIGHT_KEYS = ("ema_network", "network", "model", "state_dict")
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a file that ``torch.save`` wrote, tensors and plain containers only.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it is not a checkpoint, or is truncated.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no checkpoint {path}; train first, or give the path of one.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
-        raise ValueError(f"{path} cannot be read as a checkpoint; it is truncated or of another kind.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not a checkpoint.")
-    return content
 
 
 def load_weights(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
@@ -116,7 +103,7 @@ def save_weights(network: torch.nn.Module, path: str | Path, dtype: str | None =
     metadata = {name: dict(value) for name, value in getattr(state, "_metadata", {}).items()}
     metadata[""] = metadata.get("", {}) | ({} if sequences is None else {"sequences": dict(sequences)})
     stored._metadata = metadata  # type: ignore[attr-defined]
-    _save(stored, path, overwrite)
+    write_checkpoint(stored, path, overwrite)
 
 
 class TrainingCheckpoint:
@@ -192,7 +179,7 @@ class TrainingCheckpoint:
         if validated is not None:
             content["best_metric"] = float(validated.best_metric)
             content["best_metric_epoch"] = int(validated.best_metric_epoch)
-        _save(content, self.last, overwrite=True)
+        write_checkpoint(content, self.last, overwrite=True)
 
     def prepare(self, trainer: Any, resume: bool = False) -> None:
         """Restore ``trainer`` and all parts from ``last.pt`` when ``resume`` is set and the file exists.
@@ -241,18 +228,6 @@ class TrainingCheckpoint:
             self.evaluator.state.best_metric = content["best_metric"]
             self.evaluator.state.best_metric_epoch = content["best_metric_epoch"]
         logger.info(f"Resumed from {self.last} after epoch {content['epoch']}.")
-
-
-def _save(content: dict[str, Any], path: str | Path, overwrite: bool) -> None:
-    # Into an open file: given a path, torch.save writes the temporary file's name into the archive.
-    with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
-        try:
-            torch.save(content, file)
-        except RuntimeError as error:
-            # torch's archive writer says only that it is at an unexpected position when the disc is full.
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from None
-            raise
 
 
 def _resume_cosine(schedule: CosineAnnealingLR, stored: dict[str, Any]) -> None:

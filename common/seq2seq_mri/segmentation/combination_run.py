@@ -16,10 +16,10 @@ from seq2seq_mri.analysis.segmentation_table import SCORE_NUMBERS, SCORE_TEXT
 from seq2seq_mri.files import atomic_path
 from seq2seq_mri.metrics.records import read_records, write_records
 from seq2seq_mri.metrics.segmentation import mask_agreement
+from seq2seq_mri.results.machine import describe_machine
 from seq2seq_mri.segmentation.combination import Combination
 from seq2seq_mri.segmentation.export import export_combination
 from seq2seq_mri.segmentation.labels import regions_of
-from seq2seq_mri.segmentation.machine import describe_machine
 from seq2seq_mri.segmentation.nnunet_process import DATASET_ID, PLANS, TRAINER, nnunet_environment, run_nnunet
 from seq2seq_mri.segmentation.subjects import SegmentationSubject, read_nested_labels
 from seq2seq_mri.segmentation.training_plan import TrainingPlan
@@ -124,7 +124,7 @@ class CombinationRun:
         planned = plans["configurations"][self.plan.configuration]
         return {
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-            "machine": describe_machine(self.plan.device),
+            "machine": describe_machine(self.plan.device, ("torch", "monai", "nnunetv2")),
             "patch": planned["patch_size"],
             "batch_size": planned["batch_size"],
             "features": planned["architecture"]["arch_kwargs"]["features_per_stage"],

@@ -3,37 +3,23 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from seq2seq_mri.analysis.segmentation_table import format_comparison, segmentation_table
-from seq2seq_mri.files import atomic_path
 from seq2seq_mri.metrics.records import write_records
+from seq2seq_mri.results.page import markdown_table, write_results_page
 from seq2seq_mri.segmentation.training_plan import TrainingPlan
 from seq2seq_mri.visualize.segmentation import segmentation_comparison
 from seq2seq_mri.visualize.style import save_figure
 
-__all__ = ["command_line", "write_page"]
+__all__ = ["write_page"]
 
 _NNUNET_STEPS = 1000 * 250
-
-
-def command_line(command: Callable[..., Any], options: Mapping[str, Any]) -> str:
-    """Return the command with the options that are not its defaults, as one would type it."""
-    words = ["python", "-m", "seq2seq_mri", command.__name__]
-    for name, parameter in inspect.signature(command).parameters.items():
-        value = options[name]
-        if parameter.default is inspect.Parameter.empty:
-            words.append(shlex.quote(_written(value)))
-        elif value != parameter.default:
-            words.append(f"--{name} {shlex.quote(_written(value))}")
-    return " \\\n    ".join([" ".join(words[:4]), *words[4:]])
 
 
 def write_page(
@@ -64,26 +50,14 @@ def write_page(
     write_records(path.with_suffix(".csv"), scores, overwrite=True)
     figure = segmentation_comparison(scores, reference, margins, confidence=confidence)
     save_figure(figure, path.with_suffix(".png"), overwrite=True)
-    dates = sorted({fact["date"] for fact in facts})
     first = facts[0]
-    text = f"""# Segmentation with fewer sequences
-
-Made by the command below; not edited by hand.
-
-```bash
-{command}
-```
-
-- **Data**: {data}
-- **Date**: {dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"} (UTC)
-- **Machine**: {"; ".join(dict.fromkeys(fact["machine"] for fact in facts))}
-- **Budget**: for each training {plan.epochs} epochs of {plan.steps} steps, that is {plan.epochs * plan.steps} steps \
-of {first["batch_size"]} patches of {" x ".join(map(str, first["patch"]))} voxels; {plan.configuration}, features \
-{", ".join(map(str, first["features"]))}. nnU-Net's own budget is 1000 epochs of 250 steps.
-- **Seeds**: {", ".join(map(str, plan.seeds))}; folds {", ".join(map(str, plan.folds))} of five
-- **Scores** of every subject: [{path.with_suffix(".csv").name}]({path.with_suffix(".csv").name})
-
-{format_comparison(table, margins, confidence)}
+    budget = (
+        f"for each training {plan.epochs} epochs of {plan.steps} steps, that is {plan.epochs * plan.steps} steps of "
+        f"{first['batch_size']} patches of {' x '.join(map(str, first['patch']))} voxels; {plan.configuration}, "
+        f"features {', '.join(map(str, first['features']))}. nnU-Net's own budget is 1000 epochs of 250 steps."
+    )
+    seeds = f"{', '.join(map(str, plan.seeds))}; folds {', '.join(map(str, plan.folds))} of five"
+    body = f"""{format_comparison(table, margins, confidence)}
 
 The reference is {reference}. Means and standard deviations are over subjects; a subject's value is the mean over
 trainings. A loss is positive where the combination is worse. "p, worse" is a one-sided paired t-test over subjects;
@@ -98,12 +72,7 @@ Wall-clock seconds, means over trainings; whatever else the machine did at the t
 
 {_seconds_table(facts)}
 """
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def _written(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    write_results_page(path, "Segmentation with fewer sequences", command, data, facts, budget, seeds, body)
 
 
 def _short_budget(plan: TrainingPlan) -> str:
@@ -130,7 +99,6 @@ def _seconds_table(facts: Sequence[Mapping[str, Any]]) -> str:
     rows = pd.DataFrame([{"combination": fact["combination"], **fact["seconds"]} for fact in facts])
     means = rows.groupby("combination", sort=False).mean()
     header = ["Sequences", *(f"{name} (s)" for name in means.columns)]
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    for name, seconds in means.iterrows():
-        lines.append(f"| {name} | {' | '.join(f'{value:.0f}' for value in seconds)} |")
-    return "\n".join(lines)
+    return markdown_table(
+        header, ([str(name), *(f"{value:.0f}" for value in seconds)] for name, seconds in means.iterrows())
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,13 +14,13 @@ import torch
 __all__ = ["describe_machine"]
 
 
-def describe_machine(device: str) -> str:
-    """Return processor or GPU, its number of cores, and the versions of Python and the libraries."""
+def describe_machine(device: str, packages: Sequence[str] = ("torch", "monai")) -> str:
+    """Return processor or GPU, its number of cores, and the versions of Python and of ``packages``."""
     parts = [_processor()] if device == "cpu" else [torch.cuda.get_device_name()]
     if device == "cpu":
         parts.append(f"{os.cpu_count()} cores")
     parts.append(f"Python {platform.python_version()}")
-    for package in ("torch", "monai", "nnunetv2"):
+    for package in packages:
         try:
             parts.append(f"{package} {version(package)}")
         except PackageNotFoundError:

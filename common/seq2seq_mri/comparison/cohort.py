@@ -1,0 +1,116 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The cohort that all methods see: a bundle's own preprocessing, and batches that depend on seed and step alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+
+from seq2seq_mri.data.datalist import load_datalist, read_sequence_table
+from seq2seq_mri.data.subject_dataset import SubjectDataset
+
+__all__ = ["Cohort", "TrainingBatches"]
+
+
+class Cohort:
+    """Subjects to train and to test on, prepared as a bundle's ``train.json`` and ``evaluate.json`` say.
+
+    Args:
+        bundle_dir: folder of the bundle, such as ``bundles/seq2seq_brats``.
+        datalist: JSON file of the subjects; its sequence table is used.
+        dataset_dir: folder that its paths start from; by default the datalist's.
+        training: sections to train on.
+        testing: sections to test on.
+        slice_size: width and height of the patches to train on.
+        slices: adjacent slices that a network is given, odd.
+        patches: patches that are drawn from a subject at a time.
+        resample: whether images of a subject on different grids are resampled, or refused.
+
+    Raises:
+        FileNotFoundError: when the bundle, the datalist or images do not exist.
+        ValueError: when an option is wrong, a subject is trained and tested on, or the table has one sequence only.
+    """
+
+    def __init__(
+        self,
+        bundle_dir: str | os.PathLike,
+        datalist: str | os.PathLike,
+        dataset_dir: str | os.PathLike | None = None,
+        training: str | Sequence[str] = "training",
+        testing: str | Sequence[str] = "testing",
+        slice_size: Sequence[int] = (56, 72),
+        slices: int = 3,
+        patches: int = 4,
+        resample: bool = False,
+    ) -> None:
+        configs = Path(bundle_dir).expanduser() / "configs"
+        files = [configs / "train.json", configs / "evaluate.json"]
+        for file in files:
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"There is no {file}; give bundle_dir, the folder of a bundle such as bundles/seq2seq_brats."
+                )
+        self.sequences = read_sequence_table(datalist)
+        if len(self.sequences) < 2:
+            raise ValueError(f"{datalist} has one sequence only; there is nothing to synthesise it from.")
+        self.slice_size = list(slice_size)
+        self.slices = slices
+        self.patches = patches
+        self.training = load_datalist(datalist, training, dataset_dir)
+        self.testing = load_datalist(datalist, testing, dataset_dir)
+        both = {entry["subject"] for entry in self.training} & {entry["subject"] for entry in self.testing}
+        if both:
+            raise ValueError(f"Subject {min(both)} would be both trained and tested on; give sections that share none.")
+        self._parser = ConfigParser()
+        self._parser.read_config([str(file) for file in files])
+        options: dict[str, Any] = {"sequences": self.sequences, "slice_size": self.slice_size, "resample": resample}
+        options |= {"network_def::in_channels": slices, "samples_per_subject": patches}
+        for key, value in options.items():
+            self._parser[key] = value
+
+    def training_data(self, seed: int = 0) -> SubjectDataset:
+        """Return the subjects to train on, as random patches; what is not random is kept in memory."""
+        transform = self._parser.get_parsed_content("train::preprocessing")
+        return SubjectDataset(self.training, transform, cache_rate=1.0, seed=seed)
+
+    def volumes(self, entries: Sequence[dict[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Return subjects as whole volumes, withheld sequences included."""
+        preprocessing = self._parser.get_parsed_content("preprocessing")
+        return cast(Sequence[Mapping[str, Any]], SubjectDataset(entries, preprocessing, cache_rate=1.0))
+
+
+class TrainingBatches:
+    """Batches of patches; what a step gets depends on seed and step only, whatever was trained before.
+
+    Each epoch has a random order of the subjects.
+
+    Args:
+        dataset: of :meth:`Cohort.training_data`.
+        batch_size: subjects of a batch.
+        seed: of the order.
+    """
+
+    def __init__(self, dataset: SubjectDataset, batch_size: int = 1, seed: int = 0) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        self.steps_per_epoch = -(-len(dataset) // batch_size)
+
+    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the patches ``(B, ΣT, H, W, slices)`` of a step, and which sequences they have, bool ``(B, S)``."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset))
+        self.dataset.set_epoch(epoch)
+        chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
+        patches: list[dict[str, Any]] = []
+        for index in chosen.tolist():
+            patches += self.dataset[index]  # type: ignore[arg-type]
+        image = torch.stack([torch.as_tensor(patch["image"], dtype=torch.float32) for patch in patches])
+        available = torch.stack([torch.as_tensor(patch["available"], dtype=torch.bool) for patch in patches])
+        return image, available

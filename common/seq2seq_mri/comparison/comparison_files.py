@@ -1,0 +1,80 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The files of a comparison: its page, tables and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from seq2seq_mri.analysis.generator_comparison import paired_tests, quality_table
+from seq2seq_mri.comparison.evaluation import SETTINGS
+from seq2seq_mri.comparison.methods import BASELINES, METHODS
+from seq2seq_mri.comparison.results_page import baseline_verdict, format_quality, page_body
+from seq2seq_mri.comparison.runs import ComparisonRuns
+from seq2seq_mri.metrics.records import write_records
+from seq2seq_mri.results.page import write_results_page
+from seq2seq_mri.visualize.generator_comparison import quality_comparison, slice_comparison
+from seq2seq_mri.visualize.style import save_figure
+
+__all__ = ["write_comparison"]
+
+
+def write_comparison(path: Path, runs: ComparisonRuns, command: str, data: str, lpips: str, note: str) -> str:
+    """Write the page, and beside it scores, tests, costs and two figures; files of these names are replaced.
+
+    Args:
+        path: of the page.
+        runs: all of them done.
+        command: what makes the page.
+        data: what was trained and tested on.
+        lpips: network of LPIPS, or ``none``.
+        note: what else the page says.
+
+    Returns:
+        The tables of quality in Markdown, and whether the baselines are beaten.
+    """
+    scores, each = runs.scores(), runs.all()
+    tests, labels = paired_tests(scores), METHODS | BASELINES
+    write_records(path.with_suffix(".csv"), scores, overwrite=True)
+    write_records(path.with_name(f"{path.stem}_tests.csv"), tests, overwrite=True)
+    costs = pd.DataFrame([{"method": method, **cost} for method, cost in runs.costs.items()])
+    costs["volume"] = ["x".join(map(str, volume)) for volume in costs["volume"]]
+    write_records(path.with_name(f"{path.stem}_costs.csv"), costs, overwrite=True)
+    save_figure(quality_comparison(scores, SETTINGS, labels), path.with_suffix(".png"), overwrite=True)
+    first = runs.budgets[0].name
+    views = {run.method: run.views() for run in reversed(each) if run.budget in (first, "none")}
+    order = [name for name in (*BASELINES, *METHODS) if name in views]
+    subject = scores["subject"].iloc[0]
+    figure = slice_comparison(
+        {name: views[name] for name in order},
+        list(runs.cohort.sequences),
+        title=f"{subject}, each sequence from the others, {first}, seed {runs.seeds[0]}",
+        labels=labels,
+    )
+    save_figure(figure, path.with_name(f"{path.stem}_slices.png"), overwrite=True)
+    facts = [run.facts() for run in each]
+    body = page_body(scores, tests, runs.costs, facts, path.stem, lpips, runs.volume_shape, note)
+    write_results_page(
+        path,
+        "Generators side by side",
+        command,
+        data,
+        facts,
+        _budget(runs),
+        ", ".join(map(str, runs.seeds)),
+        body,
+    )
+    table = quality_table(scores)
+    return f"{format_quality(table)}\n\n{baseline_verdict(table)}"
+
+
+def _budget(runs: ComparisonRuns) -> str:
+    settings = runs.settings
+    parts = [f"{budget.name} for each training" for budget in runs.budgets]
+    count = runs.batch_size * runs.cohort.patches
+    return (
+        f"{', and separately '.join(parts)}; a step sees {count} patches of {' x '.join(map(str, settings.patch))} "
+        f"voxels with {settings.slices} adjacent slices; networks of the size “{settings.size}”; Adam from a learning "
+        f"rate of {settings.learning_rate:g}, which falls to 0 along a cosine"
+    )
