@@ -10,6 +10,7 @@ from typing import Any
 
 import fire
 
+from seq2seq_mri.contribution.contribution_table import contribution_table
 from seq2seq_mri.data.make_datalist import make_datalist
 from seq2seq_mri.data.simulation.brain import simulate_brain
 from seq2seq_mri.data.simulation.breast import simulate_breast
@@ -61,6 +62,7 @@ COMMANDS = {
     "release": _later(release),
     "push_to_hf_hub": _later(push_to_hf_hub),
     "segment_subsets": _later(segment_subsets),
+    "contribution_table": _later(contribution_table),
 }
 
 
