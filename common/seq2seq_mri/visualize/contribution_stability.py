@@ -24,6 +24,7 @@ _ROW = 0.21  # height of a sequence in inches
 _POINTS, _RANKS, _GAP = 1.35, 1.55, 0.16  # widths of the panels and between them
 _HEAD, _FOOT = 0.52, 0.42  # above and below the panels of a cohort, for titles and axes
 _COLOURS = "Blues"
+_FRAME = SERIES_COLOURS[1]  # stands out from both ends of the blues
 _TITLES = {
     "c_t": "$C_t$: how well it\ngenerates the others",
     "c_d": "$C_d$: how hard it\nis to generate",
@@ -113,12 +114,12 @@ def _draw_ranks(axes: Axes, cohort: CohortContribution, score: str) -> None:
         if value > 0:
             luminance = np.dot(colours(float(value))[:3], (0.2126, 0.7152, 0.0722))
             colour = "white" if luminance < 0.4 else TEXT_COLOUR
-            text = "<1" if value < 0.01 else f"{100 * value:.0f}"
+            text = "<1" if value < 0.01 else ">99" if 0.99 < value < 1 else f"{100 * value:.0f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=6, color=colour)
     for row, rank in enumerate(cohort.table[f"{score}_rank"]):
         if not pd.isna(rank):
-            corner = (int(rank) - 1.5, row - 0.5)
-            axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=TEXT_COLOUR, linewidth=0.9))
+            frame = Rectangle((int(rank) - 1.5, row - 0.5), 1, 1, fill=False, edgecolor=_FRAME, linewidth=1.3)
+            axes.add_patch(frame).set_clip_on(False)  # half of the line would be cut off at the edge
     axes.set_xticks(range(len(ranks.columns)), ["none" if rank == 0 else str(rank) for rank in ranks], fontsize=7)
     axes.set_yticks([])
     axes.set_xticks(np.arange(len(ranks.columns) - 1) + 0.5, minor=True)
