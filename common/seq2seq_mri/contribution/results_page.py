@@ -66,18 +66,19 @@ Made by the command below; not edited by hand.
 
 C_t (totipotency) is high where a sequence generates the others well, C_d (imaging differentiation) where the others
 generate it badly; rank 1 is the highest. Both are mean standard scores (Eq. 4 of the paper) of
-{_measures(metrics)} {_REGIONS[region]}. n is the number of subjects that have the sequence together with
-another one.
+{_measures(metrics)} {_REGIONS[region]}. n is the number of subjects that have the sequence
+and another one.
 
 The intervals are percentiles of a bootstrap over subjects, all pairs of a subject together; with few subjects they are
-too narrow. They say how much depends on which subjects were measured. How much depends on the training of the generator
-they do not say: that takes other weights. A pair that no subject of a bootstrap sample has counts as an average one, as
+too narrow. They say how much depends on which subjects were measured, not how much depends on the generator: weights
+from another training may rank otherwise. A pair that no subject of a bootstrap sample has counts as an average one, as
 it does in a cohort; a sequence without any pair has no rank there.
 
 ![C_t, C_d and their ranks]({path.with_suffix(".png").name})
 
-*Points: C_t and C_d. Lines: {100 * cohorts[0].confidence:g} % intervals. Cells: the percentage of bootstrap samples in
-which a sequence (row) has a rank (column); its rank in the cohort is framed.*
+*Points: C_t and C_d. Lines: {100 * cohorts[0].confidence:g} % intervals. Cells: the percentage of bootstrap samples \
+in which a sequence (row)
+has a rank (column); its rank in the cohort is framed.*
 
 {tables_text}
 """
