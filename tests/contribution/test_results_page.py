@@ -29,6 +29,7 @@ def test_the_page_in_docs_is_made_of_its_image_quality(page) -> None:
     quality = read_records(page.with_suffix(".csv"), ("cohort", *METRIC_COLUMNS[:3]), METRIC_COLUMNS[3:])
     samples = int(re.findall(r"^- \*\*Budget\*\*: (\d+) bootstrap samples", text, re.MULTILINE)[0])
     seed = int(re.findall(r"^- \*\*Seeds\*\*: (\d+)", text, re.MULTILINE)[0])
+    assert quality["cohort"].nunique() == 2
     for cohort, rows in quality.groupby("cohort"):
         sequences = next(table for table in SEQUENCE_TABLES.values() if set(rows["source"]) <= set(table))
         bootstrap = bootstrap_contribution(rows, sequences, samples=samples, seed=seed)
