@@ -121,7 +121,7 @@ def _draw_ranks(axes: Axes, cohort: CohortContribution, score: str) -> None:
             frame = Rectangle((int(rank) - 1.5, row - 0.5), 1, 1, fill=False, edgecolor=_FRAME, linewidth=1.3)
             frame.set(zorder=4, clip_on=False)  # whole, above the white grid and beyond the panel's edge
             axes.add_patch(frame)
-    axes.set_xticks(range(len(ranks.columns)), ["none" if rank == 0 else str(rank) for rank in ranks], fontsize=7)
+    axes.set_xticks(range(len(ranks.columns)), ["none" if rank == 0 else str(rank) for rank in ranks], fontsize=6)
     axes.set_yticks([])
     axes.set_xticks(np.arange(len(ranks.columns) - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(len(values) - 1) + 0.5, minor=True)
