@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from seq2seq_mri.__main__ import main
+from seq2seq_mri.contribution.contribution_table import contribution_table
 from seq2seq_mri.data.make_datalist import make_datalist
 from seq2seq_mri.data.simulation.brain import simulate_brain
 from seq2seq_mri.data.simulation.breast import simulate_breast
@@ -28,6 +29,7 @@ COMMANDS = {
     "release": release,
     "push_to_hf_hub": push_to_hf_hub,
     "segment_subsets": segment_subsets,
+    "contribution_table": contribution_table,
 }
 
 
@@ -90,6 +92,9 @@ def test_help_names_and_explains_every_argument(run, command) -> None:
         (["release"], "There are no bundles in bundles; give the checkout of the project by --repository"),
         (["push_to_hf_hub", "seq2seq_brats", "nobody"], "repo is 'nobody'; give it as OWNER/NAME"),
         (["segment_subsets", "nowhere.json", "out", "--export_only"], "The datalist nowhere.json does not exist"),
+        (["contribution_table", "nowhere", "out"], "There is no folder nowhere"),
+        (["contribution_table", "nowhere,nowhere", "out"], "Two evaluations are named nowhere"),
+        (["contribution_table", "nowhere", "out", "--samples", "many"], "samples is 'many'; give a whole number"),
     ],
 )
 def test_a_mistake_gives_one_line(run, tmp_path, arguments, message) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import fire
 
 from seq2seq_mri.comparison.compare_generators import compare_generators
+from seq2seq_mri.contribution.contribution_table import contribution_table
 from seq2seq_mri.data.make_datalist import make_datalist
 from seq2seq_mri.data.simulation.brain import simulate_brain
 from seq2seq_mri.data.simulation.breast import simulate_breast
@@ -63,6 +64,7 @@ COMMANDS = {
     "push_to_hf_hub": _later(push_to_hf_hub),
     "segment_subsets": _later(segment_subsets),
     "compare_generators": _later(compare_generators),
+    "contribution_table": _later(contribution_table),
 }
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "adjacency_from_values",
     "adjacency_matrix",
     "contribution",
+    "contribution_ranks",
     "contribution_scores",
     "pair_values",
     "read_adjacency",
@@ -101,8 +102,8 @@ def contribution(adjacency: pd.DataFrame) -> pd.DataFrame:
         )
     c_t, c_d = contribution_scores(adjacency.to_numpy(dtype=float))
     table = pd.DataFrame({"sequence": list(adjacency.index), "c_t": c_t, "c_d": c_d})
-    for rank, score in zip(_RANKS, ("c_t", "c_d"), strict=True):
-        table[rank] = table[score].rank(ascending=False, method="min").astype("Int64")
+    for rank, scores in zip(_RANKS, (c_t, c_d), strict=True):
+        table[rank] = pd.Series(contribution_ranks(scores)).astype("Int64")
     return table[["sequence", "c_t", "rank_t", "c_d", "rank_d"]]
 
 
@@ -167,6 +168,17 @@ def contribution_scores(adjacency: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     c_t = np.where(pairs.any(axis=1), filled.sum(axis=1) / number, np.nan)
     c_d = np.where(pairs.any(axis=0), -filled.sum(axis=0) / number, np.nan)
     return c_t, c_d
+
+
+def contribution_ranks(scores: np.ndarray) -> np.ndarray:
+    """Return the ranks of scores ``[..., S]`` along the last axis: 1 is the highest, equal ones share the better.
+
+    Scores count as equal within 1e-9, far above rounding errors. NaN has no rank, which is NaN in the result, and takes
+    none from the others.
+    """
+    rounded = np.round(scores, 9)
+    better = (rounded[..., None, :] > rounded[..., :, None]).sum(axis=-1)
+    return np.where(np.isnan(scores), np.nan, better + 1.0)
 
 
 def write_adjacency(path: str | os.PathLike, adjacency: pd.DataFrame, overwrite: bool = False) -> None:

@@ -31,10 +31,10 @@ from seq2seq_mri.analysis.classification_tables import (
     write_predictions,
 )
 from seq2seq_mri.classification.fitting import FitPredict, check_named_settings, fit_seed, predict_probabilities
-from seq2seq_mri.classification.resuming import claim_directory, folds_fingerprint
-from seq2seq_mri.data.cross_validation import Entry, Fold
+from seq2seq_mri.data.cross_validation import Entry, Fold, folds_fingerprint
 from seq2seq_mri.files import atomic_path, check_writable_directory
 from seq2seq_mri.metrics.records import read_records, write_records
+from seq2seq_mri.results.protocol import claim_directory
 
 __all__ = ["ProtocolTables", "Settings", "run_folds"]
 

@@ -14,10 +14,10 @@ from tqdm import tqdm
 from seq2seq_mri.analysis.classification import multiclass_metrics
 from seq2seq_mri.analysis.learning_curve import learning_curve_table, read_learning_curve, write_learning_curve
 from seq2seq_mri.classification.fitting import FitPredict, check_named_settings, predict_probabilities
-from seq2seq_mri.classification.resuming import claim_directory, folds_fingerprint
-from seq2seq_mri.data.cross_validation import Entry, Fold, InnerSplit
+from seq2seq_mri.data.cross_validation import Entry, Fold, InnerSplit, folds_fingerprint
 from seq2seq_mri.data.labels import labelled_entries
 from seq2seq_mri.files import check_writable_directory
+from seq2seq_mri.results.protocol import claim_directory
 
 __all__ = ["run_learning_curve", "training_subset"]
 

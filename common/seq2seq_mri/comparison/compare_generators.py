@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seq2seq_mri.classification.resuming import claim_directory
 from seq2seq_mri.comparison.cohort import Cohort
 from seq2seq_mri.comparison.comparison_files import write_comparison
 from seq2seq_mri.comparison.evaluation import lpips_network
@@ -22,6 +21,7 @@ from seq2seq_mri.engines.distributed import select_device
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.metrics.lpips import SliceLPIPS
 from seq2seq_mri.results.page import command_line
+from seq2seq_mri.results.protocol import claim_directory
 
 __all__ = ["SIMULATED", "compare_generators"]
 

@@ -8,8 +8,10 @@ is one fold with one inner split.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,15 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from seq2seq_mri.data.labels import labelled_entries, patient_of_entry
 
-__all__ = ["Entry", "Fold", "InnerSplit", "fold_of_sections", "nested_folds", "train_validation_test_folds"]
+__all__ = [
+    "Entry",
+    "Fold",
+    "InnerSplit",
+    "fold_of_sections",
+    "folds_fingerprint",
+    "nested_folds",
+    "train_validation_test_folds",
+]
 
 Entry = dict[str, Any]
 """A datalist's entry with ``"subject"``, ``"patient"``, and ``"label"``, a whole number."""
@@ -241,3 +251,21 @@ def _check_labels(entries: Sequence[Entry], label: str | None, testing: Sequence
                 f"Nobody in {section} ({len(members)} subjects) has {'label' if label is None else label} {value}; "
                 "give more subjects, fewer folds, or another seed."
             )
+
+
+def folds_fingerprint(folds: Iterable[Fold]) -> str:
+    """Return a short text that changes with anybody's section, label or patient."""
+
+    def names(entries: Iterable[Mapping[str, Any]]) -> list:
+        return [[entry["subject"], entry["patient"], entry["label"]] for entry in entries]
+
+    content = [
+        [
+            fold.repeat,
+            fold.fold,
+            names(fold.testing),
+            [[names(split.training), names(split.validation)] for split in fold.inner],
+        ]
+        for fold in folds
+    ]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

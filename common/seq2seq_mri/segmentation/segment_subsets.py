@@ -11,11 +11,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from seq2seq_mri.analysis.segmentation_table import format_comparison, segmentation_table
-from seq2seq_mri.classification.resuming import claim_directory
 from seq2seq_mri.data.datalist import load_datalist, names_in_list, read_sequence_table
 from seq2seq_mri.files import atomic_path, check_writable_directory
 from seq2seq_mri.metrics.records import write_records
 from seq2seq_mri.results.page import command_line
+from seq2seq_mri.results.protocol import claim_directory
 from seq2seq_mri.segmentation.combination import default_combinations, parse_combinations
 from seq2seq_mri.segmentation.combination_run import CombinationRun
 from seq2seq_mri.segmentation.nnunet_process import check_nnunet, choose_device

@@ -3,34 +3,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seq2seq_mri.data.cross_validation import Fold
 from seq2seq_mri.files import atomic_path
 
-__all__ = ["claim_directory", "folds_fingerprint"]
-
-
-def folds_fingerprint(folds: Iterable[Fold]) -> str:
-    """Return a short text that changes with anybody's section, label or patient."""
-
-    def names(entries: Iterable[Mapping[str, Any]]) -> list:
-        return [[entry["subject"], entry["patient"], entry["label"]] for entry in entries]
-
-    content = [
-        [
-            fold.repeat,
-            fold.fold,
-            names(fold.testing),
-            [[names(split.training), names(split.validation)] for split in fold.inner],
-        ]
-        for fold in folds
-    ]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+__all__ = ["claim_directory"]
 
 
 def claim_directory(
