@@ -186,6 +186,8 @@ class MMGANRecipe(_Completing):
 class ResViTRecipe(_Completing):
     """100 · L1 of what was hidden + 100 · L1 of what was given + least squares; anything is hidden from the start.
 
+    The released code, in which there is no unified form, has the weights 100 and 1.
+
     Args:
         network: the network.
         discriminator: arguments of the discriminator.
