@@ -43,7 +43,7 @@ def compare_generators(
     bundle_dir: str | os.PathLike = "bundles/seq2seq_brats",
     methods: str | Sequence[str] = tuple(METHODS),
     size: str = "reduced",
-    steps: int | None = 1000,
+    steps: int | None = 3000,
     seconds: float | None = None,
     seeds: int | Sequence[int] = 0,
     learning_rate: float | None = None,
@@ -51,7 +51,7 @@ def compare_generators(
     testing: str | Sequence[str] = "testing",
     slice_size: Sequence[int] = (56, 72),
     slices: int = 3,
-    patches: int = 4,
+    patches: int = 1,
     batch_size: int = 1,
     slice_batch_size: int = 4,
     resample: bool = False,
@@ -95,7 +95,8 @@ def compare_generators(
         testing: sections to test on. Withheld sequences are compared with, but never given.
         slice_size: width and height of the patches to train on.
         slices: adjacent slices that all networks are given, odd; the middle one is the result.
-        patches: patches that are drawn from a subject for a step.
+        patches: patches that are drawn from a subject for a step. Many steps of one patch teach more in the same time
+            than few steps of many.
         batch_size: subjects of a step.
         slice_batch_size: slices that are completed together in evaluation.
         resample: whether images of a subject on different grids are resampled, or refused.
