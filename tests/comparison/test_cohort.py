@@ -52,6 +52,21 @@ def test_every_subject_is_seen_once_in_an_epoch(cohort) -> None:
     assert [len(batches(step)[0]) for step in range(4)] == [4, 2, 4, 2]
 
 
+def test_every_patient_is_left_out_once(bundle, datalist) -> None:
+    whole = Cohort(bundle, datalist, testing=None, slice_size=(32, 32))
+    whole.training[1]["patient"] = whole.training[0]["patient"] = "twice examined"
+    names = [entry["subject"] for entry in whole.training]
+    cohorts = whole.leave_one_out()
+    assert [cohort.name for cohort in cohorts] == ["without_twice examined", f"without_{names[2]}"]
+    for cohort, tested in zip(cohorts, [names[:2], names[2:]], strict=True):
+        assert [entry["subject"] for entry in cohort.testing] == tested
+        assert [entry["subject"] for entry in cohort.training] == [name for name in names if name not in tested]
+        assert [sample["subject"] for sample in cohort.test_volumes] == tested
+        assert len(cohort.patch_data) == 3 - len(tested)
+    with pytest.raises(ValueError, match="twice examined is the only patient"):
+        cohorts[1].leave_one_out()
+
+
 def test_mistakes(bundle, datalist, tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="give bundle_dir, the folder of a bundle"):
         Cohort(tmp_path, datalist)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +15,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from seq2seq_mri.data.datalist import load_datalist, read_sequence_table
+from seq2seq_mri.data.labels import patient_of_entry
 from seq2seq_mri.data.subject_dataset import SubjectDataset
 
 __all__ = ["Cohort", "TrainingBatches"]
@@ -26,11 +29,15 @@ class Cohort:
         datalist: JSON file of the subjects; its sequence table is used.
         dataset_dir: folder that its paths start from; by default the datalist's.
         training: sections to train on.
-        testing: sections to test on.
+        testing: sections to test on; ``None`` for a cohort that is divided by :meth:`leave_one_out`.
         slice_size: width and height of the patches to train on.
         slices: adjacent slices that a network is given, odd.
         patches: patches that are drawn from a subject at a time.
         resample: whether images of a subject on different grids are resampled, or refused.
+
+    Attributes:
+        training, testing: the subjects' entries in the datalist.
+        name: ``"all"``, or which patient is left out.
 
     Raises:
         FileNotFoundError: when the bundle, the datalist or images do not exist.
@@ -43,7 +50,7 @@ class Cohort:
         datalist: str | os.PathLike,
         dataset_dir: str | os.PathLike | None = None,
         training: str | Sequence[str] = "training",
-        testing: str | Sequence[str] = "testing",
+        testing: str | Sequence[str] | None = "testing",
         slice_size: Sequence[int] = (56, 72),
         slices: int = 3,
         patches: int = 4,
@@ -63,7 +70,8 @@ class Cohort:
         self.slices = slices
         self.patches = patches
         self.training = load_datalist(datalist, training, dataset_dir)
-        self.testing = load_datalist(datalist, testing, dataset_dir)
+        self.testing = [] if testing is None else load_datalist(datalist, testing, dataset_dir)
+        self.name = "all"
         both = {entry["subject"] for entry in self.training} & {entry["subject"] for entry in self.testing}
         if both:
             raise ValueError(f"Subject {min(both)} would be both trained and tested on; give sections that share none.")
@@ -74,10 +82,38 @@ class Cohort:
         for key, value in options.items():
             self._parser[key] = value
 
+    def leave_one_out(self) -> list[Cohort]:
+        """Return a cohort for each patient to train on, who is tested on while all others are trained on.
+
+        Raises:
+            ValueError: when there is only one patient.
+        """
+        patients = list(dict.fromkeys(patient_of_entry(entry) for entry in self.training))
+        if len(patients) < 2:
+            raise ValueError(f"{patients[0]} is the only patient; to leave one out takes two at least.")
+        cohorts = []
+        for patient in patients:
+            cohort = copy.copy(self)
+            cohort.training = [entry for entry in self.training if patient_of_entry(entry) != patient]
+            cohort.testing = [entry for entry in self.training if patient_of_entry(entry) == patient]
+            cohort.name = f"without_{patient}"
+            cohorts.append(cohort)
+        return cohorts
+
     def training_data(self, seed: int = 0) -> SubjectDataset:
         """Return the subjects to train on, as random patches; what is not random is kept in memory."""
         transform = self._parser.get_parsed_content("train::preprocessing")
         return SubjectDataset(self.training, transform, cache_rate=1.0, seed=seed)
+
+    @cached_property
+    def test_volumes(self) -> Sequence[Mapping[str, Any]]:
+        """The subjects to test on as whole volumes, kept in memory."""
+        return self.volumes(self.testing)
+
+    @cached_property
+    def patch_data(self) -> SubjectDataset:
+        """The data of :meth:`training_data`, read once; its ``seed`` may be changed."""
+        return self.training_data()
 
     def volumes(self, entries: Sequence[dict[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """Return subjects as whole volumes, withheld sequences included."""

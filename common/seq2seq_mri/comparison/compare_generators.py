@@ -49,6 +49,7 @@ def compare_generators(
     learning_rate: float | None = None,
     training: str | Sequence[str] = "training",
     testing: str | Sequence[str] = "testing",
+    leave_one_out: bool = False,
     slice_size: Sequence[int] = (56, 72),
     slices: int = 3,
     patches: int = 1,
@@ -93,6 +94,8 @@ def compare_generators(
         learning_rate: of all methods at the start; by default 0.0002 for published networks and 0.001 for reduced ones.
         training: sections of the datalist to train on.
         testing: sections to test on. Withheld sequences are compared with, but never given.
+        leave_one_out: for few patients: each patient of the sections in training is tested on by methods that were
+            trained on all others, and testing is not used.
         slice_size: width and height of the patches to train on.
         slices: adjacent slices that all networks are given, odd; the middle one is the result.
         patches: patches that are drawn from a subject for a step. Many steps of one patch teach more in the same time
@@ -138,22 +141,26 @@ def compare_generators(
 
     folder = check_writable_directory(output_dir)
     listed = _simulate(folder) if datalist is None else Path(datalist).expanduser()
-    cohort = Cohort(bundle_dir, listed, dataset_dir, training, testing, patch, slices, patches, resample)
+    tested = None if leave_one_out else testing
+    cohort = Cohort(bundle_dir, listed, dataset_dir, training, tested, patch, slices, patches, resample)
     protocol = {
         **{"size": size, "learning_rate": rate, "slice_size": patch, "slices": slices, "patches": patches},
         **{"batch_size": batch_size, "resample": resample, "lpips": network, "sequences": cohort.sequences},
         "training": [entry["subject"] for entry in cohort.training],
-        "testing": [entry["subject"] for entry in cohort.testing],
+        "testing": "each patient in turn" if leave_one_out else [entry["subject"] for entry in cohort.testing],
     }
     claim_directory(folder / "protocol.json", protocol, resume=True)
     settings = TrainingSettings(
         size, cohort.sequences, slices, (patch[0], patch[1]), float(rate), slice_batch_size, used
     )
-    runs = ComparisonRuns(folder, cohort, settings, chosen, budgets, _numbers(seeds), batch_size)
+    cohorts = cohort.leave_one_out() if leave_one_out else [cohort]
+    runs = ComparisonRuns(folder, cohorts, settings, chosen, budgets, _numbers(seeds), batch_size)
     runs.measure_costs()
     runs.run(distance)
 
     counts = f"{len(cohort.training)} subjects to train on, {len(cohort.testing)} to test on"
+    if leave_one_out:
+        counts = f"{len(cohort.training)} subjects, each patient tested on by methods trained on all others"
     simulated = f"simulated by this command ({', '.join(f'{key} {value}' for key, value in SIMULATED.items())})"
     about = data or f"{counts}, {simulated if datalist is None else 'of ' + listed.name}"
     text = ""

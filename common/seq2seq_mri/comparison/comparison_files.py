@@ -48,7 +48,7 @@ def write_comparison(path: Path, runs: ComparisonRuns, command: str, data: str, 
     subject = scores["subject"].iloc[0]
     figure = slice_comparison(
         {name: views[name] for name in order},
-        list(runs.cohort.sequences),
+        list(runs.cohorts[0].sequences),
         title=f"{subject}, each sequence from the others, {first}, seed {runs.seeds[0]}",
         labels=labels,
     )
@@ -72,9 +72,10 @@ def write_comparison(path: Path, runs: ComparisonRuns, command: str, data: str, 
 def _budget(runs: ComparisonRuns) -> str:
     settings = runs.settings
     parts = [f"{budget.name} for each training" for budget in runs.budgets]
-    count = runs.batch_size * runs.cohort.patches
+    count = runs.batch_size * runs.cohorts[0].patches
     return (
-        f"{', and separately '.join(parts)}; a step sees {count} patches of {' x '.join(map(str, settings.patch))} "
+        f"{', and separately '.join(parts)}; a step sees {count} patch{'es' if count > 1 else ''} of "
+        f"{' x '.join(map(str, settings.patch))} "
         f"voxels with {settings.slices} adjacent slices; networks of the size “{settings.size}”; Adam from a learning "
         f"rate of {settings.learning_rate:g}, which falls to 0 along a cosine"
     )

@@ -158,18 +158,20 @@ inferer of the bundles is faster. Memory is the peak of the process over what Py
 
 {format_costs(costs)}
 
-Wall-clock seconds of the trainings, images included; whatever else the machine did at the time is in them.
+Wall-clock seconds of a training, images included, means; whatever else the machine did at the time is in them.
 
 {_trainings(facts)}"""
 
 
 def _trainings(facts: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        [title(fact["method"]), fact["budget"], str(fact["seed"]), str(fact["steps"]), f"{fact['seconds']:.0f}"]
-        for fact in facts
-        if fact["budget"] != UNTRAINED
-    ]
-    return markdown_table(["Method", "Budget", "Seed", "Steps", "Seconds"], rows)
+    trainings = pd.DataFrame([fact for fact in facts if fact["budget"] != UNTRAINED])
+    if trainings.empty:
+        return ""
+    rows = []
+    for (method, budget), part in trainings.groupby(["method", "budget"], sort=False):
+        means = [f"{part[name].mean():.0f}" for name in ("steps", "seconds")]
+        rows.append([title(method), budget, str(len(part)), *means])
+    return markdown_table(["Method", "Budget", "Trainings", "Steps", "Seconds"], rows)
 
 
 def _baseline(table: pd.DataFrame, method: str, setting: str) -> float:

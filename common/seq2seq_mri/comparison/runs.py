@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,6 @@ from seq2seq_mri.comparison.costs import CostMeasurement, measure_costs
 from seq2seq_mri.comparison.method_run import MethodRun, TrainingSettings
 from seq2seq_mri.comparison.methods import BASELINES, title
 from seq2seq_mri.comparison.trivial import CopySource, TissueMean
-from seq2seq_mri.data.subject_dataset import SubjectDataset
 from seq2seq_mri.files import atomic_path
 
 __all__ = ["Budget", "ComparisonRuns"]
@@ -44,9 +43,11 @@ class Budget(NamedTuple):
 class ComparisonRuns:
     """The runs, in the folders ``BUDGET/METHOD/seed_SEED`` and ``baselines/METHOD``, and the costs in ``costs``.
 
+    Where patients are left out in turn, each of these folders has one for each of them.
+
     Args:
         folder: of the comparison.
-        cohort: the subjects.
+        cohorts: who is trained and tested on: one division of the subjects, or several.
         settings: what trainings have in common.
         methods: keys of ``METHODS``.
         budgets: how long is trained.
@@ -57,7 +58,7 @@ class ComparisonRuns:
     def __init__(
         self,
         folder: Path,
-        cohort: Cohort,
+        cohorts: Sequence[Cohort],
         settings: TrainingSettings,
         methods: Sequence[str],
         budgets: Sequence[Budget],
@@ -65,7 +66,7 @@ class ComparisonRuns:
         batch_size: int,
     ) -> None:
         self.folder = folder
-        self.cohort = cohort
+        self.cohorts = list(cohorts)
         self.settings = settings
         self.methods = list(methods)
         self.budgets = list(budgets)
@@ -85,13 +86,7 @@ class ComparisonRuns:
 
     def all(self) -> list[MethodRun]:
         """Return all runs: the baselines, then by budget and seed first, so that a stopped job has all methods."""
-        runs = [MethodRun(self.folder / "baselines" / name, name, UNTRAINED, 0, 0) for name in BASELINES]
-        for budget in self.budgets:
-            for seed in self.seeds:
-                for method in self.methods:
-                    folder = self.folder / budget.folder / method / f"seed_{seed}"
-                    runs.append(MethodRun(folder, method, budget.name, self.steps(method, budget), seed))
-        return runs
+        return [run for run, _ in self._with_cohorts()]
 
     def steps(self, method: str, budget: Budget) -> int:
         """Return how many steps of a method a budget is; :meth:`measure_costs` has to have been called."""
@@ -101,13 +96,14 @@ class ComparisonRuns:
 
     def run(self, lpips: Any = None) -> None:
         """Train and evaluate what is not done."""
-        runs = self.all()
-        with tqdm(total=sum(run.steps for run in runs), desc="Training", unit="step") as bar:
+        runs = self._with_cohorts()
+        with tqdm(total=sum(run.steps for run, _ in runs), desc="Training", unit="step") as bar:
             done = 0
-            for run in runs:
+            for run, cohort in runs:
                 if not run.is_done():
-                    bar.set_postfix_str(f"{title(run.method)}, {run.budget}, seed {run.seed}")
-                    self._run(run, lpips, lambda step, done=done: bar.update(done + step - bar.n))  # type: ignore[misc]
+                    where = [title(run.method), run.budget, f"seed {run.seed}"]
+                    bar.set_postfix_str(", ".join(where + ([cohort.name] if len(self.cohorts) > 1 else [])))
+                    self._run(run, cohort, lpips, partial(_show_progress, bar, done))
                 done += run.steps
                 bar.update(done - bar.n)
 
@@ -115,38 +111,46 @@ class ComparisonRuns:
         """Return the scores of all runs."""
         return pd.concat([run.scores() for run in self.all()], ignore_index=True)
 
-    @cached_property
-    def volumes(self) -> Sequence[Mapping[str, Any]]:
-        """The test subjects as whole volumes."""
-        return self.cohort.volumes(self.cohort.testing)
-
     @property
     def volume_shape(self) -> tuple[int, int, int]:
         """Shape of the first test subject's volume, on which costs are measured."""
-        shape = next(iter(self.costs.values()))["volume"] if self.costs else self.volumes[0]["image"].shape[1:]
+        if self.costs:
+            shape = next(iter(self.costs.values()))["volume"]
+        else:
+            shape = self.cohorts[0].test_volumes[0]["image"].shape[1:]
         return tuple(int(length) for length in shape)  # type: ignore[return-value]
 
-    def _run(self, run: MethodRun, lpips: Any, progress: Callable[[int], object]) -> None:
+    def _with_cohorts(self) -> list[tuple[MethodRun, Cohort]]:
+        """Return all runs with the subjects that each is trained and tested on."""
+        planned = [("baselines", name, UNTRAINED, 0, 0) for name in BASELINES]
+        for budget in self.budgets:
+            for seed in self.seeds:
+                planned += [(budget.folder, name, budget.name, self.steps(name, budget), seed) for name in self.methods]
+        runs = []
+        for group, method, budget_name, steps, seed in planned:
+            folder = self.folder / group / method
+            if group != "baselines":
+                folder /= f"seed_{seed}"
+            for cohort in self.cohorts:
+                inside = folder / cohort.name if len(self.cohorts) > 1 else folder
+                runs.append((MethodRun(inside, method, budget_name, steps, seed), cohort))
+        return runs
+
+    def _run(self, run: MethodRun, cohort: Cohort, lpips: Any, progress: Callable[[int], object]) -> None:
         if run.method == "copy":
-            complete: Any = CopySource(self.cohort.sequences)
+            complete: Any = CopySource(cohort.sequences)
         elif run.method == "tissue_mean":
-            complete = TissueMean(self.cohort.sequences).fit(self.cohort.volumes(self.cohort.training))
+            complete = TissueMean(cohort.sequences).fit(cohort.volumes(cohort.training))
         else:
-            complete = run.train(self.settings, self._batches(run.seed), progress)
-        run.evaluate(complete, self.volumes, self.cohort.sequences, lpips, self.settings.device)
-
-    def _batches(self, seed: int) -> Callable[[int], Any]:
-        # The images are read once, whatever the seed.
-        self._patches.seed = seed
-        return TrainingBatches(self._patches, self.batch_size, seed)
-
-    @cached_property
-    def _patches(self) -> SubjectDataset:
-        return self.cohort.training_data()
+            # The images are read once, whatever the seed.
+            cohort.patch_data.seed = run.seed
+            batches = TrainingBatches(cohort.patch_data, self.batch_size, run.seed)
+            complete = run.train(self.settings, batches, progress)
+        run.evaluate(complete, cohort.test_volumes, cohort.sequences, lpips, self.settings.device)
 
     def _measurement(self, method: str) -> CostMeasurement:
         settings = self.settings
-        batch = self.batch_size * self.cohort.patches
+        batch = self.batch_size * self.cohorts[0].patches
         return CostMeasurement(
             method,
             settings.size,
@@ -163,3 +167,8 @@ class ComparisonRuns:
         content = costs | {"volume": list(self.volume_shape)}
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+
+
+def _show_progress(bar: tqdm, before: int, steps: int) -> None:
+    """Show the steps of a training, with those of the trainings before."""
+    bar.update(before + steps - bar.n)
