@@ -129,14 +129,19 @@ def test_mistakes_are_said_before_anything_is_computed(compare, options, message
 
 
 def test_each_patient_is_tested_on_by_methods_that_did_not_see_it(compare, tmp_path) -> None:
-    compare(leave_one_out=True, methods="seq2seq_c", steps=2)
+    options = {"leave_one_out": True, "training": ["training", "testing"], "methods": "seq2seq_c", "steps": 2}
+    page = tmp_path / "docs" / "table.md"
+    compare(**options, page=page, page_slices=False)
     table = scores(tmp_path)
     trained = table[table["method"] == "seq2seq_c"]
     folders = sorted((tmp_path / "out/steps_2/seq2seq_c/seed_0").iterdir())
     assert [f"without_{subject}" for subject in sorted(set(trained["subject"]))] == [path.name for path in folders]
-    assert len(folders) == 3
+    assert len(folders) == 5
     for folder in folders:
         only = read_records(folder / "scores.csv", COMPARISON_TEXT, COMPARISON_NUMBERS)
         assert {f"without_{subject}" for subject in only["subject"]} == {folder.name}
     text = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
-    assert "3 subjects, each patient tested on by methods trained on all others" in text
+    assert "5 subjects, each patient tested on by methods trained on all others" in text
+    assert "_slices.png" in text
+    assert "_slices.png" not in page.read_text(encoding="utf-8")
+    assert not page.with_name("table_slices.png").exists()

@@ -59,6 +59,7 @@ def compare_generators(
     lpips: str = "auto",
     device: str | None = None,
     page: str | os.PathLike | None = None,
+    page_slices: bool = True,
     data: str | None = None,
     note: str | None = None,
 ) -> str:
@@ -106,6 +107,8 @@ def compare_generators(
         lpips: network of LPIPS, alex, vgg, squeeze or none; auto takes squeeze where its weights are in TORCH_HOME.
         device: cuda or cpu; by default a GPU if there is one. On a CPU OMP_NUM_THREADS is the number of threads.
         page: Markdown file to write the page to as well, with its CSV files and figures beside it.
+        page_slices: whether that page has the figure of the same slice from each method; false for patients whose
+            images must not be published.
         data: what the page says about the data.
         note: a paragraph of the page below its verdict, for example why a method does not beat a baseline.
 
@@ -163,10 +166,11 @@ def compare_generators(
         counts = f"{len(cohort.training)} subjects, each patient tested on by methods trained on all others"
     simulated = f"simulated by this command ({', '.join(f'{key} {value}' for key, value in SIMULATED.items())})"
     about = data or f"{counts}, {simulated if datalist is None else 'of ' + listed.name}"
-    text = ""
-    for path in [folder / "comparison.md", *([Path(page).expanduser()] if page is not None else [])]:
-        text = write_comparison(path, runs, command_line(compare_generators, options), about, network, note or "")
-    return text
+    command = command_line(compare_generators, options)
+    if page is not None:
+        path = Path(page).expanduser()
+        write_comparison(path, runs, command, about, network, note or "", slices=page_slices)
+    return write_comparison(folder / "comparison.md", runs, command, about, network, note or "")
 
 
 def _chosen_methods(methods: str | Sequence[str]) -> list[str]:

@@ -6,8 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from seq2seq_mri.analysis.generator_comparison import paired_tests, quality_table
+from seq2seq_mri.analysis.generator_comparison import UNTRAINED, paired_tests, quality_table
 from seq2seq_mri.comparison.evaluation import SETTINGS
 from seq2seq_mri.comparison.methods import BASELINES, METHODS
 from seq2seq_mri.comparison.results_page import baseline_verdict, format_quality, page_body
@@ -20,7 +21,9 @@ from seq2seq_mri.visualize.style import save_figure
 __all__ = ["write_comparison"]
 
 
-def write_comparison(path: Path, runs: ComparisonRuns, command: str, data: str, lpips: str, note: str) -> str:
+def write_comparison(
+    path: Path, runs: ComparisonRuns, command: str, data: str, lpips: str, note: str, slices: bool = True
+) -> str:
     """Write the page, and beside it scores, tests, costs and two figures; files of these names are replaced.
 
     Args:
@@ -30,6 +33,7 @@ def write_comparison(path: Path, runs: ComparisonRuns, command: str, data: str, 
         data: what was trained and tested on.
         lpips: network of LPIPS, or ``none``.
         note: what else the page says.
+        slices: whether there is the figure of a subject's slice.
 
     Returns:
         The tables of quality in Markdown, and whether the baselines are beaten.
@@ -42,19 +46,10 @@ def write_comparison(path: Path, runs: ComparisonRuns, command: str, data: str, 
     costs["volume"] = ["x".join(map(str, volume)) for volume in costs["volume"]]
     write_records(path.with_name(f"{path.stem}_costs.csv"), costs, overwrite=True)
     save_figure(quality_comparison(scores, SETTINGS, labels), path.with_suffix(".png"), overwrite=True)
-    first = runs.budgets[0].name
-    views = {run.method: run.views() for run in reversed(each) if run.budget in (first, "none")}
-    order = [name for name in (*BASELINES, *METHODS) if name in views]
-    subject = scores["subject"].iloc[0]
-    figure = slice_comparison(
-        {name: views[name] for name in order},
-        list(runs.cohorts[0].sequences),
-        title=f"{subject}, each sequence from the others, {first}, seed {runs.seeds[0]}",
-        labels=labels,
-    )
-    save_figure(figure, path.with_name(f"{path.stem}_slices.png"), overwrite=True)
+    if slices:
+        save_figure(_slices(runs), path.with_name(f"{path.stem}_slices.png"), overwrite=True)
     facts = [run.facts() for run in each]
-    body = page_body(scores, tests, runs.costs, facts, path.stem, lpips, runs.volume_shape, note)
+    body = page_body(scores, tests, runs.costs, facts, path.stem, lpips, runs.volume_shape, note, slices)
     write_results_page(
         path,
         "Generators side by side",
@@ -67,6 +62,20 @@ def write_comparison(path: Path, runs: ComparisonRuns, command: str, data: str, 
     )
     table = quality_table(scores)
     return f"{format_quality(table)}\n\n{baseline_verdict(table)}"
+
+
+def _slices(runs: ComparisonRuns) -> Figure:
+    """Draw the same slice of the first subject from each method, trained with the first budget and seed."""
+    first, each = runs.budgets[0].name, runs.all()
+    views = {run.method: run.views() for run in reversed(each) if run.budget in (first, UNTRAINED)}
+    order = [name for name in (*BASELINES, *METHODS) if name in views]
+    subject = each[0].scores()["subject"].iloc[0]
+    return slice_comparison(
+        {name: views[name] for name in order},
+        list(runs.cohorts[0].sequences),
+        title=f"{subject}, each sequence from the others, {first}, seed {runs.seeds[0]}",
+        labels=METHODS | BASELINES,
+    )
 
 
 def _budget(runs: ComparisonRuns) -> str:

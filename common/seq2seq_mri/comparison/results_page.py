@@ -23,6 +23,7 @@ _COLUMNS = {
     "psnr_foreground": ("PSNR, foreground (dB)", 2),
     "ssim_foreground": ("SSIM, foreground", 3),
 }
+_SLICES = "\n![The same slice from each method, synthesised from the other sequences]({name}_slices.png)\n"
 _TESTED = {"psnr": "PSNR", "ssim": "SSIM"}
 
 
@@ -109,6 +110,7 @@ def page_body(
     lpips: str,
     volume: Sequence[int],
     note: str = "",
+    slices: bool = True,
 ) -> str:
     """Return what stands on the page below its facts.
 
@@ -121,6 +123,7 @@ def page_body(
         lpips: network of LPIPS, or ``none``.
         volume: shape of the volumes whose completion was timed.
         note: what else is to be said, for example why a method does not beat a baseline.
+        slices: whether there is the figure of a subject's slice.
     """
     table = quality_table(scores)
     ranges = ", ".join(f"{value:g}" for value in sorted(scores["data_range"].unique()))
@@ -138,9 +141,7 @@ the mean of their translations.
 {baseline_verdict(table)}
 {chr(10) + note + chr(10) if note else ""}
 ![PSNR, SSIM and LPIPS of each subject]({name}.png)
-
-![The same slice from each method, synthesised from the other sequences]({name}_slices.png)
-
+{_SLICES.format(name=name) if slices else ""}
 ## Paired tests
 
 Mean difference, row minus column, and in brackets p of a two-sided paired t-test over subjects, corrected after Holm
