@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 
 from seq2seq_mri.results.machine import describe_machine
-from seq2seq_mri.results.page import command_line, markdown_table, write_results_page
+from seq2seq_mri.results.page import command_line, write_results_page
 
 
 def example(datalist: str, output_dir: str, combinations: list | None = None, epochs: int = 1000, flag: bool = True):
@@ -24,10 +24,6 @@ def test_the_command_line_has_what_is_not_default() -> None:
         "python", "-m", "seq2seq_mri", "example", "a b.json", "out", "--combinations", "t1+t2,t1", "--epochs", "5",
     ]  # fmt: skip
     assert command_line(all_optional, {"datalist": "a.json", "epochs": 1}) == "python -m seq2seq_mri all_optional"
-
-
-def test_table() -> None:
-    assert markdown_table(["a", "b"], [["1", "2"]]) == "| a | b |\n|---|---|\n| 1 | 2 |"
 
 
 def test_a_page_says_how_it_was_made(tmp_path) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from seq2seq_mri.analysis.classification import BINARY_METRICS, binary_metrics
 from seq2seq_mri.metrics.records import read_records, write_records
+from seq2seq_mri.results.markdown import markdown_table
 
 __all__ = [
     "FOLD_METRIC_COLUMNS",
@@ -172,11 +173,11 @@ def format_fold_summary(metrics: pd.DataFrame) -> str:
         return "No fold was measured."
     names = {"auc": "AUC", "ppv": "PPV", "npv": "NPV"}
     header = ["Inputs", "Folds", *(names.get(measure, measure.capitalize()) for measure in BINARY_METRICS)]
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    rows = []
     for row in summarise_folds(metrics).to_dict("records"):
         cells = [_mean_with_deviation(row[f"{measure}_mean"], row[f"{measure}_sd"]) for measure in BINARY_METRICS]
-        lines.append(f"| {row['inputs']} | {row['folds']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([row["inputs"], str(row["folds"]), *cells])
+    return markdown_table(header, rows)
 
 
 def _mean_with_deviation(mean: float, deviation: float) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from seq2seq_mri.analysis.contribution import contribution_ranks
 from seq2seq_mri.analysis.contribution_bootstrap import SCORES, ContributionBootstrap, contribution_intervals
 from seq2seq_mri.analysis.rank_stability import order_frequencies, rank_frequencies
+from seq2seq_mri.results.markdown import markdown_table
 
 __all__ = ["CohortContribution", "cohort_contribution", "format_contribution"]
 
@@ -112,17 +113,13 @@ def _scores(cohort: CohortContribution) -> str:
             cells += [f"{_number(row[score])} ({low} to {high})", str(row[f"{score}_rank"])]
             cells.append(_percent(row[f"{score}_rank_frequency"]))
         rows.append(cells)
-    return _markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def _ranks(cohort: CohortContribution, score: str) -> str:
     ranks = cohort.ranks(score)
     header = [f"% of samples, rank by {_TITLES[score]}", *("none" if rank == 0 else str(rank) for rank in ranks)]
-    return _markdown(header, [[str(name), *map(_percent, row)] for name, row in ranks.iterrows()])
-
-
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    return "\n".join([f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *(f"| {' | '.join(r)} |" for r in rows)])
+    return markdown_table(header, [[str(name), *map(_percent, row)] for name, row in ranks.iterrows()])
 
 
 def _number(value: float) -> str:

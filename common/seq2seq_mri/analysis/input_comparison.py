@@ -10,6 +10,7 @@ import pandas as pd
 
 from seq2seq_mri.analysis.classification import roc_auc
 from seq2seq_mri.analysis.roc_comparison import delong_test, paired_bootstrap_difference
+from seq2seq_mri.results.markdown import markdown_table
 
 __all__ = ["compare_inputs", "format_input_comparison", "pooled_predictions"]
 
@@ -115,15 +116,15 @@ def _intervals(
 def format_input_comparison(comparison: pd.DataFrame) -> str:
     """Return the table of :func:`compare_inputs` as Markdown."""
     header = ["Without", "With", "n", "AUC without", "AUC with", "Difference", "DeLong", "p", "Bootstrap", "p"]
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    rows = []
     for row in comparison.to_dict("records"):
         cells = [row["first"], row["second"], str(row["n"]), _text(row["auc_first"]), _text(row["auc_second"])]
         cells.append(_text(row["difference"], "+.3f"))
         for prefix in ("", "bootstrap_"):
             low, high = (_text(row[f"{prefix}{side}"], "+.3f") for side in ("low", "high"))
             cells += [f"[{low}, {high}]", _text(row[f"{prefix}p"], ".3g")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown_table(header, rows)
 
 
 def _text(value: float, form: str = ".3f") -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from seq2seq_mri.analysis.classification_tables import mean_and_deviation, with_columns
 from seq2seq_mri.metrics.records import read_records, write_records
+from seq2seq_mri.results.markdown import markdown_table
 
 __all__ = [
     "LEARNING_CURVE_COLUMNS",
@@ -123,7 +124,7 @@ def format_accuracy_gains(gains: pd.DataFrame, paper: Mapping[str, float] | None
     """
     header = ["Label", "N", "Seeds", "Accuracy without M_d", "Accuracy with M_d", "Gain"]
     header += [] if paper is None else ["Gain in the paper"]
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    rows = []
     for row in gains.to_dict("records"):
         cells = [str(row["label"]), f"{row['size']:,}", str(row["seeds"])]
         for measure, sign in (("without", ""), ("with", ""), ("gain", "+")):
@@ -132,5 +133,5 @@ def format_accuracy_gains(gains: pd.DataFrame, paper: Mapping[str, float] | None
         if paper is not None:
             known = row["size"] == PAPER_PEAK_SIZE and row["label"] in paper
             cells.append(f"{paper[row['label']]:+.3f}" if known else "")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown_table(header, rows)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from seq2seq_mri.analysis.non_inferiority import compare_with_reference
+from seq2seq_mri.results.markdown import markdown_table
 
 __all__ = ["MEASURES", "SCORE_NUMBERS", "SCORE_TEXT", "format_comparison", "scores_by_subject", "segmentation_table"]
 
@@ -92,12 +93,11 @@ def format_comparison(table: pd.DataFrame, margins: Mapping[str, float], confide
             f"p, loss below {margins[measure]:g}",
             "Non-inferior",
         ]
-        lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+        rows = []
         for row in table.to_dict("records"):
             mean = _with_deviation(row[f"{measure}_mean"], row[f"{measure}_sd"], digits)
-            cells = [row["combination"], row["region"], str(row["n"]), mean, *_test_cells(row, measure, digits)]
-            lines.append(f"| {' | '.join(cells)} |")
-        parts.append("\n".join(lines))
+            rows.append([row["combination"], row["region"], str(row["n"]), mean, *_test_cells(row, measure, digits)])
+        parts.append(markdown_table(header, rows))
     return "\n\n".join(parts)
 
 

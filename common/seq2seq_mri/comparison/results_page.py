@@ -12,7 +12,7 @@ import pandas as pd
 from seq2seq_mri.analysis.generator_comparison import UNTRAINED, quality_table, unbeaten_baselines
 from seq2seq_mri.comparison.evaluation import SETTINGS
 from seq2seq_mri.comparison.methods import BASELINES, METHODS, OUTPUT_ACTIVATION, title
-from seq2seq_mri.results.page import markdown_table
+from seq2seq_mri.results.markdown import markdown_table
 
 __all__ = ["baseline_verdict", "format_costs", "format_quality", "format_tests", "page_body"]
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 import inspect
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from seq2seq_mri.files import atomic_path
 
-__all__ = ["command_line", "markdown_table", "write_results_page"]
+__all__ = ["command_line", "write_results_page"]
 
 
 def command_line(command: Callable[..., Any], options: Mapping[str, Any]) -> str:
@@ -26,12 +26,6 @@ def command_line(command: Callable[..., Any], options: Mapping[str, Any]) -> str
         elif value != parameter.default:
             given.append(f"--{name} {shlex.quote(_written(value))}")
     return " \\\n    ".join([" ".join(words), *given])
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def write_results_page(

@@ -12,7 +12,8 @@ import pandas as pd
 
 from seq2seq_mri.analysis.segmentation_table import format_comparison, segmentation_table
 from seq2seq_mri.metrics.records import write_records
-from seq2seq_mri.results.page import markdown_table, write_results_page
+from seq2seq_mri.results.markdown import markdown_table
+from seq2seq_mri.results.page import write_results_page
 from seq2seq_mri.segmentation.training_plan import TrainingPlan
 from seq2seq_mri.visualize.segmentation import segmentation_comparison
 from seq2seq_mri.visualize.style import save_figure
