@@ -34,8 +34,14 @@ def test_quality_has_what_was_measured(scores) -> None:
 
 def test_verdict_names_who_does_not_beat_what(scores) -> None:
     text = baseline_verdict(quality_table(scores))
-    assert text.startswith("By mean PSNR, 1 of 2 rows of trained methods beat both trivial baselines. These do not:")
-    assert "- ResViT, 9 steps, all others to the missing one: 18.30 dB, not better than “Tissue mean” 20.33 dB." in text
+    assert text.startswith("By mean PSNR, 1 of 2 rows of trained methods beat both trivial baselines.\n")
+    setting = "9 steps, all others to the missing one"
+    assert f"- {setting}: “Tissue mean” (20.33 dB) is not beaten by ResViT (18.30)." in text
+    assert "Copy the source" not in text
+    worse = scores.assign(psnr=scores["psnr"].where(scores["budget"] == "none", 1.0))
+    assert f"- {setting}: “Copy the source” (15.25 dB) is not beaten by any method." in baseline_verdict(
+        quality_table(worse)
+    )
     better = scores[scores["method"] != "resvit"]
     assert "all 1 trained methods beat both" in baseline_verdict(quality_table(better))
     assert baseline_verdict(quality_table(scores[scores["budget"] == "none"])) == ""

@@ -90,15 +90,16 @@ def baseline_verdict(table: pd.DataFrame) -> str:
     if unbeaten.empty:
         return f"By mean PSNR, all {len(trained)} trained methods beat both trivial baselines in all settings."
     lines = []
-    for key, part in unbeaten.groupby(["method", "budget", "setting"], sort=False):
-        method, budget, setting = (str(name) for name in key)
-        others = [f"“{title(name)}” {_baseline(table, name, setting):.2f} dB" for name in part["baseline"]]
-        mean = part["psnr_mean"].iloc[0]
-        what = f"{title(method)}, {budget}, {SETTINGS[setting]}"
-        lines.append(f"- {what}: {mean:.2f} dB, not better than {' and '.join(others)}.")
+    for key, part in unbeaten.groupby(["budget", "setting", "baseline"], sort=False):
+        budget, setting, baseline = (str(name) for name in key)
+        names = [f"{title(row['method'])} ({row['psnr_mean']:.2f})" for row in part.to_dict("records")]
+        who = "any method" if len(names) == len(trained) else ", ".join(names)
+        what = f"“{title(baseline)}” ({_baseline(table, baseline, setting):.2f} dB)"
+        lines.append(f"- {budget}, {SETTINGS[setting]}: {what} is not beaten by {who}.")
     count = int((~table["method"].isin(BASELINES)).sum())
-    head = f"By mean PSNR, {count - len(lines)} of {count} rows of trained methods beat both trivial baselines."
-    return "\n".join([f"{head} These do not:", "", *lines])
+    beaten = count - len(unbeaten.groupby(["method", "budget", "setting"]))
+    head = f"By mean PSNR, {beaten} of {count} rows of trained methods beat both trivial baselines."
+    return "\n".join([head, "", *lines])
 
 
 def page_body(
