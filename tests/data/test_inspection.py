@@ -77,7 +77,9 @@ def test_a_gzip_file_of_several_members_is_sound(tmp_path):
     assert problems_of(compressed, check_voxels=False)[1] == ""
 
 
-@pytest.mark.parametrize("content", [b"no image at all" * 100, gzip.compress(b"no image at all" * 100)])
+@pytest.mark.parametrize(
+    "content", [b"no image at all" * 100, gzip.compress(b"no image at all" * 100)], ids=["plain", "compressed"]
+)
 def test_not_nifti(tmp_path, content):
     path = tmp_path / "p.nii.gz"
     path.write_bytes(content)

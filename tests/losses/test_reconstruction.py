@@ -14,7 +14,9 @@ def smooth_l1(difference: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("measure", "formula"), [("l1", np.abs), ("smooth_l1", smooth_l1), ("mse", np.square)], ids=lambda value: str(value)
+    ("measure", "formula"),
+    [("l1", np.abs), ("smooth_l1", smooth_l1), ("mse", np.square)],
+    ids=["l1", "smooth_l1", "mse"],
 )
 @pytest.mark.parametrize("shape", [(2, 1, 3, 7, 5), (3, 4, 1, 5, 3, 9)])
 def test_equals_formula_per_sample(measure, formula, shape):
