@@ -3,8 +3,7 @@
 
 Torch's reflection padding and instance normalisation have gradients too, but they copy channels-last feature maps into
 another format and back, on a CPU autocast turns the padding to float32, and the normalisation of a constant map
-multiplies a gradient by 1/√ε. Under torch.compile, which fuses plain operations, :mod:`seq2seq_mri.networks.functional` and
-:mod:`seq2seq_mri.networks.blocks` leave these out.
+multiplies a gradient by 1/√ε. Under torch.compile, which fuses plain operations, these are left out.
 """
 
 from __future__ import annotations
@@ -89,7 +88,8 @@ def standardise(x: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Te
 
 def _gain(mean: torch.Tensor, variance: torch.Tensor, epsilon: float, dtype: torch.dtype) -> torch.Tensor:
     bits = 7 if dtype == torch.bfloat16 else 10 if dtype == torch.float16 else 52 if dtype == torch.float64 else 23
-    signal = variance > (mean * 2.0**-bits).square()
+    # What is added is the rounding of a variance that is taken back from 1/√(v + ε).
+    signal = variance > (mean * 2.0**-bits).square() + 1e-6 * epsilon
     return torch.where(signal, torch.rsqrt(variance + epsilon), torch.zeros_like(variance))
 
 

@@ -94,9 +94,9 @@ def reflect_conv_of(kernel: torch.Tensor, bias: torch.Tensor | None, groups: int
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalisation for two and three spatial dimensions, see :func:`~seq2seq_mri.networks.autograd.normalise`.
+    """Instance normalisation for two and three spatial dimensions.
 
-    Torch's own copies channels-last maps into another format and back, for twelve times the time on a CPU, and has no
+    See :func:`~seq2seq_mri.networks.autograd.normalise`. Torch's own copies channels-last maps into another format and back, for twelve times the time on a CPU, and has no
     bound on its gain.
 
     Args:
