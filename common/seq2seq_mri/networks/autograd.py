@@ -89,7 +89,7 @@ def standardise(x: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Te
 def _gain(mean: torch.Tensor, variance: torch.Tensor, epsilon: float, dtype: torch.dtype) -> torch.Tensor:
     bits = 7 if dtype == torch.bfloat16 else 10 if dtype == torch.float16 else 52 if dtype == torch.float64 else 23
     # What is added is the rounding of a variance that is taken back from 1/√(v + ε).
-    signal = variance > (mean * 2.0**-bits).square() + 1e-6 * epsilon
+    signal = variance > (mean * 2.0**-bits).square() + epsilon * 2.0**-bits
     return torch.where(signal, torch.rsqrt(variance + epsilon), torch.zeros_like(variance))
 
 
