@@ -163,7 +163,11 @@ class ResidualBlock(nn.Module):
 
 
 class ConditionalLayer(nn.Module, ABC):
-    """A layer called with its input and a code, from which it can be freed."""
+    """A layer called with its input and codes, from which it can be freed.
+
+    ``forward(x, code, runs)`` takes ``x`` ``(N, in_channels, *spatial)``, codes ``(K, code_channels)``, and how many
+    consecutive samples share each of them: K numbers with the sum N, or None for N / K each.
+    """
 
     @abstractmethod
     def collapse(self, code: torch.Tensor) -> ConditionalLayer:
@@ -185,6 +189,6 @@ class Unconditional(ConditionalLayer):
         """Return a copy: it is the same for every code."""
         return copy.deepcopy(self)
 
-    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
         """Apply the layer to ``x`` ``(N, in_channels, *spatial)``."""
         return self.layer(x)
