@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seq2seq_mri.networks.autograd import InstanceNormalisation, normalise
+from seq2seq_mri.networks.autograd import instance_normalisation, normalise
 from seq2seq_mri.networks.functional import reflect_pad
 
 __all__ = [
@@ -113,10 +113,10 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise ``x`` ``(N, channels, *spatial)``."""
-        if torch.jit.is_scripting() or torch.compiler.is_compiling():
+        if torch.jit.is_scripting():  # noqa: SIM108, torch.jit.script passes over the other block of this form only
             normalised = normalise(x, self.epsilon)
         else:
-            normalised = InstanceNormalisation.apply(x, self.epsilon)
+            normalised = instance_normalisation(x, self.epsilon)
         if self.weight is None or self.bias is None:
             return normalised
         shape = [self.channels] + [1] * (x.dim() - 2)

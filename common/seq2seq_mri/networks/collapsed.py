@@ -105,8 +105,6 @@ class CollapsedGenerator(SequenceTranslator):
         self.targets = list(targets)
         self.requires_grad_(False)
         self.eval()
-        # Convolutions then need not bring the kernels into the format of their input.
-        if self.spatial_dims == 2:
-            self.to(memory_format=torch.channels_last)
-        else:
-            self.to(memory_format=torch.channels_last_3d)
+        if next(generator.parameters()).device.type == "cpu":
+            # Convolutions then need not bring the kernels into the format of their input.
+            self.to(memory_format=torch.channels_last if self.spatial_dims == 2 else torch.channels_last_3d)

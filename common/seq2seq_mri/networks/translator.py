@@ -157,7 +157,7 @@ class SequenceTranslator(nn.Module):
         Returns:
             Images ``(B, T, in_channels, *spatial_size)`` in the range of the output activation.
         """
-        return self.render(self.recur(features, timepoints), target, spatial_size)
+        return self.render(self.recur(features, timepoints), target, spatial_size, None)
 
     def forward(self, image: torch.Tensor, target: torch.Tensor | None = None) -> torch.Tensor:
         """Translate images into target sequences.
