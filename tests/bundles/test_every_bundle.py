@@ -90,7 +90,7 @@ def test_inference_does_without_the_metadata(bundle: Path) -> None:
 def test_training_and_inference_share_the_network_and_the_sequences(bundle: Path) -> None:
     train, inference = (read(bundle / "configs" / f"{name}.json") for name in ("train", "inference"))
     assert train["network_def"] == inference["network_def"]
-    for name in ("sequences", "spatial_dims", "slice_size", "percentile", "resample"):
+    for name in ("sequences", "spatial_dims", "slice_size", "normalize", "resample"):
         assert train.get(name) == inference.get(name), name
 
 
