@@ -5,15 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import nibabel
-import numpy as np
 import pytest
 import wiring_generator as facts
-from wiring import Edit, Wiring, add, drop, put, put_in, swap
+from wiring import Mutant, Wiring, add, darken_the_left, drop, put, put_in, swap
 
 from seq2seq_mri.data.simulation.brain import simulate_brain
 from seq2seq_mri.data.simulation.breast import simulate_breast
@@ -31,7 +27,7 @@ TRAINING = {
     "max_epochs": 3,
     "val_interval": 2,
     "val_slices": 12,
-    "samples_per_subject": 2,
+    "samples_per_subject": 1,
     "batch_size": 1,
     "ema_momentum": 0.25,
 }
@@ -43,24 +39,12 @@ def flip_upsampling(content: dict[str, Any]) -> None:
     network["upsample"] = {"first": "last", "last": "first"}[network["upsample"]]
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """A mistake in a configuration file.
-
-    Attributes:
-        file: its name, without ending.
-        edit: what is wrong.
-        fact: what must notice it.
-    """
-
-    file: str
-    edit: Edit
-    fact: Callable[[Wiring], None]
-
-
 MUTANTS = {
     "no seed": Mutant("train", swap("$monai.utils.set_determinism(seed=@seed)", "$None"), facts.seeds_come_first),
     "a constant seed": Mutant("train", swap("determinism(seed=@seed)", "determinism(seed=3)"), facts.seeds_come_first),
+    "no seed with several processes": Mutant(
+        "multi_gpu_train", swap("$monai.utils.set_determinism(seed=@seed)", "$None"), facts.seeds_come_first
+    ),
     "seeds after the training": Mutant("train", put("training#0", "$@network"), facts.seeds_come_first),
     "learning rate 10 times": Mutant("train", put("learning_rate", 2e-3), facts.optimizer_is_documented),
     "learning rate a tenth": Mutant("train", put("train#optimizer#lr", 2e-5), facts.optimizer_is_documented),
@@ -185,17 +169,6 @@ MUTANTS = {
 }
 
 
-def darken_the_left(dataset_dir: Path, entries: list[dict[str, Any]]) -> None:
-    """Make flips visible."""
-    for entry in entries:
-        for value in entry.values():
-            if str(value).endswith(".nii.gz"):
-                image = nibabel.load(dataset_dir / value)
-                voxels = np.asarray(image.dataobj, dtype=np.float32)
-                voxels[: len(voxels) // 2] *= 0.3
-                nibabel.save(nibabel.Nifti1Image(voxels, image.affine, image.header), dataset_dir / value)
-
-
 @pytest.fixture(scope="session")
 def cohorts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The options that name each bundle's cohort: two subjects to train on, one to validate, one to test."""
@@ -225,7 +198,7 @@ def withhold(entry: dict[str, Any], name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def make_wiring(
-    repository: Path, cohorts: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+    repository, cohorts: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Wiring]:
     """Makes a bundle's wiring, with a mistake or without; what has none is made once."""
     shipped: dict[str, Wiring] = {}
@@ -233,9 +206,8 @@ def make_wiring(
     def make(name: str, mutant: Mutant | None = None) -> Wiring:
         if mutant is None and name in shipped:
             return shipped[name]
-        change = {} if mutant is None else {"file": mutant.file, "edit": mutant.edit}
         folder = tmp_path_factory.mktemp("wiring")
-        made = Wiring(repository / "bundles" / name, folder, TINY | cohorts[name], TRAINING, **change)
+        made = Wiring(repository / "bundles" / name, folder, TINY | cohorts[name], TRAINING, mutant)
         if mutant is None:
             shipped[name] = made
         return made

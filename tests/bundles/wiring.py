@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import torch
 from ignite.engine import Events
@@ -96,6 +97,21 @@ def _is_a(node: Any, target: str) -> bool:
     return isinstance(node, dict) and str(node.get("_target_")).split(".")[-1] == target
 
 
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake in a configuration file.
+
+    Attributes:
+        file: its name, without ending.
+        edit: what is wrong.
+        fact: what must notice it.
+    """
+
+    file: str
+    edit: Edit
+    fact: Callable[[Wiring], None]
+
+
 @dataclass
 class Epoch:
     """What was seen in an epoch of a training.
@@ -131,7 +147,9 @@ class Trained:
 
     def checkpoint(self, name: str) -> dict[str, Any]:
         """Return the content of ``last.pt`` or ``best.pt``."""
-        return torch.load(self.output_dir / "checkpoints" / name, weights_only=True)
+        path = self.output_dir / "checkpoints" / name
+        assert path.is_file()
+        return torch.load(path, weights_only=True)
 
 
 def flat(network: torch.nn.Module) -> torch.Tensor:
@@ -147,7 +165,7 @@ class Wiring:
         folder: where the copy and all output goes.
         options: of all runs, as on the command line.
         training: of trainings.
-        file, edit: what to change in one of the files.
+        mutant: a mistake to make in one of the files.
     """
 
     def __init__(
@@ -156,8 +174,7 @@ class Wiring:
         folder: Path,
         options: dict[str, Any],
         training: dict[str, Any],
-        file: str = "train",
-        edit: Edit | None = None,
+        mutant: Mutant | None = None,
     ) -> None:
         self.name = bundle.name
         self.folder = folder
@@ -165,10 +182,10 @@ class Wiring:
         self.options = {"bundle_root": str(self.bundle), "output_dir": str(folder / "output")} | options
         self.training = training
         shutil.copytree(bundle / "configs", self.bundle / "configs")
-        if edit is not None:
-            path = self.bundle / "configs" / f"{file}.json"
+        if mutant is not None:
+            path = self.bundle / "configs" / f"{mutant.file}.json"
             content = json.loads(path.read_text())
-            edit(content)
+            mutant.edit(content)
             path.write_text(json.dumps(content))
 
     def parser(self, kind: str = "train", overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigParser:
@@ -234,3 +251,14 @@ def side(image: Any) -> float:
     place = np.arange(len(profile))
     bright, tissue = profile.sum(axis=1), (profile > 0).sum(axis=1)
     return float(place @ bright / bright.sum() - place @ tissue / tissue.sum())
+
+
+def darken_the_left(dataset_dir: Path, entries: list[dict[str, Any]]) -> None:
+    """Make flips visible."""
+    for entry in entries:
+        for value in entry.values():
+            if str(value).endswith(".nii.gz"):
+                image = nibabel.load(dataset_dir / value)
+                voxels = np.asarray(image.dataobj, dtype=np.float32)
+                voxels[: len(voxels) // 2] *= 0.3
+                nibabel.save(nibabel.Nifti1Image(voxels, image.affine, image.header), dataset_dir / value)

@@ -27,21 +27,23 @@ HALF = 1e-3
 
 def seeds_come_first(wiring: Wiring) -> None:
     """Whatever the random state was before, a seed gives one network, and another seed another."""
-    networks = []
-    for state, seed in ((1, 0), (2, 0), (1, 5)):
-        torch.manual_seed(state)
-        parser = wiring.parser(seed=seed)
-        parser.get_parsed_content("training#0")
-        networks.append(flat(parser.get_parsed_content("network")))
-    assert torch.equal(networks[0], networks[1])
-    assert not torch.equal(networks[0], networks[2])
+    several = "multi_gpu_train.json"
+    for overlays in [(), (several,)] if (wiring.bundle / "configs" / several).is_file() else [()]:
+        networks = []
+        for state, seed in ((1, 0), (2, 0), (1, 5)):
+            torch.manual_seed(state)
+            parser = wiring.parser(overlays=overlays, seed=seed)
+            parser.get_parsed_content("training#0")
+            networks.append(flat(parser.get_parsed_content("network")))
+        assert torch.equal(networks[0], networks[1])
+        assert not torch.equal(networks[0], networks[2])
 
 
 def optimizer_is_documented(wiring: Wiring) -> None:
     parser = wiring.parser()
     trainer = parser.get_parsed_content("train#trainer")
     (group,) = trainer.optimizer.param_groups
-    assert isinstance(trainer.optimizer, torch.optim.Adam)
+    assert type(trainer.optimizer) is torch.optim.Adam
     assert group["lr"] == pytest.approx(LEARNING_RATE)
     assert group["weight_decay"] == 0
     assert {id(value) for value in group["params"]} == {id(value) for value in trainer.network.parameters()}
