@@ -2,7 +2,7 @@
 """How the decoder is told which sequence to make: three exchangeable ways.
 
 ``hyper`` is the paper's network (Seq2Seq-C); ``adain`` (Seq2Seq-A) and ``dynamic`` (Seq2Seq-B) are its ablations.
-Every module here is called with ``(x, code)``, so that the decoder is the same for all of them.
+Every module here is called with ``(x, code, runs)``, so that the decoder is the same for all of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from seq2seq_mri.networks.blocks import (
     reflect_conv_of,
 )
 from seq2seq_mri.networks.functional import reflect_pad
-from seq2seq_mri.networks.hyper_conv import HyperConv, convolve_per_sample
+from seq2seq_mri.networks.hyper_conv import HyperConv, convolve_runs
 
 __all__ = [
     "CONDITIONINGS",
@@ -73,15 +73,22 @@ class DynamicConv(ConditionalLayer):
         out_channels: number of output channels.
         kernel_size: odd size of the predicted filters.
         code_channels: length of the code.
+        bias: whether the 1-wide convolution adds a bias.
     """
 
     def __init__(
-        self, spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, code_channels: int
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        code_channels: int,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.filter_shape = [in_channels, 1] + [kernel_size] * spatial_dims
         self.filters = nn.Linear(code_channels, math.prod(self.filter_shape))
-        self.mixing = Conv[Conv.CONV, spatial_dims](in_channels, out_channels, 1)
+        self.mixing = Conv[Conv.CONV, spatial_dims](in_channels, out_channels, 1, bias=bias)
         # Each half gives half the He variance, so that the filter of a one-hot code has all of it.
         scale = math.sqrt(1.0 / kernel_size**spatial_dims)
         nn.init.normal_(self.filters.weight, std=scale)
@@ -90,20 +97,18 @@ class DynamicConv(ConditionalLayer):
     def collapse(self, code: torch.Tensor) -> Unconditional:
         """Return the ordinary convolutions that these are for one code ``(1, code_channels)``."""
         kernel = self.filters(code).reshape(self.filter_shape)
-        filtering = reflect_conv_of(kernel, kernel.new_zeros(len(kernel)), groups=len(kernel))
+        filtering = reflect_conv_of(kernel, None, groups=len(kernel))
         return Unconditional(nn.Sequential(filtering, copy.deepcopy(self.mixing)))
 
-    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Filter ``x`` ``(N, in_channels, *spatial)`` by ``code`` ``(K, code_channels)``, K dividing N.
+    def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
+        """Filter ``x`` ``(N, in_channels, *spatial)`` by codes ``(K, code_channels)``; see :class:`ConditionalLayer`.
 
         Returns:
             ``(N, out_channels, *spatial)``.
         """
         channels, width = self.filter_shape[0], self.filter_shape[2] // 2
         kernels = self.filters(code).unflatten(1, self.filter_shape)
-        biases = torch.zeros(code.shape[0], channels, dtype=kernels.dtype, device=kernels.device)
-        on_accelerator = x.device.type != "cpu"
-        return self.mixing(convolve_per_sample(reflect_pad(x, width), kernels, biases, on_accelerator, channels))
+        return self.mixing(convolve_runs(reflect_pad(x, width), kernels, None, runs, channels))
 
 
 class AdaptiveInstanceNorm(ConditionalLayer):
@@ -130,13 +135,13 @@ class AdaptiveInstanceNorm(ConditionalLayer):
         norm.load_state_dict({"weight": self.scale(code)[0], "bias": self.shift(code)[0]})
         return Unconditional(norm)
 
-    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Normalise ``x`` ``(N, channels, *spatial)`` by ``code`` ``(K, code_channels)``, K dividing N."""
-        repeats = x.shape[0] // code.shape[0]
+    def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
+        """Normalise ``x`` ``(N, channels, *spatial)`` by ``(K, code_channels)``; see :class:`ConditionalLayer`."""
+        count = code.shape[0]
+        sizes = [x.shape[0] // count] * count if runs is None else runs
+        rows = torch.cat([torch.full([size], index, device=x.device) for index, size in enumerate(sizes)])
         shape = [x.shape[0], x.shape[1]] + [1] * (x.dim() - 2)
-        scale = self.scale(code).repeat_interleave(repeats, dim=0).reshape(shape)
-        shift = self.shift(code).repeat_interleave(repeats, dim=0).reshape(shape)
-        return self.norm(x) * scale + shift
+        return self.norm(x) * self.scale(code)[rows].reshape(shape) + self.shift(code)[rows].reshape(shape)
 
 
 def conditional_conv(
@@ -147,6 +152,7 @@ def conditional_conv(
     kernel_size: int,
     code_channels: int,
     weight_code_channels: int,
+    bias: bool,
 ) -> ConditionalLayer:
     """Return the convolution of a conditioning: HyperConv, ordinary for ``adain``, or DynamicConv.
 
@@ -154,11 +160,12 @@ def conditional_conv(
         ValueError: when there is no such conditioning.
     """
     if conditioning == "hyper":
-        return HyperConv(spatial_dims, in_channels, out_channels, kernel_size, code_channels, weight_code_channels)
+        sizes = (spatial_dims, in_channels, out_channels, kernel_size, code_channels)
+        return HyperConv(*sizes, weight_code_channels, bias=bias)
     if conditioning == "adain":
-        return Unconditional(reflect_conv(spatial_dims, in_channels, out_channels, kernel_size))
+        return Unconditional(reflect_conv(spatial_dims, in_channels, out_channels, kernel_size, bias=bias))
     if conditioning == "dynamic":
-        return DynamicConv(spatial_dims, in_channels, out_channels, kernel_size, code_channels)
+        return DynamicConv(spatial_dims, in_channels, out_channels, kernel_size, code_channels, bias)
     raise ValueError(f"Unknown conditioning '{conditioning}'; use one of {', '.join(CONDITIONINGS)}.")
 
 
