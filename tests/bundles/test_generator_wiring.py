@@ -51,6 +51,7 @@ MUTANTS = {
     "another optimizer": Mutant(
         "train", put("train#optimizer#_target_", "torch.optim.AdamW"), facts.optimizer_is_documented
     ),
+    "gradients of any length": Mutant("train", put("train#trainer#gradient_clip", None), facts.optimizer_is_documented),
     "only the encoder trained": Mutant(
         "train", swap("$@network.parameters()", "$@network.encoder.parameters()"), facts.optimizer_is_documented
     ),

@@ -137,8 +137,9 @@ def loss_that_is_not_finite_ends_the_training(wiring: Wiring) -> None:
     trainer = parser.get_parsed_content("train#trainer")
     with torch.no_grad():
         next(trainer.network.parameters()).fill_(float("nan"))
-    with pytest.raises(ValueError, match="loss"):
+    with pytest.raises((ValueError, Warning)) as caught:  # a loss that goes on its way ends in a warning elsewhere
         trainer.run()
+    assert "The loss is nan in iteration 1" in str(caught.value)
 
 
 def network_of_training_and_inference_is_one(wiring: Wiring) -> None:
