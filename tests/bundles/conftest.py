@@ -21,6 +21,9 @@ from seq2seq_mri.data.simulation.breast import simulate_breast
 from seq2seq_mri.engines.checkpoint import save_weights
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 
+# In importlib mode pytest adds no folder itself.
+sys.path.insert(0, str(Path(__file__).parent))
+
 GENERATORS = ("seq2seq_brats", "seq2seq_breast")
 TINY_NETWORK = {
     "channels": [4, 8, 8],

@@ -90,7 +90,7 @@ def test_inference_does_without_the_metadata(bundle: Path) -> None:
 def test_training_and_inference_share_the_network_and_the_sequences(bundle: Path) -> None:
     train, inference = (read(bundle / "configs" / f"{name}.json") for name in ("train", "inference"))
     assert train["network_def"] == inference["network_def"]
-    for name in ("sequences", "spatial_dims", "slice_size", "percentile", "resample"):
+    for name in ("sequences", "spatial_dims", "slice_size", "normalize", "resample"):
         assert train.get(name) == inference.get(name), name
 
 
@@ -169,6 +169,16 @@ def test_shipped_weights_are_plain_and_small(bundle: Path) -> None:
     weights = torch.load(path, weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in weights.values())
     assert {value.dtype for value in weights.values()} <= {torch.bfloat16, torch.float16, torch.int64}
+
+
+@pytest.mark.xfail(strict=True, reason="the weights were trained before the bound of the intensities was chosen")
+@pytest.mark.parametrize("name", ["seq2seq_brats", "seq2seq_breast"])
+def test_shipped_weights_name_the_intensities_of_their_bundle(repository: Path, name: str) -> None:
+    bundle = repository / "bundles" / name
+    weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    parser = ConfigParser()
+    parser.read_config(bundle / "configs" / "inference.json")
+    assert weights._metadata[""].get("normalization") == parser.get_parsed_content("normalize").settings
 
 
 def test_weights_of_another_bundle_are_refused(repository: Path) -> None:

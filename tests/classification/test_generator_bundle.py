@@ -39,17 +39,11 @@ CONFIG: dict[str, Any] = {
         "autocast_dtype": "@autocast_dtype",
         "include_self": False,
     },
-    "percentile": 99.5,
-    "preprocessing": {
-        "_target_": "monai.transforms.Compose",
-        "transforms": [
-            {
-                "_target_": "seq2seq_mri.transforms.intensity.NormalizeSequencesd",
-                "sequences": "@sequences",
-                "percentile": "@percentile",
-            }
-        ],
+    "normalize": {
+        "_target_": "seq2seq_mri.transforms.intensity.NormalizeSequencesd",
+        "sequences": "@sequences",
     },
+    "preprocessing": {"_target_": "monai.transforms.Compose", "transforms": ["@normalize"]},
 }
 
 
@@ -92,7 +86,7 @@ def test_the_generator_of_a_bundle(bundle):
 def test_is_loaded_when_it_is_used_and_can_be_released(bundle, monkeypatch):
     built = []
     monkeypatch.setattr(
-        "seq2seq_mri.classification.generator_bundle.load_weights", lambda network, path: built.append(network)
+        "seq2seq_mri.classification.generator_bundle.load_weights", lambda network, *_: built.append(network)
     )
     generator = load_generator_bundle(bundle)
     assert len(built) == 1  # to check it
@@ -148,7 +142,7 @@ def test_the_fingerprint(bundle, tmp_path):
         load_generator_bundle(bundle, options=changed).fingerprint,
         load_generator_bundle(bundle, options={"autocast_dtype": "bfloat16"}).fingerprint,
         load_generator_bundle(bundle, options={"translation#output_range": [-1, 1]}).fingerprint,
-        load_generator_bundle(bundle, options={"percentile": 98.0}).fingerprint,
+        load_generator_bundle(bundle, options={"normalize#percentile": 98.0}).fingerprint,
     ]
     save_weights(make_network(seed=1), bundle / "models" / "model.pt", overwrite=True)
     others.append(load_generator_bundle(bundle).fingerprint)

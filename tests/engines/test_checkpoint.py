@@ -24,6 +24,7 @@ from ignite.engine import Events
 from training_parts import SEQUENCES, Training
 
 from seq2seq_mri.engines.checkpoint import initial_network, load_weights, read_checkpoint, save_weights
+from seq2seq_mri.transforms import NormalizeSequencesd
 
 ITERATIONS = 3
 
@@ -428,3 +429,40 @@ def test_killed_five_times_equals_never_killed(brain_cohort, brats_configs, tmp_
     assert_same_training(tmp_path / "straight", tmp_path / "killed")
     assert "Resumed from" in (tmp_path / "killed.log").read_text(errors="replace")
     assert {path.name for path in (tmp_path / "killed" / "checkpoints").iterdir()} == {"best.pt", "last.pt"}
+
+
+OTHER_BOUND = {"percentile": 99.5, "clip_factor": 1.0}
+
+
+def test_weights_are_used_on_intensities_as_they_were_trained_on(tmp_path) -> None:
+    network, trained = tiny_generator(), NormalizeSequencesd(TABLE, **OTHER_BOUND)
+    save_weights(network, tmp_path / "known.pt", normalize=trained)
+    save_weights(network, tmp_path / "unknown.pt")
+    for path, normalize in [("known.pt", trained), ("known.pt", None), ("unknown.pt", NormalizeSequencesd(TABLE))]:
+        load_weights(tiny_generator(), tmp_path / path, normalize)
+    message = (
+        r"known.pt was trained on images .*--normalize#percentile 99.5 --normalize#clip_factor 1.0, or train again"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_weights(tiny_generator(), tmp_path / "known.pt", NormalizeSequencesd(TABLE))
+
+
+def test_a_resume_needs_the_same_intensities(brain_cohort, brats_configs, tmp_path) -> None:
+    options = {
+        "dataset_dir": str(brain_cohort),
+        "output_dir": str(tmp_path),
+        **TINY_OVERRIDES,
+        "max_epochs": 1,
+        "num_workers": 0,
+    }
+    configs = [brats_configs / "train.json"]
+    run_bundle_here("training", configs, options)
+    with pytest.raises(RuntimeError) as caught:
+        run_bundle_here("training", configs, options | {"resume": True, "max_epochs": 2, "normalize#percentile": 98.0})
+    assert "was trained on images" in str(caught.value.__cause__)
+    brain = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
+    for name in ("last.pt", "best.pt"):
+        with pytest.raises(ValueError, match="was trained on images"):
+            load_weights(
+                tiny_generator(brain), tmp_path / "checkpoints" / name, NormalizeSequencesd(brain, **OTHER_BOUND)
+            )

@@ -95,7 +95,7 @@ def test_inverse_puts_values_back_at_their_world_positions(write_volume, tmp_pat
     save_volume(tmp_path / "saved.nii.gz", back[3], path)
     saved = nibabel.load(tmp_path / "saved.nii.gz")
     assert nibabel.aff2axcodes(saved.affine) == tuple(axes)
-    bound = np.percentile(source.get_fdata()[inside], 99.5)
+    bound = 1.5 * np.percentile(source.get_fdata()[inside], 99)
     np.testing.assert_allclose(saved.get_fdata(), np.clip(source.get_fdata() / bound, 0, 1), rtol=1e-5)
 
 
@@ -126,7 +126,7 @@ def training_transforms(sequences, in_plane=(24, 28), patch=(16, 20), samples=6)
     return Compose(
         [
             *to_ras_and_crop(sequences),
-            NormalizeSequencesd(sequences),
+            NormalizeSequencesd(sequences, clip_factor=1),
             ResizeWithPadOrCropd(keys="image", spatial_size=[*in_plane, -1]),
             BorderPadd(keys="image", spatial_border=[0, 0, 1], mode="edge"),
             RandSpatialCropSamplesd(keys="image", roi_size=[*patch, 3], num_samples=samples, random_size=False),

@@ -166,7 +166,7 @@ def test_a_map_that_is_nowhere_above_zero_stays_missing(write_volume) -> None:
     rising = np.stack([SERIES[0] * factor for factor in (1, 2, 3, 4)], -1)
     sample = add({"dce": write_volume("dce.nii.gz", rising)}, ("dce",))
     assert (state(sample, "wash_in"), state(sample, "wash_out")) == ((True, True), (False, False))
-    assert NormalizeSequencesd(TABLE)(sample)["image"][8].min() == 1
+    assert NormalizeSequencesd(TABLE, clip_factor=1)(sample)["image"][8].min() == 1
     assert not sample["image"][9].any()
 
 
@@ -177,7 +177,7 @@ def test_invertd_passes_over_it(subject, tmp_path) -> None:
             AddWashMapsd(TABLE, "dce"),
             Orientationd(keys="image", axcodes="LPS", labels=None),
             SpatialPadd(keys="image", spatial_size=[8, 8, 8]),
-            NormalizeSequencesd(TABLE),
+            NormalizeSequencesd(TABLE, signed=["wash_in", "wash_out"]),
         ]
     )
     given = {"subject": "p1", "dce": subject["dce"]}
@@ -189,7 +189,7 @@ def test_invertd_passes_over_it(subject, tmp_path) -> None:
             Invertd(keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False),
         ]
     )(sample)["pred"]
-    bound = np.percentile(SERIES, 99.5, axis=(1, 2, 3)).max()
+    bound = 1.5 * np.percentile(SERIES, 99, axis=(1, 2, 3)).max()
     np.testing.assert_allclose(back.numpy(), np.clip(SERIES / bound, 0, 1), rtol=1e-5)
     np.testing.assert_array_equal(back.affine, np.eye(4))
 

@@ -163,9 +163,10 @@ def _parser(config: Mapping[str, Any]) -> ConfigParser:
 
 def _network(config: Mapping[str, Any], checkpoint: Path) -> SequenceTranslator:
     # The random weights, which are replaced, must not be drawn from the random numbers of a training.
+    parser = _parser(config)
     with torch.random.fork_rng(devices=[]):
-        network: SequenceTranslator = _parser(config).get_parsed_content("network_def")
-    load_weights(network, checkpoint)
+        network: SequenceTranslator = parser.get_parsed_content("network_def")
+    load_weights(network, checkpoint, parser.get_parsed_content("normalize") if "normalize" in config else None)
     return network.eval().requires_grad_(False)
 
 

@@ -19,6 +19,7 @@ from seq2seq_mri.engines.distributed import rank
 from seq2seq_mri.engines.handlers import TrainingHistory
 from seq2seq_mri.networks.checkpointing import checkpoint_activations
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
+from seq2seq_mri.transforms.intensity import NormalizeSequencesd
 
 __all__ = [
     "TrainingCheckpoint",
@@ -35,19 +36,29 @@ _NOT_VALIDATED = -1
 _WEIGHT_KEYS = ("ema_network", "network", "model", "state_dict")
 
 
-def load_weights(network: torch.nn.Module, path: str | Path) -> torch.nn.Module:
+def load_weights(
+    network: torch.nn.Module, path: str | Path, normalize: NormalizeSequencesd | None = None
+) -> torch.nn.Module:
     """Load weights strictly into ``network``, in place, and return it.
 
     Accepts a plain state dict in any floating type, and the files that :class:`TrainingCheckpoint` and
     ``convert_released`` write (the EMA weights are preferred).
 
+    Args:
+        network: the network.
+        path: the file.
+        normalize: what the network's images are normalised with. A file that says how those were that it was trained
+            on is refused when that differs; one that does not say it is taken.
+
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when the file is no checkpoint, or belongs to another network configuration or sequence table.
+        ValueError: when the file is no checkpoint, or belongs to another network configuration, sequence table or
+            normalisation.
     """
     content = read_checkpoint(path)
     metadata = getattr(content, "_metadata", {}).get("", {})
     _check_sequences(network, content.get("sequences") or metadata.get("sequences"), path)
+    _check_normalization(normalize, content.get("normalization") or metadata.get("normalization"), path)
     weights: Any = content
     for key in _WEIGHT_KEYS:
         if isinstance(content.get(key), Mapping) and all(torch.is_tensor(v) for v in content[key].values()):
@@ -81,17 +92,25 @@ def initial_network(
     return (checkpoint_activations(network) if gradient_checkpointing else network).to(device)
 
 
-def save_weights(network: torch.nn.Module, path: str | Path, dtype: str | None = None, overwrite: bool = False) -> None:
+def save_weights(
+    network: torch.nn.Module,
+    path: str | Path,
+    dtype: str | None = None,
+    overwrite: bool = False,
+    normalize: NormalizeSequencesd | None = None,
+) -> None:
     """Write ``network``'s state dict atomically, as plain tensors on the CPU.
 
-    A generator's sequence table is written into the metadata that PyTorch keeps with a state dict: the weights of
-    generators of other sequences often have the same shapes, and nothing else could tell.
+    A generator's sequence table, and how its images were normalised, are written into the metadata that PyTorch keeps
+    with a state dict: weights for other sequences or intensities often have the same shapes, and nothing else could
+    tell.
 
     Args:
         network: the network.
         path: the file to write.
         dtype: ``"bfloat16"`` or ``"float16"`` to store floating tensors in half the size; ``None`` keeps theirs.
         overwrite: whether an existing file may be replaced.
+        normalize: what the images were normalised with.
     """
     state = network.state_dict()
     stored: OrderedDict[str, torch.Tensor] = OrderedDict()
@@ -102,6 +121,8 @@ def save_weights(network: torch.nn.Module, path: str | Path, dtype: str | None =
     # An attribute and not a key: other programs load the file strictly, as weights and nothing else.
     metadata = {name: dict(value) for name, value in getattr(state, "_metadata", {}).items()}
     metadata[""] = metadata.get("", {}) | ({} if sequences is None else {"sequences": dict(sequences)})
+    if normalize is not None:
+        metadata[""]["normalization"] = normalize.settings
     stored._metadata = metadata  # type: ignore[attr-defined]
     write_checkpoint(stored, path, overwrite)
 
@@ -115,6 +136,7 @@ class TrainingCheckpoint:
         directory: where to write, made when absent.
         network: the trained network.
         optimizer: its optimizer.
+        normalize: what the images are normalised with; both files say it, and a resume needs the same.
         lr_scheduler: its schedule. A resumed cosine annealing has the length that is configured, not the saved one.
         ema_network: the moving average of the network; ``best.pt`` then holds its weights.
         discriminators: the D_j, if trained.
@@ -131,6 +153,7 @@ class TrainingCheckpoint:
         network: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         *,
+        normalize: NormalizeSequencesd | None = None,
         lr_scheduler: Any = None,
         ema_network: torch.nn.Module | None = None,
         discriminators: torch.nn.Module | None = None,
@@ -142,6 +165,7 @@ class TrainingCheckpoint:
         self.last = Path(directory) / "last.pt"
         self.best = Path(directory) / "best.pt"
         self.network = network
+        self.normalize = normalize
         self.ema_network = ema_network
         self.evaluator = evaluator
         self.interval = interval
@@ -168,11 +192,12 @@ class TrainingCheckpoint:
         state = engine.state
         validated = self.evaluator.state if self.evaluator is not None else None
         if validated is None or validated.best_metric_epoch in (_NOT_VALIDATED, state.epoch):
-            save_weights(self.ema_network or self.network, self.best, overwrite=True)
+            save_weights(self.ema_network or self.network, self.best, overwrite=True, normalize=self.normalize)
         if state.epoch % self.interval != 0 and state.epoch != state.max_epochs:
             return
         content: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         content["sequences"] = dict(getattr(self.network, "sequences", {}))
+        content["normalization"] = {} if self.normalize is None else self.normalize.settings
         content["epoch"] = state.epoch
         content["epoch_length"] = state.epoch_length
         content["torch_rng"] = torch.get_rng_state()
@@ -201,6 +226,7 @@ class TrainingCheckpoint:
         for leftover in self.last.parent.glob(".*.partial.pt"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
         _check_sequences(self.network, content.get("sequences"), self.last)
+        _check_normalization(self.normalize, content.get("normalization"), self.last)
         missing = sorted(self.parts.keys() - content.keys())
         if missing:
             raise ValueError(f"{self.last} has no {', '.join(missing)}: it was saved by another configuration.")
@@ -258,6 +284,20 @@ def _check_sequences(network: torch.nn.Module, stored: Mapping[str, int] | None,
         raise ValueError(
             f"{path} was trained on the sequences {dict(stored)}, this configuration has {dict(expected)}; "
             "use the configuration that it was trained with."
+        )
+
+
+def _check_normalization(
+    normalize: NormalizeSequencesd | None, stored: Mapping[str, Any] | None, path: str | Path
+) -> None:
+    if normalize is None or not stored:
+        return
+    different = {name: value for name, value in stored.items() if normalize.settings.get(name) != value}
+    if different:
+        options = " ".join(f"--normalize#{name} {str(value).replace(' ', '')}" for name, value in different.items())
+        raise ValueError(
+            f"{path} was trained on images that were normalised otherwise than by {normalize}; give {options}, or "
+            "train again."
         )
 
 
