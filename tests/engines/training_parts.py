@@ -57,9 +57,7 @@ class Training:
             RandSpatialCropSamplesd(keys="image", roi_size=[12, 12, 3], num_samples=2, random_size=False),
             RandFlipd(keys="image", spatial_axis=0, prob=0.5),
         ]
-        dataset = SubjectDataset(
-            [{"subject": subject} for subject in AVAILABLE], Compose(transforms), seed=seed
-        )
+        dataset = SubjectDataset([{"subject": subject} for subject in AVAILABLE], Compose(transforms), seed=seed)
         sampler = DistributedSampler(dataset, num_replicas=1, rank=0, seed=seed)
         self.network = tiny_generator(SEQUENCES)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-2)

@@ -86,8 +86,9 @@ class Cohort:
         options |= {"network_def::in_channels": slices, "samples_per_subject": patches}
         for key, value in options.items():
             self._parser[key] = value
+        # Removed with the last of the cohorts that share it.
         self._temporary = tempfile.TemporaryDirectory() if cache_dir is None else None
-        self._cache_dir = cache_dir if self._temporary is None else self._temporary.name
+        self._cache_dir = Path(cache_dir or self._temporary.name)  # type: ignore[union-attr]
 
     def leave_one_out(self) -> list[Cohort]:
         """Return a cohort for each patient to train on, who is tested on while all others are trained on.

@@ -4,15 +4,16 @@
 ``SUBJECT.KEY.npy`` is an image as float16 ``[Z, channels, X, Y]``: a slice with its neighbours, of all sequences, is
 one contiguous piece. ``SUBJECT.json`` is written last and removed first, so that images with a description are whole.
 
-Half precision has a relative error of at most 2^-11, and needs no scale that all who read it would have to know: on
-intensities in [0, 1] of real brains the error is 88 dB below 1, where 8 bits give 59 and 16 bits 107 dB, and images are
-compared at 20 to 40 dB. numpy's memory map is all that it takes: MONAI's PersistentDataset pickles whole subjects, and
-blosc2 and zarr decompress whole chunks, to save a third of the disc.
+Half precision needs no scale that all who read it would have to know. On normalised brains its error is at most
+0.00024, its PSNR in the foreground 80 dB, where 8 bits give 59 and 16 bits 107 dB, and synthesised images reach 20 to
+40 dB. numpy's memory map is all that it takes: MONAI's PersistentDataset unpickles whole subjects, and blosc2 and zarr
+decompress whole chunks, to save disc.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,8 @@ class PreparedFiles:
         """Return what :meth:`write` has written, or ``None`` where there is nothing, or not all.
 
         Returns:
-            ``origin``, as it was given; ``bytes``, the size of each image's file; ``tissue``, see :meth:`write`; and
-            the sample's flags.
+            ``origin``, as it was given; ``images``, key → size of the file in bytes and CRC-32 of its values;
+            ``tissue``, see :meth:`write`; and the sample's flags.
 
         Raises:
             ValueError: when the file is damaged or something else.
@@ -67,10 +68,10 @@ class PreparedFiles:
             content = json.loads(self.description.read_text(encoding="utf-8"))
             whole = all(
                 self.image(key).is_file() and self.image(key).stat().st_size == size
-                for key, size in content["bytes"].items()
+                for key, (size, _) in content["images"].items()
             )
             content["tissue"] = np.asarray(content["tissue"], dtype=np.int32)
-            content["origin"]["settings"]["layout"]  # noqa: B018 -- whether it is there
+            content["origin"]["settings"]["layout"]
         except _UNREADABLE as error:
             raise ValueError(
                 f"{self.description} is no file of a prepared subject, or is damaged; remove it."
@@ -96,20 +97,22 @@ class PreparedFiles:
         """
         # From here on until all is written the subject counts as not prepared.
         self.description.unlink(missing_ok=True)
+        stored = {}
         for key, image in images.items():
+            slices = image.movedim(-1, 0).contiguous().numpy()
             with atomic_path(self.image(key), overwrite=True) as temporary:
-                np.save(temporary, image.movedim(-1, 0).contiguous().numpy())
-        sizes = {key: self.image(key).stat().st_size for key in images}
+                np.save(temporary, slices)
+            stored[key] = (self.image(key).stat().st_size, zlib.crc32(slices.data))
         tissue = (images["image"] > images["image"].min()).movedim(-1, 0).flatten(2).sum(dim=2)
         content = {
             "origin": origin,
-            "bytes": sizes,
+            "images": stored,
             **{key: torch.as_tensor(flags[key]).tolist() for key in FLAGS if key in flags},
             "tissue": tissue.tolist(),
         }
         with atomic_path(self.description, overwrite=True) as temporary:
             temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
-        return sum(sizes.values())
+        return sum(size for size, _ in stored.values())
 
     def open(self, key: str) -> np.ndarray:
         """Return an image, float16 ``[Z, channels, X, Y]``, mapped to memory: only what is used of it is read.
@@ -121,6 +124,18 @@ class PreparedFiles:
             # Copied on writing, because torch warns of memory that may not be written.
             return np.load(self.image(key), mmap_mode="c")
         except _UNREADABLE as error:
-            raise ValueError(
-                f"{self.image(key)} cannot be read: {error}. Remove it to have it made again."
-            ) from error
+            raise self._unreadable(key, str(error)) from error
+
+    def read(self, key: str, checksum: int) -> torch.Tensor:
+        """Return all of an image, float32 ``[channels, *spatial]``, after comparing it with its CRC-32.
+
+        Raises:
+            ValueError: when the file is absent or damaged.
+        """
+        slices = self.open(key)
+        if zlib.crc32(slices.data) != checksum:
+            raise self._unreadable(key, "its values are not those that were written")
+        return torch.from_numpy(slices).movedim(0, -1).to(torch.float32)
+
+    def _unreadable(self, key: str, reason: str) -> ValueError:
+        return ValueError(f"{self.image(key)} cannot be read: {reason}. Remove it to have it made again.")

@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.utils import convert_to_tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from seq2seq_mri.data.origin import as_json, describe, file_states
+from seq2seq_mri.data.preparation import Preparation
 from seq2seq_mri.data.prepared_files import FLAGS, PreparedFiles
-from seq2seq_mri.data.subject_dataset import original_error
 from seq2seq_mri.files import check_writable_directory
 
 __all__ = ["PreparedSubjects", "SubjectSamples"]
@@ -106,7 +105,8 @@ class PreparedSubjects(Dataset):
                 with _one_at_a_time(self.folder / ".lock"):
                     # The process that had the lock before has prepared them, perhaps.
                     self._descriptions = self._read_descriptions(origins, overwrite)
-                    self._prepare(_Preparation(self, entries, origins, transform), num_workers, progress)
+                    preparation = Preparation(entries, origins, transform, self.folder, self.keys)
+                    self._prepare(preparation, num_workers, progress)
             finally:
                 _release(transform)
             self._descriptions = self._read_descriptions(origins, overwrite)
@@ -126,7 +126,8 @@ class PreparedSubjects(Dataset):
             ValueError: when a file of the subject is absent or damaged.
         """
         files = PreparedFiles(self.folder, self.subjects[index])
-        images = {key: torch.from_numpy(files.open(key)).movedim(0, -1).to(torch.float32) for key in self.keys}
+        stored = self._descriptions[index]["images"]  # type: ignore[index]
+        images = {key: files.read(key, stored[key][1]) for key in self.keys}
         return {"subject": files.subject, **images, **self._flags(index)}
 
     def mapped(self, index: int) -> dict[str, Any]:
@@ -176,11 +177,10 @@ class PreparedSubjects(Dataset):
                 f"{files.description} was prepared otherwise (different: {', '.join(different)}); choose another "
                 "folder, or allow overwriting."
             )
-        if different or found["origin"].get("files") != origin["files"]:
-            return None
-        return found
+        known = not different and found.pop("origin").get("files") == origin["files"]
+        return found if known else None
 
-    def _prepare(self, preparation: _Preparation, num_workers: int, progress: bool) -> None:
+    def _prepare(self, preparation: Preparation, num_workers: int, progress: bool) -> None:
         for leftover in self.folder.glob(".*.partial*"):  # of a process that was killed; who writes has the lock
             leftover.unlink(missing_ok=True)
         pending = [index for index, found in enumerate(self._descriptions) if found is None]
@@ -189,7 +189,9 @@ class PreparedSubjects(Dataset):
         # The random numbers of what follows must not depend on what had to be prepared.
         with (
             torch.random.fork_rng(devices=[]),
-            tqdm(total=total, initial=total - len(pending), desc="Preparing", unit="subject", disable=not progress) as bar,
+            tqdm(
+                total=total, initial=total - len(pending), desc="Preparing", unit="subject", disable=not progress
+            ) as bar,
         ):
             for index, outcome in preparation.outcomes(pending, num_workers):
                 if isinstance(outcome, OSError):
@@ -214,65 +216,14 @@ class PreparedSubjects(Dataset):
         """Say how much of the disc ``count`` more subjects of ``size`` bytes will take, and refuse what is too much."""
         needed, free = size * count, shutil.disk_usage(self.folder).free
         logger.info(
-            f"{count + 1} subjects are prepared once, in {self.folder}. They take about {(size + needed) / 1e9:.1f} GB; "
-            f"{free / 1e9:.1f} GB are free."
+            f"{count + 1} subjects are prepared once, in {self.folder}. They take about {(size + needed) / 1e9:.1f} GB "
+            f"of the disc; {free / 1e9:.1f} GB are free."
         )
         if needed > free:
             raise OSError(
                 f"{self.folder} has {free / 1e9:.1f} GB of free space, but about {needed / 1e9:.1f} GB are needed for "
                 f"{count} prepared subjects; make room, or choose a folder on another disc (--cache_dir)."
             )
-
-
-class _Preparation(Dataset):
-    """Prepares a subject when it is asked for, in whatever process that is."""
-
-    def __init__(
-        self,
-        prepared: PreparedSubjects,
-        entries: Sequence[Mapping[str, Any]],
-        origins: Sequence[Mapping[str, Any]],
-        transform: Callable,
-    ) -> None:
-        self.prepared = prepared
-        self.entries = entries
-        self.origins = origins
-        self.transform = transform
-
-    def outcomes(self, pending: Sequence[int], num_workers: int) -> Iterator[tuple[int, int | str | OSError]]:
-        """Yield index and outcome of each pending subject; the first one alone, by which to judge the others."""
-        for index in pending if num_workers == 0 else pending[:1]:
-            yield index, self[index]
-        rest = pending[1:] if num_workers > 0 else []
-        if rest:
-            loader = DataLoader(
-                self, batch_size=None, sampler=rest, num_workers=min(num_workers, len(rest)), collate_fn=_unchanged
-            )
-            yield from zip(rest, loader, strict=True)
-
-    def __getitem__(self, index: int) -> int | str | OSError:
-        """Prepare a subject.
-
-        Returns:
-            the size of its images in bytes; or what is wrong with it; or why nothing can be written.
-
-        Raises:
-            ValueError: when the transform does not make what is to be stored.
-        """
-        subject = self.prepared.subjects[index]
-        try:
-            sample = self.transform(dict(self.entries[index]))
-        except Exception as error:
-            reason = original_error(error)
-            # What is wrong with a subject's data does not stop the others; anything else does.
-            if not isinstance(reason, (ValueError, OSError)):
-                raise
-            return str(reason)
-        images = _images(sample, subject, self.prepared.keys)
-        try:
-            return PreparedFiles(self.prepared.folder, subject).write(images, sample, self.origins[index])
-        except OSError as error:
-            return error
 
 
 class SubjectSamples(Dataset):
@@ -297,36 +248,12 @@ class SubjectSamples(Dataset):
         return self.prepared.mapped(range(len(self))[index] % len(self.prepared))
 
 
-def _images(sample: Mapping[str, Any], subject: str, keys: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Return what is stored of a subject."""
-    for key in (*keys, "available"):
-        if key not in sample:
-            raise ValueError(f"Subject '{subject}': the transforms make no '{key}', which has to be stored.")
-    images = {key: convert_to_tensor(sample[key], dtype=torch.float16, device="cpu", track_meta=False) for key in keys}
-    for key, image in images.items():
-        if image.shape != images["image"].shape:
-            raise ValueError(
-                f"Subject '{subject}': '{key}' has shape {tuple(image.shape)}, the image "
-                f"{tuple(images['image'].shape)}; apply every spatial transform to both."
-            )
-        if not bool(torch.isfinite(image).all()):
-            raise ValueError(
-                f"Subject '{subject}': '{key}' has values that are not finite in half precision; normalise the "
-                "intensities."
-            )
-    return images
-
-
 @contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
     """Wait until no other process holds the file; the system lets go of it when a process ends, however it ends."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _unchanged(outcome: Any) -> Any:
-    return outcome
 
 
 def _release(transform: Any) -> None:

@@ -100,4 +100,3 @@ def partition(items: Sequence[_Item], rank: int, world_size: int) -> list[_Item]
     if not 0 <= rank < world_size:
         raise ValueError(f"rank is {rank} of {world_size} processes; give 0 to {world_size - 1}.")
     return list(items[rank::world_size])
-
