@@ -10,9 +10,11 @@ import sys
 import pytest
 import torch
 
+import loading as loading_module
 import memory as memory_module
 import subject as subject_module
 from forward import forward
+from loading import loading
 from memory import memory
 from precision import precision
 from report import command_line
@@ -30,6 +32,7 @@ PROGRAMS = {
     "memory": memory,
     "scaling": scaling,
     "precision": precision,
+    "loading": loading,
 }
 CPU = torch.device("cpu")
 TINY = {"size": "tiny", "machine": "here"}
@@ -161,6 +164,22 @@ def test_scaling(tmp_path, monkeypatch) -> None:
     rows = results(tmp_path, "here-scaling-tiny")["rows"]
     assert len(rows) == 4 * 2 * 3
     assert all(row["ratio"] == 1 for row in rows if row["variant"] == "naive")
+
+
+def test_loading(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(loading_module, "in_fresh_process", lambda function, *arguments: function(*arguments))
+    small = {"subjects": 5, "shape": (30, 34, 20), "slice_size": (24, 32), "batch_size": 4, "unprepared": 2}
+    loading(**small, workers=1, rounds=1, output_dir=tmp_path, machine="here")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here-loading.json", "here-loading.png"]
+    text = (tmp_path / "here-loading.json").read_text()
+    assert str(tmp_path) not in text
+    content = json.loads(text)
+    assert [row["slices"] for row in content["rows"]] == [8, 20, 20, 20]
+    assert content["rows"][0]["variant"] == "each subject in each epoch"
+    assert all(row["slices_per_second"] > 0 for row in content["rows"])
+    assert content["preparation"]["subjects"] == 9
+    assert content["preparation"]["megabytes_per_subject"] > 0
+    assert content["validation"]["seconds_per_subject"] > 0
 
 
 MISTAKES = [

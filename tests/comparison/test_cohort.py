@@ -36,6 +36,16 @@ def test_a_withheld_sequence_is_no_input_of_a_training(cohort) -> None:
     assert tuple([True] * 4) not in available
 
 
+def test_prepared_subjects_are_shared_and_kept_where_one_says(bundle, datalist, tmp_path) -> None:
+    cohorts = Cohort(bundle, datalist, testing=None, slice_size=(32, 32), cache_dir=tmp_path).leave_one_out()
+    for cohort in cohorts[:2]:
+        cohort.training_data()
+    assert len(list(tmp_path.glob("*.json"))) == 3
+    changed = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("*.npy"))]
+    cohorts[2].training_data()
+    assert [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("*.npy"))] == changed
+
+
 def test_a_batch_depends_on_seed_and_step_only(cohort) -> None:
     one, other = (TrainingBatches(cohort.training_data(seed=3), 1, seed=3) for _ in range(2))
     first = [one(step)[0] for step in range(5)]
@@ -62,7 +72,7 @@ def test_every_patient_is_left_out_once(bundle, datalist) -> None:
         assert [entry["subject"] for entry in cohort.testing] == tested
         assert [entry["subject"] for entry in cohort.training] == [name for name in names if name not in tested]
         assert [sample["subject"] for sample in cohort.test_volumes] == tested
-        assert len(cohort.patch_data) == 3 - len(tested)
+        assert len(cohort.patch_data) == 4 * (3 - len(tested))
     with pytest.raises(ValueError, match="twice examined is the only patient"):
         cohorts[1].leave_one_out()
 

@@ -1,10 +1,14 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 from __future__ import annotations
 
-import io
+import multiprocessing
 import os
 import pickle
+import shutil
+import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +18,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 from torch.utils.data import DataLoader
 
-from seq2seq_mri.data.prepared_subjects import PreparedSubjects
+from seq2seq_mri.data.prepared_subjects import PreparedSubjects, SubjectSamples
 
 SHAPE = (5, 4, 3)
 PARAMETERS = {"spacing": (1.0, 1.0, 2.0), "generator": "abc"}
@@ -57,10 +61,10 @@ def entries(tmp_path: Path) -> list[dict[str, Any]]:
     return made
 
 
-def write(path: str | Path, text: str, time: int = 1_000_000_000) -> str:
+def write(path: str | Path, text: str, changed: int = 1_000_000_000) -> str:
     """Write a file of a known age."""
     Path(path).write_text(text)
-    os.utime(path, (time, time))
+    os.utime(path, (changed, changed))
     return str(path)
 
 
@@ -68,11 +72,9 @@ def prepare(entries, folder, transform=None, parameters=PARAMETERS, **options) -
     return PreparedSubjects(entries, transform or Transform(), folder, parameters, progress=False, **options)
 
 
-def npy_bytes() -> bytes:
-    """An array that is no archive of arrays."""
-    file = io.BytesIO()
-    np.save(file, np.zeros(3))
-    return file.getvalue()
+def names(folder: Path) -> list[str]:
+    """Names of the files of prepared subjects."""
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
 def forbidden(entry: Any) -> Any:
@@ -93,7 +95,8 @@ def test_samples_are_those_of_the_transform(entries, tmp_path):
             assert torch.equal(sample[key], expected[key].as_tensor().half().float())
         assert sample["available"].dtype == torch.bool
         assert torch.equal(sample["available"], expected["available"])
-    assert sorted(path.name for path in prepared.folder.iterdir()) == ["p1.npz", "p2.npz", "p3.npz"]
+    endings = ("differentiation.npy", "image.npy", "json")
+    assert names(prepared.folder) == [f"{subject}.{ending}" for subject in ("p1", "p2", "p3") for ending in endings]
 
 
 def test_are_prepared_once(entries, tmp_path):
@@ -134,7 +137,7 @@ def test_a_subject_whose_files_change_is_prepared_again_alone(entries, tmp_path,
     if change == "size":
         write(entry["t1"], "12")
     elif change == "time":
-        write(entry["t1"], "5", time=1_000_000_009)
+        write(entry["t1"], "5", changed=1_000_000_009)
     elif change == "name":
         entry["t1"] = write(entry["t1"].replace("t1", "t1_new"), "5")
     elif change == "sequence":
@@ -173,9 +176,9 @@ def test_files_in_lists_and_folders_are_looked_at(entries, tmp_path):
 def test_other_parameters_are_refused_or_replaced(entries, tmp_path, changed, different):
     folder = tmp_path / "prepared"
     prepare(entries[:1], folder)
-    with pytest.raises(ValueError, match=rf"p3.npz was prepared otherwise \(different: {different}\)"):
+    with pytest.raises(ValueError, match=rf"p3.json was prepared otherwise \(different: {different}\)"):
         prepare(entries, folder, forbidden, **changed)
-    assert len(list(folder.iterdir())) == 1
+    assert len(names(folder)) == 3
     transform = Transform(shape=(2, 2, 2))
     replaced = prepare(entries, folder, transform, **changed, overwrite=True)
     assert transform.called == ["p3", "p1", "p2"]
@@ -206,7 +209,7 @@ def test_broken_subjects_are_named_and_stop_no_other(entries, tmp_path, error, c
     lines = str(caught.value).splitlines()[1:]
     assert lines == [f"  {entry['subject']}: {entry['t1']} is no image." for entry in entries[:2]]
     assert transform.called == ["p3", "p1", "p2"]
-    assert [path.name for path in folder.iterdir()] == ["p2.npz"]
+    assert names(folder) == ["p2.differentiation.npy", "p2.image.npy", "p2.json"]
     for entry in entries[:2]:
         write(entry["t1"], "4")
     transform = Transform()
@@ -235,30 +238,17 @@ def test_what_is_not_about_a_subject_stops_at_once(entries, tmp_path, error):
 
 
 def test_a_disc_that_is_full_stops_at_once(entries, tmp_path, monkeypatch):
-    def full(path, **arrays):
+    def full(path, array):
         Path(path).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     transform = Transform()
     with monkeypatch.context() as patch:
-        patch.setattr(np, "savez", full)
-        with pytest.raises(OSError, match=r"cannot write .*p3.npz: No space left on device"):
+        patch.setattr(np, "save", full)
+        with pytest.raises(OSError, match=r"cannot write .*p3.image.npy: No space left on device"):
             prepare(entries, tmp_path / "prepared", transform)
     assert transform.called == ["p3"]
-    assert not list((tmp_path / "prepared").iterdir())
-
-
-@pytest.mark.parametrize("kept", [True, False])
-def test_other_shapes_are_refused(entries, tmp_path, kept):
-    class Growing(Transform):
-        def __call__(self, entry):
-            return Transform(shape=(5, 4, 3) if entry["subject"] == "p3" else (5, 4, 2))(entry)
-
-    if kept:
-        prepare(entries[:1], tmp_path / "prepared")
-    message = r"'p1': the image has shape \(3, 5, 4, 2\), that of 'p3' \(3, 5, 4, 3\); .* ResizeWithPadOrCropd"
-    with pytest.raises(ValueError, match=message):
-        prepare(entries, tmp_path / "prepared", Growing())
+    assert not names(tmp_path / "prepared")
 
 
 @pytest.mark.parametrize(
@@ -276,11 +266,11 @@ def test_samples_that_cannot_be_stored(entries, tmp_path, changed, message):
 
 def test_a_transform_without_maps(entries, tmp_path):
     def transform(entry):
-        return {"image": torch.zeros(1, 2), "available": torch.tensor([True])}
+        return {"image": torch.zeros(1, 2, 2), "available": torch.tensor([True])}
 
     with pytest.raises(ValueError, match="'p3': the transforms make no 'differentiation'"):
         prepare(entries, tmp_path / "prepared", transform)
-    assert prepare(entries, tmp_path / "prepared", transform, differentiation=False)[0]["image"].shape == (1, 2)
+    assert prepare(entries, tmp_path / "prepared", transform, differentiation=False)[0]["image"].shape == (1, 2, 2)
 
 
 def test_refuses_no_subjects_and_the_same_twice(entries, tmp_path):
@@ -296,27 +286,36 @@ def test_an_absent_file_is_named_before_anything_is_prepared(entries, tmp_path):
         prepare(entries, tmp_path / "prepared", forbidden)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"x" * 400, npy_bytes()])
-def test_damaged_files(entries, tmp_path, content):
-    prepared = prepare(entries, tmp_path / "prepared")
-    path = tmp_path / "prepared" / "p1.npz"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"p1.npz cannot be read: .* Remove it"):
-        prepared[1]
-    with pytest.raises(ValueError, match=r"p1.npz is no file of a prepared subject, or is damaged; remove it"):
+@pytest.mark.parametrize("content", [b"", b"{}", b"x" * 400, b"[1, 2]", b'{"images": {}, "tissue": [], "origin": 3}'])
+def test_damaged_descriptions(entries, tmp_path, content):
+    prepare(entries, tmp_path / "prepared")
+    (tmp_path / "prepared" / "p1.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"p1.json is no file of a prepared subject, or is damaged; remove it"):
         prepare(entries, tmp_path / "prepared")
     transform = Transform()
     prepare(entries, tmp_path / "prepared", transform, overwrite=True)
     assert transform.called == ["p1"]
 
 
+@pytest.mark.parametrize("content", [None, b"", b"x" * 400])
+@pytest.mark.parametrize("key", ["image", "differentiation"])
+def test_damaged_images(entries, tmp_path, content, key):
+    prepared = prepare(entries, tmp_path / "prepared")
+    path = tmp_path / "prepared" / f"p1.{key}.npy"
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"p1.{key}.npy cannot be read: .* Remove it"):
+        prepared[1]
+    transform = Transform()
+    prepare(entries, tmp_path / "prepared", transform)
+    assert transform.called == ["p1"]
+
+
 def test_a_changed_byte_is_noticed(entries, tmp_path):
     prepared = prepare(entries, tmp_path / "prepared")
-    path = tmp_path / "prepared" / "p1.npz"
+    path = tmp_path / "prepared" / "p1.image.npy"
     content = path.read_bytes()
-    values = prepared[1]["image"].half().numpy().tobytes()
-    path.write_bytes(content.replace(values, bytes([values[0] ^ 1]) + values[1:]))
-    with pytest.raises(ValueError, match=r"p1.npz cannot be read: .*CRC"):
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"p1.image.npy cannot be read: its values are not those that were written"):
         prepared[1]
 
 
@@ -357,8 +356,166 @@ def test_what_a_step_holds_is_released(entries, tmp_path, broken):
 
 def test_workers(entries, tmp_path):
     prepared = prepare(entries, tmp_path / "prepared", lambda entry: Transform()(entry))
-    assert len(pickle.dumps(prepared)) < 500
+    assert len(pickle.dumps(prepared)) < 2000
     loader = DataLoader(prepared, batch_size=3, num_workers=1, multiprocessing_context="spawn")
     batch = next(iter(loader))
     assert batch["subject"] == ["p3", "p1", "p2"]
     assert torch.equal(batch["image"], torch.stack([sample["image"] for sample in prepared]))
+
+
+def test_slices_come_first_and_tissue_is_counted(entries, tmp_path):
+    prepared = prepare(entries, tmp_path / "prepared")
+    for index in range(3):
+        mapped, whole = prepared.mapped(index), prepared[index]
+        assert isinstance(mapped["image"], np.memmap)
+        assert mapped["image"].shape == (3, 3, 5, 4)
+        np.testing.assert_array_equal(np.moveaxis(mapped["image"], 0, -1), whole["image"].numpy())
+        counts = (whole["image"] > whole["image"].min()).sum(dim=(1, 2)).T
+        np.testing.assert_array_equal(mapped["tissue"], counts)
+        assert mapped["tissue"].sum() == whole["image"].numel() - 1  # but for the lowest value
+        assert torch.equal(mapped["available"], whole["available"])
+
+
+def test_flags_are_kept(entries, tmp_path):
+    flags = {"measured": torch.tensor([True, True]), "withheld": torch.tensor([False, True])}
+    prepare(entries, tmp_path / "prepared", Transform(**flags))
+    sample = prepare(entries, tmp_path / "prepared", forbidden)[0]
+    assert all(torch.equal(sample[key], flag) and sample[key].dtype == torch.bool for key, flag in flags.items())
+
+
+def test_writing_to_what_is_mapped_changes_no_file(entries, tmp_path):
+    prepared = prepare(entries, tmp_path / "prepared")
+    before = prepared[0]["image"]
+    prepared.mapped(0)["image"][:] = 3
+    assert torch.equal(prepared[0]["image"], before)
+
+
+def test_samples_go_round_the_subjects(entries, tmp_path):
+    samples = SubjectSamples(prepare(entries, tmp_path / "prepared"), 2)
+    assert [samples[index]["subject"] for index in range(len(samples))] == ["p3", "p1", "p2"] * 2
+    assert samples[-1]["subject"] == "p2"
+    with pytest.raises(IndexError):
+        samples[6]
+    with pytest.raises(ValueError, match="samples_per_subject is 0"):
+        SubjectSamples(samples.prepared, 0)
+
+
+class Settings:
+    """A transform with settings of its own."""
+
+    def __init__(self, spacing: float) -> None:
+        self.spacing = (spacing, spacing)
+        self.R = np.random.RandomState(0)
+
+    def __call__(self, sample):
+        return sample
+
+
+def test_the_settings_of_the_transforms_are_compared(entries, tmp_path):
+    class Plain(Transform):
+        """Its settings are those of the class, and what it counts is none."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._called, self.called = self.called, None
+
+        def __call__(self, entry):
+            self._called.append(entry["subject"])
+            return Transform()(entry)
+
+    def run(spacing: float, **options) -> list[str]:
+        plain = Plain()
+        prepare(entries, tmp_path / "prepared", Compose([plain, Settings(spacing)]), None, **options)
+        return plain._called
+
+    assert run(1.0) == ["p3", "p1", "p2"]
+    assert run(1.0) == []
+    with pytest.raises(ValueError, match=r"prepared otherwise \(different: transform\)"):
+        run(2.0)
+    assert run(2.0, overwrite=True) == ["p3", "p1", "p2"]
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_several_processes_prepare_the_same(entries, tmp_path, num_workers):
+    alone = prepare(entries, tmp_path / "alone")
+    together = prepare(entries, tmp_path / "together", num_workers=num_workers)
+    assert names(tmp_path / "alone") == names(tmp_path / "together")
+    for name in names(tmp_path / "alone"):
+        assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "together" / name).read_bytes()
+    assert all(torch.equal(one["image"], other["image"]) for one, other in zip(alone, together, strict=True))
+
+
+def test_broken_subjects_stop_no_other_process(entries, tmp_path):
+    for entry in entries[:2]:
+        write(entry["t1"], "broken")
+    with pytest.raises(ValueError, match=r"2 subject\(s\) cannot be prepared, the others are; [\s\S]*p3[\s\S]*p1"):
+        prepare(entries, tmp_path / "prepared", num_workers=2)
+    assert "p2.json" in names(tmp_path / "prepared")
+
+
+def prepare_slowly(entries, folder, calls) -> None:
+    """Prepare in a process of its own; every subject takes a while."""
+
+    class Slow(Transform):
+        def __call__(self, entry):
+            time.sleep(0.2)
+            with open(calls, "a") as file:
+                file.write(entry["subject"] + "\n")
+            return super().__call__(entry)
+
+    prepare(entries, folder, Slow())
+
+
+def test_processes_do_not_prepare_twice(entries, tmp_path):
+    context = multiprocessing.get_context("fork")
+    arguments = (entries, tmp_path / "prepared", tmp_path / "calls")
+    processes = [context.Process(target=prepare_slowly, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert sorted((tmp_path / "calls").read_text().split()) == ["p1", "p2", "p3"]
+
+
+def test_a_killed_preparation_goes_on(entries, tmp_path):
+    """The process dies while it writes: nothing half-written is used, its rests are removed, and no lock remains."""
+    folder = tmp_path / "prepared"
+
+    def killed() -> None:
+        written = []
+
+        def dies(path, array):
+            written.append(path)
+            if len(written) == 4:  # the maps of the second subject
+                Path(path).write_bytes(b"half")
+                os.kill(os.getpid(), signal.SIGKILL)
+            return save(path, array)
+
+        save, np.save = np.save, dies
+        prepare(entries, folder)
+
+    process = multiprocessing.get_context("fork").Process(target=killed)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert [path for path in folder.iterdir() if ".partial" in path.name]
+    transform = Transform()
+    prepared = prepare(entries, folder, transform)
+    assert transform.called == ["p1", "p2"]
+    assert not [path for path in folder.iterdir() if ".partial" in path.name]
+    assert torch.equal(prepared[1]["image"], Transform()(entries[1])["image"].as_tensor().half().float())
+
+
+def test_room_is_stated_and_needed(entries, tmp_path, monkeypatch, caplog):
+    size = 3 * 60 * 2 * 2  # two images of three channels
+    usage = SimpleNamespace(free=2 * (size + 2 * 128) - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    caplog.set_level("INFO")
+    with pytest.raises(OSError, match=r"free space, but about .* are needed for 2 prepared subjects; .*--cache_dir"):
+        prepare(entries, tmp_path / "prepared")
+    assert "3 subjects are prepared once" in caplog.text
+    usage.free += 1
+    transform = Transform()
+    prepare(entries, tmp_path / "prepared", transform)
+    assert transform.called == ["p1", "p2"]

@@ -73,12 +73,11 @@ def subjects(tmp_path) -> list[dict]:
     return result
 
 
-@pytest.mark.parametrize("cache_rate", [0.0, 1.0])
-def test_samples_depend_on_seed_epoch_and_index_only(cache_rate) -> None:
+def test_samples_depend_on_seed_epoch_and_index_only() -> None:
     items = [{"image": i} for i in range(4)]
 
     def dataset(seed: int = 0) -> SubjectDataset:
-        return SubjectDataset(items, random_transforms(), seed=seed, cache_rate=cache_rate)
+        return SubjectDataset(items, random_transforms(), seed=seed)
 
     straight = dataset()
     first, second = epoch_of(straight, 0, 1), epoch_of(straight, 0, 2)
@@ -95,6 +94,27 @@ def test_samples_depend_on_seed_epoch_and_index_only(cache_rate) -> None:
     backwards = [resumed[index] for index in (3, 2, 1, 0)]
     assert torch.equal(torch.stack([patch["image"].as_tensor() for patch in backwards[0]]), second[6:])
     assert torch.equal(torch.stack([patch["image"].as_tensor() for patch in resumed[-4]]), second[:2])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_persistent_workers_follow_the_epoch(method) -> None:
+    dataset = SubjectDataset([{"image": i} for i in range(5)], random_transforms(), seed=3)
+    options = {"num_workers": 2, "persistent_workers": True, "multiprocessing_context": method}
+    loader = DataLoader(dataset, batch_size=2, **options)
+    for epoch in (4, 1, 4):
+        dataset.set_epoch(epoch)
+        seen = torch.cat([batch["image"].as_tensor() for batch in loader])
+        assert torch.equal(seen, epoch_of(SubjectDataset(dataset.data, random_transforms(), seed=3), 0, epoch))
+
+
+def test_an_epoch_that_was_left_early_does_not_reach_into_the_next() -> None:
+    dataset = SubjectDataset([{"image": i} for i in range(6)], random_transforms())
+    loader = DataLoader(dataset, batch_size=1, num_workers=2, persistent_workers=True)
+    dataset.set_epoch(1)
+    next(iter(loader))
+    dataset.set_epoch(2)
+    seen = torch.cat([batch["image"].as_tensor() for batch in loader])
+    assert torch.equal(seen, epoch_of(SubjectDataset(dataset.data, random_transforms()), 0, 2))
 
 
 def test_items_do_not_share_their_randomness() -> None:
@@ -114,16 +134,10 @@ def test_users_see_the_original_error(subjects, num_workers) -> None:
     assert "applying transform" not in str(caught.value)
 
 
-def test_error_while_the_cache_is_filled(subjects) -> None:
-    with pytest.raises(ValueError, match="'p1'"):
-        SubjectDataset(subjects, [LoadImageSequencesd(TABLE)], cache_rate=1.0)
-
-
-@pytest.mark.parametrize("cache_rate", [0.0, 1.0])
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_report_keeps_the_job_going(subjects, num_workers, cache_rate) -> None:
+def test_report_keeps_the_job_going(subjects, num_workers) -> None:
     transforms = [LoadImageSequencesd(TABLE), RandFlipd(keys="image", prob=0.5)]
-    dataset = SubjectDataset(subjects, transforms, on_error="report", cache_rate=cache_rate)
+    dataset = SubjectDataset(subjects, transforms, on_error="report")
     batches = list(DataLoader(dataset, batch_size=1, num_workers=num_workers))
     assert [batch["subject"] for batch in batches] == [["p0"], ["p1"], ["p2"]]
     assert ["error" in batch for batch in batches] == [False, True, False]

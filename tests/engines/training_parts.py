@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""A whole small training, put together as train.json does: random crops and flips, cache, EMA, schedule, validation."""
+"""A whole small training, put together as train.json does: random crops and flips, EMA, schedule, validation."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ class Training:
             RandSpatialCropSamplesd(keys="image", roi_size=[12, 12, 3], num_samples=2, random_size=False),
             RandFlipd(keys="image", spatial_axis=0, prob=0.5),
         ]
-        dataset = SubjectDataset(
-            [{"subject": subject} for subject in AVAILABLE], Compose(transforms), cache_rate=1.0, seed=seed
-        )
+        dataset = SubjectDataset([{"subject": subject} for subject in AVAILABLE], Compose(transforms), seed=seed)
         sampler = DistributedSampler(dataset, num_replicas=1, rank=0, seed=seed)
         self.network = tiny_generator(SEQUENCES)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-2)

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""MONAI's spatial transforms on our samples, there and back, and training patches."""
+"""MONAI's spatial transforms on our samples, there and back."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import (
-    BorderPadd,
     Compose,
     CropForegroundd,
     EnsureChannelFirstd,
     EnsureTyped,
     Invertd,
     Orientationd,
-    RandFlipd,
-    RandSpatialCropSamplesd,
-    ResizeWithPadOrCropd,
     SpatialPadd,
 )
 
@@ -122,46 +118,25 @@ def test_inverse_of_real_patients(real_subject, tmp_path, name) -> None:
     assert saved.header.get_zooms() == source.header.get_zooms()
 
 
-def training_transforms(sequences, in_plane=(24, 28), patch=(16, 20), samples=6) -> Compose:
-    return Compose(
-        [
-            *to_ras_and_crop(sequences),
-            NormalizeSequencesd(sequences, clip_factor=1),
-            ResizeWithPadOrCropd(keys="image", spatial_size=[*in_plane, -1]),
-            BorderPadd(keys="image", spatial_border=[0, 0, 1], mode="edge"),
-            RandSpatialCropSamplesd(keys="image", roi_size=[*patch, 3], num_samples=samples, random_size=False),
-            RandFlipd(keys="image", prob=0.5, spatial_axis=0),
-            EnsureTyped(keys="image", track_meta=False),
-        ]
+def padded_in_plane(path: str, margin: tuple[int, int, int]) -> dict[str, str]:
+    """Write a volume with more background around it, and return its subject."""
+    image = nibabel.load(path)
+    voxels = np.pad(image.get_fdata(), [(before, before + 1) for before in margin])
+    affine = image.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ margin
+    to = path.replace(".nii.gz", "_padded.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(voxels.astype(np.float32), affine), to)
+    return {"subject": "p1", "t1": to}
+
+
+def test_background_around_a_volume_changes_nothing(write_volume) -> None:
+    """Crop to the foreground and padding to one size: what a network sees does not depend on the scanner's matrix."""
+    path = str(write_volume("t1.nii.gz"))
+    table = {"t1": 1}
+    transforms = Compose(
+        [*to_ras_and_crop(table), NormalizeSequencesd(table), SpatialPadd(keys="image", spatial_size=[16, 12, -1])]
     )
-
-
-def test_training_patches_are_adjacent_slices_with_replicated_edges(write_volume) -> None:
-    """Each slice of this volume has its own grey value, by which a patch tells where it was taken."""
-    depth = 5
-    voxels = np.zeros((12, 12, depth))
-    voxels[2:10, 2:10] = np.arange(1, depth + 1)
-    transforms = training_transforms({"t1": 1}, in_plane=(10, 10), patch=(10, 10), samples=80)
-    transforms.set_random_state(0)
-    patches = transforms({"t1": write_volume("t1.nii.gz", voxels)})
-    seen = set()
-    for patch in patches:
-        image = patch["image"]
-        assert type(image) is torch.Tensor
-        assert image.shape == (1, 10, 10, 3)
-        assert patch["available"].tolist() == [True]
-        lower, middle, upper = (round(float(image[0, 5, 5, i]) * depth) for i in range(3))
-        assert (lower, upper) == (max(middle - 1, 1), min(middle + 1, depth))
-        seen.add(middle)
-    assert seen == set(range(1, depth + 1))
-
-
-@pytest.mark.real_data
-@pytest.mark.parametrize("name", ["TCGA-DU-7294", "patient07"])
-def test_training_patches_of_real_patients_have_content(real_subject, name) -> None:
-    transforms = training_transforms(BRATS, in_plane=(192, 192), patch=(128, 128), samples=40)
-    transforms.set_random_state(0)
-    patches = [patch["image"] for patch in transforms(real_subject(name))]
-    assert all(patch.shape == (4, 128, 128, 3) for patch in patches)
-    content = torch.stack([(patch[..., 1] > 0).any(0).float().mean() for patch in patches])
-    assert float((content > 0.05).float().mean()) > 0.8
+    image = transforms({"subject": "p1", "t1": path})["image"]
+    more = transforms(padded_in_plane(path, (3, 0, 6)))["image"]
+    assert torch.equal(image.as_tensor(), more.as_tensor())
+    np.testing.assert_allclose(image.affine, more.affine, atol=1e-5)

@@ -26,7 +26,7 @@ from seq2seq_mri.classification.learning_curve import run_learning_curve
 from seq2seq_mri.data.alphabet import ALPHABET_SEQUENCES, AlphabetDataset
 from seq2seq_mri.data.differentiation_cache import (
     DifferentiationDataset,
-    cached_differentiation_maps,
+    DifferentiationMaps,
     generator_fingerprint,
 )
 from seq2seq_mri.data.glyphs import LETTERS
@@ -140,7 +140,7 @@ class AlphabetExperiment:
     def _with_maps(self, section: str) -> DifferentiationDataset:
         """Return a section's subjects with their maps."""
         subjects = self.subjects[section]
-        maps = cached_differentiation_maps(subjects, self.generator, self.output_dir / "maps" / section, self.inferer)
+        maps = DifferentiationMaps(subjects, self.generator, self.output_dir / "maps" / section, self.inferer)
         return DifferentiationDataset(subjects, maps, key=_KEY)
 
     def _learning_curve(self, samples: Mapping[str, DifferentiationDataset]) -> pd.DataFrame:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import copy
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from monai.bundle import ConfigParser
 
 from seq2seq_mri.data.datalist import load_datalist, read_sequence_table
 from seq2seq_mri.data.labels import patient_of_entry
+from seq2seq_mri.data.prepared_subjects import PreparedSubjects, SubjectSamples
 from seq2seq_mri.data.subject_dataset import SubjectDataset
+from seq2seq_mri.data.workers import default_workers
 
 __all__ = ["Cohort", "TrainingBatches"]
 
@@ -30,10 +33,11 @@ class Cohort:
         dataset_dir: folder that its paths start from; by default the datalist's.
         training: sections to train on.
         testing: sections to test on; ``None`` for a cohort that is divided by :meth:`leave_one_out`.
-        slice_size: width and height of the patches to train on.
+        slice_size: width and height to which whole slices are padded or cut to train on.
         slices: adjacent slices that a network is given, odd.
-        patches: patches that are drawn from a subject at a time.
+        patches: slices that are drawn from a subject at a time.
         resample: whether images of a subject on different grids are resampled, or refused.
+        cache_dir: folder of the prepared subjects to train on; by default one that is removed in the end.
 
     Attributes:
         training, testing: the subjects' entries in the datalist.
@@ -55,6 +59,7 @@ class Cohort:
         slices: int = 3,
         patches: int = 4,
         resample: bool = False,
+        cache_dir: str | os.PathLike | None = None,
     ) -> None:
         configs = Path(bundle_dir).expanduser() / "configs"
         files = [configs / "train.json", configs / "evaluate.json"]
@@ -81,6 +86,9 @@ class Cohort:
         options |= {"network_def::in_channels": slices, "samples_per_subject": patches}
         for key, value in options.items():
             self._parser[key] = value
+        # Removed with the last of the cohorts that share it.
+        self._temporary = tempfile.TemporaryDirectory() if cache_dir is None else None
+        self._cache_dir = Path(cache_dir or self._temporary.name)  # type: ignore[union-attr]
 
     def leave_one_out(self) -> list[Cohort]:
         """Return a cohort for each patient to train on, who is tested on while all others are trained on.
@@ -101,9 +109,17 @@ class Cohort:
         return cohorts
 
     def training_data(self, seed: int = 0) -> SubjectDataset:
-        """Return the subjects to train on, as random patches; what is not random is kept in memory."""
-        transform = self._parser.get_parsed_content("train::preprocessing")
-        return SubjectDataset(self.training, transform, cache_rate=1.0, seed=seed)
+        """Return the random slices to train on; a subject's are ``len(training)`` items apart."""
+        content = self._parser.get_parsed_content
+        prepared = PreparedSubjects(
+            self.training,
+            content("prepare"),
+            self._cache_dir,
+            differentiation=False,
+            overwrite=True,
+            num_workers=default_workers(),
+        )
+        return SubjectDataset(SubjectSamples(prepared, self.patches), content("train::preprocessing"), seed=seed)  # type: ignore[arg-type]
 
     @cached_property
     def test_volumes(self) -> Sequence[Mapping[str, Any]]:
@@ -112,13 +128,13 @@ class Cohort:
 
     @cached_property
     def patch_data(self) -> SubjectDataset:
-        """The data of :meth:`training_data`, read once; its ``seed`` may be changed."""
+        """The data of :meth:`training_data`, made once; its ``seed`` may be changed."""
         return self.training_data()
 
     def volumes(self, entries: Sequence[dict[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """Return subjects as whole volumes, withheld sequences included."""
-        preprocessing = self._parser.get_parsed_content("preprocessing")
-        return cast(Sequence[Mapping[str, Any]], SubjectDataset(entries, preprocessing, cache_rate=1.0))
+        dataset = SubjectDataset(entries, self._parser.get_parsed_content("preprocessing"))
+        return [dataset[index] for index in range(len(dataset))]
 
 
 class TrainingBatches:
@@ -136,17 +152,17 @@ class TrainingBatches:
         self.dataset = dataset
         self.batch_size = batch_size
         self.seed = seed
-        self.steps_per_epoch = -(-len(dataset) // batch_size)
+        samples: SubjectSamples = dataset.data  # type: ignore[assignment]
+        self.subjects, self.patches = len(samples.prepared), samples.samples_per_subject
+        self.steps_per_epoch = -(-self.subjects // batch_size)
 
     def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the patches ``(B, ΣT, H, W, slices)`` of a step, and which sequences they have, bool ``(B, S)``."""
+        """Return the slices ``(B, ΣT, H, W, slices)`` of a step, and which sequences they have, bool ``(B, S)``."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset))
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.subjects)
         self.dataset.set_epoch(epoch)
-        chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
-        patches: list[dict[str, Any]] = []
-        for index in chosen.tolist():
-            patches += self.dataset[index]  # type: ignore[arg-type]
-        image = torch.stack([torch.as_tensor(patch["image"], dtype=torch.float32) for patch in patches])
-        available = torch.stack([torch.as_tensor(patch["available"], dtype=torch.bool) for patch in patches])
+        chosen = order[position * self.batch_size : (position + 1) * self.batch_size].tolist()
+        drawn = [self.dataset[patch * self.subjects + subject] for subject in chosen for patch in range(self.patches)]
+        image = torch.stack([torch.as_tensor(sample["image"], dtype=torch.float32) for sample in drawn])
+        available = torch.stack([torch.as_tensor(sample["available"], dtype=torch.bool) for sample in drawn])
         return image, available

@@ -97,9 +97,9 @@ def compare_generators(
         testing: sections to test on. Withheld sequences are compared with, but never given.
         leave_one_out: for few patients: each patient of the sections in training is tested on by methods that were
             trained on all others, and testing is not used.
-        slice_size: width and height of the patches to train on.
+        slice_size: width and height to which whole slices are padded or cut to train on.
         slices: adjacent slices that all networks are given, odd; the middle one is the result.
-        patches: patches that are drawn from a subject for a step. Many steps of one patch teach more in the same time
+        patches: slices that are drawn from a subject for a step. Many steps of one patch teach more in the same time
             than few steps of many.
         batch_size: subjects of a step.
         slice_batch_size: slices that are completed together in evaluation.
@@ -145,7 +145,8 @@ def compare_generators(
     folder = check_writable_directory(output_dir)
     listed = _simulate(folder) if datalist is None else Path(datalist).expanduser()
     tested = None if leave_one_out else testing
-    cohort = Cohort(bundle_dir, listed, dataset_dir, training, tested, patch, slices, patches, resample)
+    prepared = folder / "prepared"
+    cohort = Cohort(bundle_dir, listed, dataset_dir, training, tested, patch, slices, patches, resample, prepared)
     protocol = {
         **{"size": size, "learning_rate": rate, "slice_size": patch, "slices": slices, "patches": patches},
         **{"batch_size": batch_size, "resample": resample, "lpips": network, "sequences": cohort.sequences},

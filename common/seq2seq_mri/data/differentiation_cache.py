@@ -1,35 +1,28 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 """Imaging-differentiation maps of a whole data set of 2D images, computed once and kept on disk.
 
-A folder belongs to the maps of one data set by one generator:
-
-- ``maps.npy``: the maps ``[N, ΣT, X, Y, 1]``, to be memory-mapped;
-- ``maps.json``: what they were made from. It is compared before the maps are used;
-- ``unfinished.npy`` and ``unfinished.json`` while they are computed. An interrupted run goes on from there.
+They are :class:`~seq2seq_mri.data.prepared_subjects.PreparedSubjects`, of which each one is many images, laid on each
+other like the slices of a volume.
 """
 
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
-from seq2seq_mri.data.map_file import MapFile
+from seq2seq_mri.data.prepared_subjects import PreparedSubjects
 from seq2seq_mri.inferers.differentiation import translated_differentiation_maps
 
 if TYPE_CHECKING:
     from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
     from seq2seq_mri.networks.translator import SequenceTranslator
 
-__all__ = ["DifferentiationDataset", "cached_differentiation_maps", "generator_fingerprint"]
+__all__ = ["DifferentiationDataset", "DifferentiationMaps", "generator_fingerprint"]
 
 
 class DifferentiationDataset(Dataset):
@@ -37,7 +30,7 @@ class DifferentiationDataset(Dataset):
 
     Args:
         dataset: samples are dictionaries.
-        maps: ``[N, ΣT, X, Y, 1]``, of all samples, from :func:`cached_differentiation_maps`.
+        maps: of all samples.
         key: of the maps in a sample: float32 ``[ΣT, X, Y, 1]``, one channel for each channel of the image.
         transform: applied to a sample with its maps.
 
@@ -46,7 +39,7 @@ class DifferentiationDataset(Dataset):
     """
 
     def __init__(
-        self, dataset: Dataset, maps: np.ndarray, key: str = "image_md", transform: Callable | None = None
+        self, dataset: Dataset, maps: DifferentiationMaps, key: str = "image_md", transform: Callable | None = None
     ) -> None:
         if len(maps) != _length(dataset):
             raise ValueError(f"There are {len(maps)} differentiation maps for {_length(dataset)} samples.")
@@ -60,36 +53,12 @@ class DifferentiationDataset(Dataset):
 
     def __getitem__(self, index: int) -> Any:
         """Return a sample of the data set, and its maps, or what the transform makes of it."""
-        sample = {**self.dataset[index], self.key: torch.from_numpy(self.maps[index].astype(np.float32))}
+        sample = {**self.dataset[index], self.key: self.maps[index]}
         return sample if self.transform is None else self.transform(sample)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Pickled for a worker process, a memory map would be read into memory and copied.
-        state = dict(self.__dict__)
-        # Not of a part of a file, whose base is the whole.
-        if isinstance(self.maps, np.memmap) and isinstance(self.maps.base, mmap.mmap):
-            state["maps"] = Path(str(self.maps.filename))
-        return state
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if isinstance(self.maps, Path):
-            self.maps = np.load(self.maps, mmap_mode="r")
-
-
-def cached_differentiation_maps(
-    dataset: Dataset,
-    generator: SequenceTranslator,
-    folder: str | os.PathLike,
-    inferer: SliceTranslationInferer,
-    *,
-    parameters: Mapping[str, Any] | None = None,
-    dtype: str = "float16",
-    chunk_size: int = 64,
-    overwrite: bool = False,
-    progress: bool = True,
-) -> np.ndarray:
-    """Return the imaging-differentiation maps M_d of all samples, computed now or read from an earlier time.
+class DifferentiationMaps(Dataset):
+    """The imaging-differentiation maps M_d of all samples, computed now or read from an earlier time.
 
     Maps are read when the data set's parameters, its first image, the weights of the generator and the settings of the
     inferer are those they were made with. An unfinished computation is continued on the same condition.
@@ -101,14 +70,9 @@ def cached_differentiation_maps(
         inferer: translates many samples as the slices of one volume. Its ``include_self`` says whether the mean of
             Eq. 5 takes the target's reconstruction from itself, as in the paper.
         parameters: what the samples depend on, to be written as JSON; default: the data set's own ``parameters``.
-        dtype: of the file, ``"float16"`` or ``"float32"``.
         chunk_size: number of samples that are computed, and written, together.
         overwrite: whether maps made from something else are replaced, or refused.
         progress: whether to show a progress bar.
-
-    Returns:
-        Memory map ``[N, ΣT, X, Y, 1]``, read-only: the M_d of each image, see
-        :func:`~seq2seq_mri.analysis.differentiation.differentiation_map`, in units of its intensity.
 
     Raises:
         ValueError: when the folder has maps made from something else and ``overwrite`` is false, when a sample or the
@@ -117,46 +81,73 @@ def cached_differentiation_maps(
 
     Example:
         >>> training = AlphabetDataset("training", size=9000)  # doctest: +SKIP
-        >>> maps = cached_differentiation_maps(
+        >>> maps = DifferentiationMaps(
         ...     training, generator, "maps/training", SliceTranslationInferer(slice_batch_size=32)
         ... )  # doctest: +SKIP
         >>> DifferentiationDataset(training, maps)[12]["image_md"].shape  # doctest: +SKIP
         torch.Size([2, 128, 128, 1])
     """
-    if dtype not in ("float16", "float32"):
-        raise ValueError(f"The dtype of differentiation maps is '{dtype}'; choose float16 or float32.")
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}; give at least 1.")
-    if generator.spatial_dims != 2 or generator.in_channels != 1:
-        raise ValueError(
-            f"The generator has spatial_dims {generator.spatial_dims} and in_channels {generator.in_channels}; a cache "
-            "of single images needs 2 and 1."
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        generator: SequenceTranslator,
+        folder: str | os.PathLike,
+        inferer: SliceTranslationInferer,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        chunk_size: int = 64,
+        overwrite: bool = False,
+        progress: bool = True,
+    ) -> None:
+        if chunk_size < 1:
+            raise ValueError(f"chunk_size is {chunk_size}; give at least 1.")
+        if generator.spatial_dims != 2 or generator.in_channels != 1:
+            raise ValueError(
+                f"The generator has spatial_dims {generator.spatial_dims} and in_channels {generator.in_channels}; "
+                "maps of single images need 2 and 1."
+            )
+        self.count = _length(dataset)
+        self.chunk_size = chunk_size
+        if self.count == 0:
+            raise ValueError("The data set has no samples to compute differentiation maps of.")
+        first = _image(dataset, 0, None, generator)
+        origin = {
+            "dataset": dict(_parameters(dataset) if parameters is None else parameters),
+            "first_image": hashlib.sha256((first * 255).round().to(torch.uint8).numpy().tobytes()).hexdigest(),
+            "generator": generator_fingerprint(generator),
+            "sequences": dict(generator.sequences),
+            "include_self": inferer.include_self,
+            "output_range": None if inferer.output_range is None else list(inferer.output_range),
+            "computed_in": str(inferer.prepare.dtype or next(generator.parameters()).dtype).removeprefix("torch."),
+            "chunk_size": chunk_size,
+        }
+
+        def maps(chunk: Mapping[str, Any]) -> dict[str, Any]:
+            begin = int(chunk["subject"])
+            indices = range(begin, min(begin + chunk_size, self.count))
+            # Each image becomes a slice.
+            volume = torch.cat([_image(dataset, index, first.shape, generator) for index in indices], dim=-1)
+            computed = translated_differentiation_maps(volume, generator, inferer, include_self=inferer.include_self)
+            return {"image": computed, "available": torch.ones(len(generator.sequences), dtype=torch.bool)}
+
+        chunks = [{"subject": f"{begin:08d}"} for begin in range(0, self.count, chunk_size)]
+        self.chunks = PreparedSubjects(
+            chunks, maps, folder, origin, differentiation=False, overwrite=overwrite, progress=progress
         )
-    count = _length(dataset)
-    if count == 0:
-        raise ValueError("The data set has no samples to compute differentiation maps of.")
-    first = _image(dataset, 0, None, generator)
-    origin = {
-        "dataset": dict(_parameters(dataset) if parameters is None else parameters),
-        "first_image": hashlib.sha256((first * 255).round().to(torch.uint8).numpy().tobytes()).hexdigest(),
-        "generator": generator_fingerprint(generator),
-        "sequences": dict(generator.sequences),
-        "include_self": inferer.include_self,
-        "output_range": None if inferer.output_range is None else list(inferer.output_range),
-        "computed_in": str(inferer.prepare.dtype or next(generator.parameters()).dtype).removeprefix("torch."),
-    }
-    file = MapFile(folder, (count, *first.shape), dtype, origin, overwrite)
-    if file.is_finished:
-        return file.read()
-    start = file.rows_written()
-    with tqdm(total=count, initial=start, desc="M_d", unit="subject", disable=not progress) as bar:
-        for begin in range(start, count, chunk_size):
-            indices = range(begin, min(begin + chunk_size, count))
-            images = torch.stack([_image(dataset, index, first.shape, generator) for index in indices])
-            file.append(_maps(images, generator, inferer).numpy())
-            bar.update(len(indices))
-    file.finish()
-    return file.read()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        """Return the maps of a sample, float32 ``[ΣT, X, Y, 1]``.
+
+        They are :func:`~seq2seq_mri.analysis.differentiation.differentiation_map` of its image, in units of its
+        intensity, rounded to half precision.
+        """
+        chunk, place = divmod(range(self.count)[index], self.chunk_size)
+        slices = torch.from_numpy(self.chunks.mapped(chunk)["image"])
+        return slices[place, ..., None].to(torch.float32)
 
 
 @torch.no_grad()
@@ -168,13 +159,6 @@ def generator_fingerprint(generator: torch.nn.Module) -> str:
         # As bytes: numpy has no bfloat16.
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _maps(images: torch.Tensor, generator: SequenceTranslator, inferer: SliceTranslationInferer) -> torch.Tensor:
-    """Return the maps ``[N, ΣT, X, Y, 1]`` of images of the same shape."""
-    volume = images[..., 0].permute(1, 2, 3, 0)  # each image becomes a slice
-    maps = translated_differentiation_maps(volume, generator, inferer, include_self=inferer.include_self)
-    return maps.permute(3, 0, 1, 2)[..., None]
 
 
 def _image(dataset: Dataset, index: int, shape: torch.Size | None, generator: SequenceTranslator) -> torch.Tensor:

@@ -1,66 +1,61 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Subjects as a classifier sees them, prepared once and kept on disk.
+"""A cohort's images as a network takes them, prepared once and kept on disk.
 
-A folder has one file ``SUBJECT.npz`` for each subject, with its image, its imaging-differentiation maps, and what they
-were made from, which is compared before they are used. One file for each, and not one for all, so that a subject which
-is corrected, added, left out or moved to another section costs no other one's time. A file is moved into place when it
-is complete, so an interrupted preparation goes on with the subject that it was at.
+To load, check, orient, crop and normalise a subject takes a second, to read a slice of the result a millisecond. Each
+subject has files of its own (see :mod:`seq2seq_mri.data.prepared_files`), so that one which is corrected, added, left
+out or moved to another section costs no other one's time, and an interrupted preparation goes on where it was.
 """
 
 from __future__ import annotations
 
-import json
+import fcntl
 import logging
-import os
-import time
-import zipfile
+import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from monai.utils import convert_to_numpy
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from seq2seq_mri.data.subject_dataset import original_error
-from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.data.origin import as_json, describe, file_states
+from seq2seq_mri.data.preparation import Preparation
+from seq2seq_mri.data.prepared_files import FLAGS, PreparedFiles
+from seq2seq_mri.files import check_writable_directory
 
-__all__ = ["PreparedSubjects"]
+__all__ = ["PreparedSubjects", "SubjectSamples"]
 
 logger = logging.getLogger(__name__)
 
-# Of a file; to be raised when its arrays change their meaning.
-_LAYOUT = 1
-_NO_FILES = ("subject", "patient", "label")
+# Of the files; to be raised when they, or what the transforms of this package do, change their meaning.
+_LAYOUT = 2
 _LISTED_FAILURES = 10
-# What numpy raises for files that are damaged, or are something else.
-_UNREADABLE = (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class PreparedSubjects(Dataset):
-    """Image and imaging-differentiation maps of every subject of a cohort, of one size, computed once.
+    """Images, and imaging-differentiation maps if wanted, of every subject of a cohort, computed once.
 
     Subjects that an earlier run has prepared are read; the transform, and with it a generator, is called for the others
-    only, when the data set is made and never in a worker process. Then steps that have a method ``release`` are told to
-    let go of what they needed, such as the network.
+    only, when the data set is made. Then steps that have a method ``release`` are told to let go of what they needed,
+    such as the network. Of several processes that want the same subjects one prepares them, and the others wait.
 
     A subject is known by the names, sizes and times of change of its files; one whose files have changed is prepared
-    again. (Contents are not compared: to read them takes nearly as long as to load the subjects. Nor are folders, so
-    that a cohort may be moved, if its files keep their times.) Labels and the sections of a datalist make no
-    difference: the training and the evaluation, and all tasks on a cohort, can share a folder.
+    again. Labels and the sections of a datalist make no difference: the training and the evaluation, and all tasks on a
+    cohort, can share a folder.
 
     Args:
-        entries: datalist entries ``{"subject": "p1", "t1": "path", ...}`` of all sections together.
+        entries: datalist entries ``{"subject": "p1", "t1": "path", ...}``.
         transform: makes of an entry a sample with ``"image"`` ``[ΣT, *spatial]``, ``"available"`` (bool ``[S]``) and,
             if ``differentiation``, ``"differentiation"`` of the image's shape; without random parts. It is not kept.
-        folder: where the files are; made when absent.
-        parameters: what the transform depends on, to be written as JSON: its settings, and the ``fingerprint`` of the
-            generator.
+        folder: where the files are; made when absent. They take two bytes for each voxel of each channel.
+        parameters: what the transform depends on, to be written as JSON; by default the settings of its steps.
         differentiation: whether the samples have imaging-differentiation maps.
         overwrite: whether subjects that were prepared with other parameters are prepared again, or refused.
+        num_workers: processes that prepare subjects at the same time; 0 is this one, which a transform on a GPU needs.
         progress: whether to show a progress bar.
 
     Attributes:
@@ -69,9 +64,9 @@ class PreparedSubjects(Dataset):
     Raises:
         FileNotFoundError: when a file of an entry does not exist.
         ValueError: when there is no subject or one stands twice, the folder has subjects that were prepared with other
-            parameters and ``overwrite`` is false, or images have different shapes; and, at the end, when subjects could
-            not be prepared, with the reason for each. All others are then prepared, and need not be again.
-        OSError: when the folder cannot be written, or the disc is full.
+            parameters and ``overwrite`` is false; and, at the end, when subjects could not be prepared, with the reason
+            for each. All others are then prepared, and need not be again.
+        OSError: when the folder cannot be written, or the disc has not the room.
 
     Example:
         >>> prepared = PreparedSubjects(
@@ -85,10 +80,11 @@ class PreparedSubjects(Dataset):
         self,
         entries: Sequence[Mapping[str, Any]],
         transform: Callable,
-        folder: str | os.PathLike,
-        parameters: Mapping[str, Any],
+        folder: str | PathLike,
+        parameters: Mapping[str, Any] | None = None,
         differentiation: bool = True,
         overwrite: bool = False,
+        num_workers: int = 0,
         progress: bool = True,
     ) -> None:
         if len(entries) == 0:
@@ -99,19 +95,21 @@ class PreparedSubjects(Dataset):
             raise ValueError(f"Subject '{twice[0]}' stands twice among those to prepare; give each its own name.")
         self.folder = check_writable_directory(folder)
         self.keys = ("image", "differentiation") if differentiation else ("image",)
-        # As it is read back: JSON has lists but no tuples.
-        settings = json.loads(json.dumps({"layout": _LAYOUT, "differentiation": differentiation, **parameters}))
-        origins = [{"settings": settings, "files": _file_states(entry)} for entry in entries]
+        made_by = {"transform": describe(transform)} if parameters is None else dict(parameters)
+        settings = as_json({"layout": _LAYOUT, "differentiation": differentiation, **made_by})
+        origins = [{"settings": settings, "files": file_states(entry)} for entry in entries]
         # All are looked at before one is computed, so that a refusal comes at once.
-        kept = [self._is_prepared(*pair, overwrite) for pair in zip(self.subjects, origins, strict=True)]
-        pending = [index for index, is_kept in enumerate(kept) if not is_kept]
-        if pending:
-            # The random numbers of what follows must not depend on what had to be prepared.
-            with torch.random.fork_rng(devices=[]):
-                try:
-                    self._prepare(pending, entries, origins, transform, progress)
-                finally:
-                    _release(transform)
+        self._descriptions = self._read_descriptions(origins, overwrite)
+        if None in self._descriptions:
+            try:
+                with _one_at_a_time(self.folder / ".lock"):
+                    # The process that had the lock before has prepared them, perhaps.
+                    self._descriptions = self._read_descriptions(origins, overwrite)
+                    preparation = Preparation(entries, origins, transform, self.folder, self.keys)
+                    self._prepare(preparation, num_workers, progress)
+            finally:
+                _release(transform)
+            self._descriptions = self._read_descriptions(origins, overwrite)
 
     def __len__(self) -> int:
         return len(self.subjects)
@@ -121,82 +119,90 @@ class PreparedSubjects(Dataset):
 
         Returns:
             ``subject``; ``image`` and ``differentiation``, float32 ``[ΣT, *spatial]``, plain tensors, in the units of
-            the transform's, rounded to half precision; ``available``, bool ``[S]``.
+            the transform's, rounded to half precision; ``available`` and, as far as the transform made them,
+            ``measured`` and ``withheld``, bool ``[S]``.
 
         Raises:
-            ValueError: when the subject's file is absent or damaged.
+            ValueError: when a file of the subject is absent or damaged.
         """
-        subject = self.subjects[index]
-        path = self._path(subject)
-        try:
-            arrays = _read_arrays(path, *self.keys, "available")
-        except _UNREADABLE as error:
-            raise ValueError(f"{path} cannot be read: {error}. Remove it to have it made again.") from error
-        images = {key: torch.from_numpy(arrays[key].astype(np.float32)) for key in self.keys}
-        return {"subject": subject, **images, "available": torch.from_numpy(arrays["available"])}
+        files = PreparedFiles(self.folder, self.subjects[index])
+        stored = self._descriptions[index]["images"]  # type: ignore[index]
+        images = {key: files.read(key, stored[key][1]) for key in self.keys}
+        return {"subject": files.subject, **images, **self._flags(index)}
 
-    def _path(self, subject: str) -> Path:
-        return self.folder / f"{subject}.npz"
+    def mapped(self, index: int) -> dict[str, Any]:
+        """Return a subject of which nothing is read yet, to draw samples from.
 
-    def _is_prepared(self, subject: str, origin: Mapping[str, Any], overwrite: bool) -> bool:
-        """Return whether a subject's file can be used; when it can neither be used nor replaced, raise an error."""
-        path = self._path(subject)
-        if not path.exists():
-            return False
+        Returns:
+            ``subject``; ``image``, float16 ``[Z, ΣT, X, Y]``, mapped to memory; ``tissue``, int32 ``[Z, ΣT]``, the
+            voxels above background in each slice; and the flags of :meth:`__getitem__`.
+
+        Raises:
+            ValueError: when the image's file is absent or damaged.
+        """
+        files = PreparedFiles(self.folder, self.subjects[index])
+        tissue = self._descriptions[index]["tissue"]  # type: ignore[index]
+        return {"subject": files.subject, "image": files.open("image"), "tissue": tissue, **self._flags(index)}
+
+    def _flags(self, index: int) -> dict[str, torch.Tensor]:
+        description: Mapping[str, Any] = self._descriptions[index]  # type: ignore[assignment]
+        return {key: torch.tensor(description[key]) for key in FLAGS if key in description}
+
+    def _read_descriptions(self, origins: Sequence[Mapping[str, Any]], overwrite: bool) -> list[dict[str, Any] | None]:
+        """Return the description of each subject, ``None`` of those that have to be prepared.
+
+        Raises:
+            ValueError: when one can neither be used nor replaced.
+        """
+        return [
+            self._read_description(PreparedFiles(self.folder, subject), origin, overwrite)
+            for subject, origin in zip(self.subjects, origins, strict=True)
+        ]
+
+    def _read_description(
+        self, files: PreparedFiles, origin: Mapping[str, Any], overwrite: bool
+    ) -> dict[str, Any] | None:
         try:
-            found = json.loads(_read_arrays(path, "origin")["origin"].item())
-            before = found["settings"]
-        except _UNREADABLE as error:
-            if overwrite:
-                return False
-            raise ValueError(f"{path} is no file of a prepared subject, or is damaged; remove it.") from error
-        wanted = origin["settings"]
+            found = files.read_description()
+        except ValueError:
+            if not overwrite:
+                raise
+            return None
+        if found is None:
+            return None
+        before, wanted = found["origin"]["settings"], origin["settings"]
         different = [key for key in {**before, **wanted} if before.get(key) != wanted.get(key)]
         if different and not overwrite:
             raise ValueError(
-                f"{path} was prepared otherwise (different: {', '.join(different)}); choose another folder, or allow "
-                "overwriting."
+                f"{files.description} was prepared otherwise (different: {', '.join(different)}); choose another "
+                "folder, or allow overwriting."
             )
-        if not different and found.get("files") != origin["files"]:
-            logger.info(f"The files of {subject} have changed since it was prepared; it is prepared again.")
-        return not different and found.get("files") == origin["files"]
+        known = not different and found.pop("origin").get("files") == origin["files"]
+        return found if known else None
 
-    def _prepare(
-        self,
-        pending: Sequence[int],
-        entries: Sequence[Mapping[str, Any]],
-        origins: Sequence[Mapping[str, Any]],
-        transform: Callable,
-        progress: bool,
-    ) -> None:
-        # The first of those that are kept says what shape the others must have.
-        other = next((subject for index, subject in enumerate(self.subjects) if index not in pending), None)
-        shape = None if other is None else _read_arrays(self._path(other), "image")["image"].shape
-        failures = []
-        total = len(entries)
-        with tqdm(
-            total=total, initial=total - len(pending), desc="Preparing", unit="subject", disable=not progress
-        ) as bar:
-            for index in pending:
-                subject = self.subjects[index]
-                try:
-                    sample = transform(dict(entries[index]))
-                except Exception as error:
-                    reason = original_error(error)
-                    logger.error(f"{subject} cannot be prepared: {reason}")
-                    # What is wrong with a subject's data does not stop the others; anything else does.
-                    if not isinstance(reason, (ValueError, OSError)):
-                        raise
-                    failures.append(f"  {subject}: {reason}")
+    def _prepare(self, preparation: Preparation, num_workers: int, progress: bool) -> None:
+        for leftover in self.folder.glob(".*.partial*"):  # of a process that was killed; who writes has the lock
+            leftover.unlink(missing_ok=True)
+        pending = [index for index, found in enumerate(self._descriptions) if found is None]
+        total = len(self.subjects)
+        failures, sizes = [], []
+        # The random numbers of what follows must not depend on what had to be prepared.
+        with (
+            torch.random.fork_rng(devices=[]),
+            tqdm(
+                total=total, initial=total - len(pending), desc="Preparing", unit="subject", disable=not progress
+            ) as bar,
+        ):
+            for index, outcome in preparation.outcomes(pending, num_workers):
+                if isinstance(outcome, OSError):
+                    raise outcome
+                if isinstance(outcome, str):
+                    logger.error(f"{self.subjects[index]} cannot be prepared: {outcome}")
+                    failures.append(f"  {self.subjects[index]}: {outcome}")
                 else:
-                    arrays = self._arrays(sample, subject)
-                    other, shape = other or subject, shape or arrays["image"].shape
-                    if arrays["image"].shape != shape:
-                        raise ValueError(
-                            f"Subject '{subject}': the image has shape {arrays['image'].shape}, that of '{other}' "
-                            f"{shape}; bring all to one size, with ResizeWithPadOrCropd at the end of the transforms."
-                        )
-                    self._write(subject, arrays, origins[index])
+                    sizes.append(outcome)
+                    if len(sizes) == 1:
+                        self._check_room(outcome, len(pending) - len(failures) - 1)
                 bar.update()
         if failures:
             more = len(failures) - _LISTED_FAILURES
@@ -206,29 +212,48 @@ class PreparedSubjects(Dataset):
                 + "\n".join(listed)
             )
 
-    def _arrays(self, sample: Mapping[str, Any], subject: str) -> dict[str, np.ndarray]:
-        """Return what is stored of a subject."""
-        for key in (*self.keys, "available"):
-            if key not in sample:
-                raise ValueError(f"Subject '{subject}': the transforms make no '{key}', which has to be stored.")
-        with np.errstate(over="ignore"):
-            arrays = {key: convert_to_numpy(sample[key]).astype(np.float16) for key in self.keys}
-        for key, array in arrays.items():
-            if array.shape != arrays["image"].shape:
-                raise ValueError(
-                    f"Subject '{subject}': '{key}' has shape {array.shape}, the image {arrays['image'].shape}; apply "
-                    "every spatial transform to both."
-                )
-            if not np.isfinite(array).all():
-                raise ValueError(
-                    f"Subject '{subject}': '{key}' has values that are not finite in half precision; normalise the "
-                    "intensities."
-                )
-        return {**arrays, "available": convert_to_numpy(sample["available"]).astype(bool)}
+    def _check_room(self, size: int, count: int) -> None:
+        """Say how much of the disc ``count`` more subjects of ``size`` bytes will take, and refuse what is too much."""
+        needed, free = size * count, shutil.disk_usage(self.folder).free
+        logger.info(
+            f"{count + 1} subjects are prepared once, in {self.folder}. They take about {(size + needed) / 1e9:.1f} GB "
+            f"of the disc; {free / 1e9:.1f} GB are free."
+        )
+        if needed > free:
+            raise OSError(
+                f"{self.folder} has {free / 1e9:.1f} GB of free space, but about {needed / 1e9:.1f} GB are needed for "
+                f"{count} prepared subjects; make room, or choose a folder on another disc (--cache_dir)."
+            )
 
-    def _write(self, subject: str, arrays: Mapping[str, np.ndarray], origin: Mapping[str, Any]) -> None:
-        with atomic_path(self._path(subject), overwrite=True) as temporary:
-            np.savez(temporary, origin=np.array(json.dumps(origin)), **arrays)  # type: ignore[arg-type]
+
+class SubjectSamples(Dataset):
+    """Every prepared subject several times, as what a random transform draws a sample from.
+
+    Args:
+        prepared: the subjects.
+        samples_per_subject: how often each of them comes in an epoch.
+    """
+
+    def __init__(self, prepared: PreparedSubjects, samples_per_subject: int = 1) -> None:
+        if samples_per_subject < 1:
+            raise ValueError(f"samples_per_subject is {samples_per_subject}; give at least 1.")
+        self.prepared = prepared
+        self.samples_per_subject = samples_per_subject
+
+    def __len__(self) -> int:
+        return len(self.prepared) * self.samples_per_subject
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return :meth:`PreparedSubjects.mapped` of subject ``index`` modulo their number."""
+        return self.prepared.mapped(range(len(self))[index] % len(self.prepared))
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait until no other process holds the file; the system lets go of it when a process ends, however it ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _release(transform: Any) -> None:
@@ -236,42 +261,3 @@ def _release(transform: Any) -> None:
         transform.release()
     for step in getattr(transform, "transforms", ()):
         _release(step)
-
-
-def _read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
-    # Opened here, because numpy leaves a damaged file open.
-    with path.open("rb") as stream, np.load(stream) as file:
-        return {name: file[name] for name in names}
-
-
-def _file_states(entry: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return name, size and time of change of all files of an entry; of a folder, such as a DICOM series, of all in it.
-
-    Raises:
-        FileNotFoundError: when one does not exist.
-    """
-    states = {}
-    for key, value in entry.items():
-        if key not in _NO_FILES:
-            try:
-                states[str(key)] = [_file_state(path) for path in _paths(value)]
-            except FileNotFoundError as error:
-                raise FileNotFoundError(f"Subject '{entry['subject']}': {error.filename} does not exist.") from error
-    return states
-
-
-def _paths(value: Any) -> list[Path]:
-    """Return the paths in a value of an entry, which may be a list, or a mapping from names to paths."""
-    if isinstance(value, (str, os.PathLike)):
-        return [Path(value)] if value else []
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else []
-    return [path for item in items for path in _paths(item)]
-
-
-def _file_state(path: Path) -> str:
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    states = [file.stat() for file in files]
-    size = sum(state.st_size for state in states)
-    # In whole seconds, to which archives and some file systems round.
-    changed = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max((state.st_mtime for state in states), default=0)))
-    return f"{path.name}: {len(files)} file(s), {size} bytes, changed {changed}"

@@ -7,34 +7,31 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from monai.data import CacheDataset
+import torch
+from monai.data import Dataset
 
 __all__ = ["SubjectDataset", "original_error", "partition"]
 
 _Item = TypeVar("_Item")
 
 
-class SubjectDataset(CacheDataset):
-    """MONAI's ``CacheDataset`` with readable errors and with randomness that depends on (seed, epoch, index) only.
+class SubjectDataset(Dataset):
+    """MONAI's ``Dataset`` with readable errors and with randomness that depends on (seed, epoch, index) only.
 
     Errors: MONAI wraps whatever goes wrong into ``RuntimeError("applying transform …")``; here the original error comes
     out, or, for a batch job that has to go on, a report in place of the sample.
 
     Randomness: before each item the random transforms are seeded from the seed, the epoch and the item's index.
     Therefore the samples of an epoch do not depend on the number of workers, or on whether the epochs before were run
-    in the same process. ``set_epoch`` has to be called before the data loader starts an epoch, and workers must not be
-    persistent, because they keep the epoch with which they started.
+    in the same process. ``set_epoch`` has to be called before the data loader starts an epoch; workers see it, also
+    persistent ones, because the epoch lies in memory that they share.
 
     Args:
-        data: the subjects, ``[{"subject": "p1", "t1": "path", ...}, ...]``.
+        data: the subjects, ``[{"subject": "p1", "t1": "path", ...}, ...]``, or what else has a length and items.
         transform: transforms, composed when they are a sequence.
-        cache_rate: fraction of the subjects whose deterministic transforms are kept in memory. They are loaded here, so
-            an error in one of them comes out here.
-        cache_workers: number of threads that fill the cache.
         on_error: ``"raise"`` the original error, or ``"report"``: return ``{"subject": name, "error": message}``. A
             report has other keys than a sample, so the data loader's ``batch_size`` must be 1.
         seed: seed of the random transforms.
-        progress: whether to show a progress bar while the cache is filled.
 
     Raises:
         ValueError: when ``on_error`` is neither of the two.
@@ -44,33 +41,27 @@ class SubjectDataset(CacheDataset):
         self,
         data: Sequence[dict[str, Any]],
         transform: Sequence[Callable] | Callable | None = None,
-        cache_rate: float = 0.0,
-        cache_workers: int = 1,
         on_error: str = "raise",
         seed: int = 0,
-        progress: bool = False,
     ) -> None:
         if on_error not in ("raise", "report"):
             raise ValueError(f"on_error is {on_error!r}; give 'raise' or 'report'.")
         self.on_error = on_error
         self.seed = seed
-        self.epoch = 0
-        super().__init__(data, transform, cache_rate=cache_rate, num_workers=cache_workers, progress=progress)
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        super().__init__(data, transform)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose random samples are given."""
+        return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose random samples are given from now on."""
-        self.epoch = epoch
-
-    def _load_cache_item(self, idx: int) -> Any:
-        try:
-            return super()._load_cache_item(idx)
-        except Exception as error:
-            return self._report_or_raise(idx, error)
+        self._epoch.fill_(epoch)
 
     def _transform(self, index: int) -> Any:
         index = range(len(self))[index]
-        if index < len(self._cache) and _is_report(self._cache[index]):
-            return dict(self._cache[index])
         entropy = np.random.SeedSequence([self.seed, self.epoch, index])
         self.transform.set_random_state(seed=int(entropy.generate_state(1)[0]))
         try:
@@ -109,7 +100,3 @@ def partition(items: Sequence[_Item], rank: int, world_size: int) -> list[_Item]
     if not 0 <= rank < world_size:
         raise ValueError(f"rank is {rank} of {world_size} processes; give 0 to {world_size - 1}.")
     return list(items[rank::world_size])
-
-
-def _is_report(item: Any) -> bool:
-    return isinstance(item, dict) and set(item) == {"subject", "error"}

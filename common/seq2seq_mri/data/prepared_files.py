@@ -1,0 +1,141 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The files of one prepared subject: its images slice by slice, and a description of what they are.
+
+``SUBJECT.KEY.npy`` is an image as float16 ``[Z, channels, X, Y]``: a slice with its neighbours, of all sequences, is
+one contiguous piece. ``SUBJECT.json`` is written last and removed first, so that images with a description are whole.
+
+Half precision needs no scale that all who read it would have to know. On normalised brains its error is at most
+0.00024, its PSNR in the foreground 80 dB, where 8 bits give 59 and 16 bits 107 dB, and synthesised images reach 20 to
+40 dB. numpy's memory map is all that it takes: MONAI's PersistentDataset unpickles whole subjects, and blosc2 and zarr
+decompress whole chunks, to save disc.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from seq2seq_mri.files import atomic_path
+
+__all__ = ["PreparedFiles"]
+
+# What damaged files, or files of something else, raise.
+_UNREADABLE = (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError)
+FLAGS = ("available", "measured", "withheld")
+
+
+@dataclass(frozen=True)
+class PreparedFiles:
+    """The files of a subject in a folder.
+
+    Attributes:
+        folder: where they are.
+        subject: the subject's name.
+    """
+
+    folder: Path
+    subject: str
+
+    @property
+    def description(self) -> Path:
+        """The file that describes the others."""
+        return self.folder / f"{self.subject}.json"
+
+    def image(self, key: str) -> Path:
+        """Return the file of an image."""
+        return self.folder / f"{self.subject}.{key}.npy"
+
+    def read_description(self) -> dict[str, Any] | None:
+        """Return what :meth:`write` has written, or ``None`` where there is nothing, or not all.
+
+        Returns:
+            ``origin``, as it was given; ``images``, key → size of the file in bytes and CRC-32 of its values;
+            ``tissue``, see :meth:`write`; and the sample's flags.
+
+        Raises:
+            ValueError: when the file is damaged or something else.
+        """
+        if not self.description.exists():
+            return None
+        try:
+            content = json.loads(self.description.read_text(encoding="utf-8"))
+            whole = all(
+                self.image(key).is_file() and self.image(key).stat().st_size == size
+                for key, (size, _) in content["images"].items()
+            )
+            content["tissue"] = np.asarray(content["tissue"], dtype=np.int32)
+            content["origin"]["settings"]["layout"]
+        except _UNREADABLE as error:
+            raise ValueError(
+                f"{self.description} is no file of a prepared subject, or is damaged; remove it."
+            ) from error
+        return content if whole else None
+
+    def write(self, images: Mapping[str, torch.Tensor], flags: Mapping[str, Any], origin: Mapping[str, Any]) -> int:
+        """Write a subject, replacing files of an earlier time.
+
+        The description counts, for each slice and channel of ``image``, the voxels above the image's background, which
+        is its lowest value.
+
+        Args:
+            images: key → ``[channels, *spatial]``, finite in half precision.
+            flags: of the sample; those of the sequences (``available``, …) are kept.
+            origin: what the images were made from, to be written as JSON.
+
+        Returns:
+            the size of the images' files in bytes.
+
+        Raises:
+            OSError: when they cannot be written; the message names the file.
+        """
+        # From here on until all is written the subject counts as not prepared.
+        self.description.unlink(missing_ok=True)
+        stored = {}
+        for key, image in images.items():
+            slices = image.movedim(-1, 0).contiguous().numpy()
+            with atomic_path(self.image(key), overwrite=True) as temporary:
+                np.save(temporary, slices)
+            stored[key] = (self.image(key).stat().st_size, zlib.crc32(slices.data))
+        tissue = (images["image"] > images["image"].min()).movedim(-1, 0).flatten(2).sum(dim=2)
+        content = {
+            "origin": origin,
+            "images": stored,
+            **{key: torch.as_tensor(flags[key]).tolist() for key in FLAGS if key in flags},
+            "tissue": tissue.tolist(),
+        }
+        with atomic_path(self.description, overwrite=True) as temporary:
+            temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        return sum(size for size, _ in stored.values())
+
+    def open(self, key: str) -> np.ndarray:
+        """Return an image, float16 ``[Z, channels, X, Y]``, mapped to memory: only what is used of it is read.
+
+        Raises:
+            ValueError: when the file is absent or damaged.
+        """
+        try:
+            # Copied on writing, because torch warns of memory that may not be written.
+            return np.load(self.image(key), mmap_mode="c")
+        except _UNREADABLE as error:
+            raise self._unreadable(key, str(error)) from error
+
+    def read(self, key: str, checksum: int) -> torch.Tensor:
+        """Return all of an image, float32 ``[channels, *spatial]``, after comparing it with its CRC-32.
+
+        Raises:
+            ValueError: when the file is absent or damaged.
+        """
+        slices = self.open(key)
+        if zlib.crc32(slices.data) != checksum:
+            raise self._unreadable(key, "its values are not those that were written")
+        return torch.from_numpy(slices).movedim(0, -1).to(torch.float32)
+
+    def _unreadable(self, key: str, reason: str) -> ValueError:
+        return ValueError(f"{self.image(key)} cannot be read: {reason}. Remove it to have it made again.")
