@@ -2,8 +2,8 @@
 """How far what a GPU computes may be from what the CPU computes in float32 with the same weights.
 
 Float32 without TF32 differs by the order of sums only. bfloat16 has eight bits: after the layers of a network an output
-is right to some percent, and a gradient, which has passed them twice, to tens of them. Of gradients those of kernels and
-matrices are compared: that of a bias before a normalisation is 0, and what is computed is rounding alone.
+is right to some percent, and a gradient, which has passed them twice, to tens of percent. Of gradients those of kernels
+and matrices are compared: that of a bias before a normalisation is 0, and what is computed is rounding alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def gradients(module: nn.Module) -> torch.Tensor:
-    """Return the gradients of a module's kernels and matrices, end to end; NaN where one of the others is not finite."""
+    """Return the gradients of a module's kernels and matrices, end to end; NaN where any gradient is not finite."""
     found = [parameter.grad.float().cpu() for parameter in module.parameters() if parameter.grad is not None]
     is_finite = all(bool(gradient.isfinite().all()) for gradient in found)
     kernels = torch.cat([gradient.flatten() for gradient in found if gradient.dim() > 1])

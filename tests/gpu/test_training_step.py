@@ -48,9 +48,7 @@ def step(dims: int, device: torch.device, dtype: str | None, perceptual_weights:
     """Return loss and gradients of a step with every term, of all pairs and cycles."""
     generator = small(dims, SEQUENCES, in_channels=3 if dims == 2 else 1).to(device).train()
     discriminators = SequenceDiscriminators(dims, SEQUENCES, generator.in_channels, channels=4, num_layers=2).to(device)
-    loss = Seq2SeqLoss(
-        10.0, 0.01 if perceptual_weights else 0.0, 10.0, 1.0, perceptual_weights=perceptual_weights
-    )
+    loss = Seq2SeqLoss(10.0, 0.01 if perceptual_weights else 0.0, 10.0, 1.0, perceptual_weights=perceptual_weights)
     image = torch.rand(3, 5, *((32, 28, 3) if dims == 2 else (20, 18, 12)), generator=torch.Generator().manual_seed(1))
     training = TranslationStep(generator, loss.to(device), pairs="all", cycles="all", discriminators=discriminators)
     with autocast(device, dtype):
@@ -68,10 +66,14 @@ def test_step_with_every_term(device: torch.device, vgg19_file, dims, dtype) -> 
     torch.manual_seed(0)
     found, *found_gradients = step(dims, device, dtype, weights)
     assert found.loss.device.type == device.type
-    assert found.terms.keys() == expected.terms.keys() == {
-        *("reconstruction", "cycle", "adversarial"),
-        *(["perceptual"] if weights else []),
-    }
+    assert (
+        found.terms.keys()
+        == expected.terms.keys()
+        == {
+            *("reconstruction", "cycle", "adversarial"),
+            *(["perceptual"] if weights else []),
+        }
+    )
     for name, value in expected.terms.items():
         assert float(found.terms[name]) == pytest.approx(float(value), rel=LOSS[dtype]), name
     for found_gradient, expected_gradient in zip(found_gradients, expected_gradients, strict=True):

@@ -22,7 +22,7 @@ from seq2seq_mri.networks.classifier import build_classifier
 from seq2seq_mri.visualize.gradcam import gradcam_map
 
 SEQUENCES = {"t1": 1, "dce": 3, "t2": 1}
-#: First slice that has signal in every source, itself or a neighbour; without any, rounding decides what a source gives.
+#: First slice that has signal in every source, itself or a neighbour; without it, rounding decides what one gives.
 WITH_SIGNAL = 4
 INFERERS = {
     "one slice": lambda **options: SliceTranslationInferer(slice_batch_size=1, **options),
