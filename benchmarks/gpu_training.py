@@ -35,7 +35,7 @@ TINY = {"channels": [4, 6], "num_res_blocks": 1, "lstm_layers": 1, "code_channel
 
 
 def steps(setting: Setting) -> None:
-    """Time training steps, with Adam, clipping and moving average: slices per second and memory by size of the batch."""
+    """Time training steps, with Adam, clipping and moving average: slices per second and memory by batch size."""
     for size in ("published", "bundle"):
         best: dict[tuple[str, str | None], float] = {}
         for dtype in ("bfloat16", None):

@@ -74,6 +74,10 @@ def _variants(
     collapsed = generator.collapse(["t1gd"]).to(kind)
     on_device = code.to(device)
 
+    def plainly(image: torch.Tensor) -> Callable[[], torch.Tensor]:
+        image = image.to(kind)
+        return lambda: plain(image, plain_code)
+
     def eager(image: torch.Tensor) -> Callable[[], torch.Tensor]:
         def run() -> torch.Tensor:
             with autocast(device, "bfloat16" if dtype == "bfloat16" else None):
@@ -105,7 +109,7 @@ def _variants(
         return replay
 
     variants: dict[str, Callable] = {
-        "plain": lambda image: lambda image=image.to(kind): plain(image, plain_code),
+        "plain": plainly,
         "generator": eager,
         "collapsed": collapse,
     }

@@ -84,7 +84,7 @@ def missing(setting: Setting) -> None:
     )
     first.finalize()
     for figures in (False, True):
-        for turn in range(2):  # the first is a warm-up
+        for _ in range(2):  # the first is a warm-up
             alone = workflow(datalist=str(folder / "one.json"), num_workers=0, figures=figures)
             seconds = _seconds_of(alone, setting)
         judged = {} if figures else {"target": f"<= {FILE_SECONDS:g}", "reached": seconds <= FILE_SECONDS}

@@ -153,7 +153,7 @@ def test_volumes(device, breast_runs, tmp_path, dtype) -> None:
 def test_resumed_training(device, runs, tmp_path, dtype) -> None:
     """Killed after two of four epochs, and resumed: equal but for the order of sums on the GPU."""
     options: dict[str, Any] = {"device": str(device), "autocast_dtype": dtype, "max_epochs": 4, "val_interval": 2}
-    options |= {"learning_rate": 1e-3}
+    options |= {"learning_rate": 1e-3, "initial_weights": str(runs.weights)}
     runs.train(tmp_path / "whole", **options)
 
     def die(engine: Any) -> None:
