@@ -242,7 +242,7 @@ def naive_copy(generator: Seq2SeqGenerator) -> NaiveGenerator:
             generator.spatial_dims,
             generator.sequences,
             generator.in_channels,
-            [len(state[f"{stage}.bias"]) for stage in stages],
+            [len(state[f"{stage}.weight"]) for stage in stages],
             num_res_blocks=entries("encoder.residual_blocks"),
             lstm_layers=entries("encoder_lstm.layers"),
             code_channels=len(state["decoder.code_embedding.linear.bias"]),
@@ -250,5 +250,8 @@ def naive_copy(generator: Seq2SeqGenerator) -> NaiveGenerator:
             upsample="first" if generator.decoder.upsample_first else "last",
             output_activation=str(generator.decoder.output_activation),
         )
-    naive.to(state["decoder.output.bias_bank"].dtype).load_state_dict(state)
+    naive.to(state["decoder.output.bias_bank"].dtype)
+    # The biases before a normalisation, which the generator leaves out.
+    biases = {name: torch.zeros_like(value) for name, value in naive.state_dict().items() if "bias" in name}
+    naive.load_state_dict(biases | state)
     return naive.train(generator.training)

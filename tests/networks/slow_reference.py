@@ -12,7 +12,9 @@ import torch.nn.functional as F
 State = dict[str, torch.Tensor]
 
 
-def conv(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, stride: int = 1, zeros: int = 0) -> torch.Tensor:
+def conv(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, stride: int = 1, zeros: int = 0
+) -> torch.Tensor:
     function = F.conv2d if weight.dim() == 4 else F.conv3d
     return function(x, weight, bias, stride=stride, padding=zeros)
 
@@ -47,14 +49,13 @@ def double(x: torch.Tensor) -> torch.Tensor:
 
 
 def encoder(state: State, x: torch.Tensor, levels: int, blocks: int) -> torch.Tensor:
-    x = leaky(normalise(conv(mirror(x, 3), state["encoder.stem.0.weight"], state["encoder.stem.0.bias"])))
+    x = leaky(normalise(conv(mirror(x, 3), state["encoder.stem.0.weight"])))
     for level in range(levels - 1):
-        name = f"encoder.downsampling.{level}.0"
-        x = leaky(normalise(conv(mirror(x, 1), state[f"{name}.weight"], state[f"{name}.bias"], stride=2)))
+        x = leaky(normalise(conv(mirror(x, 1), state[f"encoder.downsampling.{level}.0.weight"], stride=2)))
     for block in range(blocks):
         first, second = (f"encoder.residual_blocks.{block}.{part}.0" for part in ("first", "second"))
-        y = leaky(normalise(conv(mirror(x, 1), state[f"{first}.weight"], state[f"{first}.bias"])))
-        x = x + normalise(conv(mirror(y, 1), state[f"{second}.weight"], state[f"{second}.bias"]))
+        y = leaky(normalise(conv(mirror(x, 1), state[f"{first}.weight"])))
+        x = x + normalise(conv(mirror(y, 1), state[f"{second}.weight"]))
     return x
 
 
@@ -81,11 +82,14 @@ def conv_lstm(
 
 
 def hyper_conv(state: State, name: str, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-    """One sample: kernel and bias as weighted sums over the bank."""
-    mixing = state[f"{name}.kernel_code.weight"] @ code + state[f"{name}.kernel_code.bias"]
-    bias_mixing = state[f"{name}.bias_code.weight"] @ code + state[f"{name}.bias_code.bias"]
-    kernel = sum(w * bank for w, bank in zip(mixing, state[f"{name}.kernel_bank"], strict=True))
-    bias = sum(w * bank for w, bank in zip(bias_mixing, state[f"{name}.bias_bank"], strict=True))
+    """One sample: kernel, and bias where no normalisation follows, as weighted sums over the bank."""
+
+    def produce(kind: str) -> torch.Tensor:
+        mixing = state[f"{name}.{kind}_code.weight"] @ code + state[f"{name}.{kind}_code.bias"]
+        return sum(w * bank for w, bank in zip(mixing, state[f"{name}.{kind}_bank"], strict=True))
+
+    kernel = produce("kernel")
+    bias = produce("bias") if f"{name}.bias_bank" in state else None
     return conv(mirror(x, kernel.shape[-1] // 2), kernel, bias)
 
 

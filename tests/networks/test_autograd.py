@@ -7,7 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seq2seq_mri.networks.autograd import InstanceNormalisation, ReflectionPadding
+from seq2seq_mri.networks.autograd import (
+    InstanceNormalisation,
+    ReflectionPadding,
+    gather_mirrored,
+    normalise,
+    standardise,
+)
 
 SIZES = [(7, 5), (4, 9), (4, 5, 6)]
 
@@ -34,6 +40,43 @@ def test_instance_normalisation(size: tuple[int, ...]) -> None:
     x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(InstanceNormalisation.apply(x, 1e-5), F.instance_norm(x))
     assert torch.autograd.gradcheck(lambda value: InstanceNormalisation.apply(value, 1e-5), x)
+    torch.testing.assert_close(normalise(x, 1e-5), F.instance_norm(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("value", [0.0, 0.7, -3.3])
+def test_a_constant_map_becomes_zero_and_passes_no_gradient(dtype: torch.dtype, value: float) -> None:
+    """Beside one that is not constant, in the same batch; its normalisation would multiply the gradient by 316."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 9, 11, dtype=dtype)
+    expected = F.instance_norm(x.float())
+    x[0, 1] = value
+    for function in (lambda x: InstanceNormalisation.apply(x, 1e-5), lambda x: normalise(x, 1e-5)):
+        given = x.clone().requires_grad_()
+        output = function(given)
+        (gradient,) = torch.autograd.grad(output, given, torch.randn_like(output))
+        assert not output[0, 1].any()
+        assert not gradient[0, 1].any()
+        assert gradient[1].any()
+        torch.testing.assert_close(
+            output[1].float(), expected[1], atol=1e-5 if dtype == torch.float32 else 0.02, rtol=0
+        )
+
+
+def test_one_voxel_is_a_signal() -> None:
+    x = torch.zeros(1, 1, 40, 40)
+    x[0, 0, 7, 8] = 0.01
+    torch.testing.assert_close(standardise(x, 1e-5)[0], F.instance_norm(x))
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_reflection_padding_off_the_cpu_gathers(width: int) -> None:
+    """The way of other devices, on the CPU; the result is the same, and stays in the format."""
+    x = torch.randn(2, 3, 5, 7).contiguous(memory_format=torch.channels_last)
+    expected = F.pad(x, [width] * 4, mode="reflect")
+    found = gather_mirrored(x, width)
+    assert torch.equal(found, expected)
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_precision_of_the_input_is_kept_under_autocast() -> None:

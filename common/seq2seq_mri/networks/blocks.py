@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seq2seq_mri.networks.autograd import InstanceNormalisation, standardise
+from seq2seq_mri.networks.autograd import InstanceNormalisation, normalise
 from seq2seq_mri.networks.functional import reflect_pad
 
 __all__ = [
@@ -78,24 +78,26 @@ def reflect_conv(
     )
 
 
-def reflect_conv_of(kernel: torch.Tensor, bias: torch.Tensor, groups: int = 1) -> ReflectConv2d | ReflectConv3d:
+def reflect_conv_of(kernel: torch.Tensor, bias: torch.Tensor | None, groups: int = 1) -> ReflectConv2d | ReflectConv3d:
     """Return a convolution with mirrored borders that has a copy of the given kernel and bias.
 
     Args:
         kernel: ``(out_channels, in_channels / groups, *kernel_size)``, odd sizes.
-        bias: ``(out_channels,)``.
+        bias: ``(out_channels,)`` or None.
         groups: number of groups of channels that are convolved separately.
     """
-    conv = reflect_conv(kernel.dim() - 2, kernel.shape[1] * groups, kernel.shape[0], kernel.shape[2], groups=groups)
+    in_channels, width = kernel.shape[1] * groups, kernel.shape[2]
+    conv = reflect_conv(kernel.dim() - 2, in_channels, kernel.shape[0], width, groups=groups, bias=bias is not None)
     conv.to(kernel)
-    conv.load_state_dict({"weight": kernel, "bias": bias})
+    conv.load_state_dict({"weight": kernel} if bias is None else {"weight": kernel, "bias": bias})
     return conv
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalisation for two and three spatial dimensions, fast and exact on channels-last feature maps.
+    """Instance normalisation for two and three spatial dimensions.
 
-    Torch's own copies such maps into another format and back, for twelve times the time.
+    See :func:`~seq2seq_mri.networks.autograd.normalise`. Torch's own copies channels-last maps into another format and
+    back, for twelve times the time on a CPU, and a constant map multiplies its gradient.
 
     Args:
         channels: number of channels.
@@ -111,8 +113,8 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise ``x`` ``(N, channels, *spatial)``."""
-        if torch.jit.is_scripting():
-            normalised, _ = standardise(x, self.epsilon)
+        if torch.jit.is_scripting() or torch.compiler.is_compiling():
+            normalised = normalise(x, self.epsilon)
         else:
             normalised = InstanceNormalisation.apply(x, self.epsilon)
         if self.weight is None or self.bias is None:
@@ -129,9 +131,12 @@ def conv_norm(
     stride: int = 1,
     activation: bool = True,
 ) -> nn.Sequential:
-    """Return convolution, instance normalisation without affine parameters, and LeakyReLU where ``activation``."""
+    """Return convolution, instance normalisation without affine parameters, and LeakyReLU where ``activation``.
+
+    The convolution has no bias: the normalisation takes out what it would add.
+    """
     layers: list[nn.Module] = [
-        reflect_conv(spatial_dims, in_channels, out_channels, kernel_size, stride),
+        reflect_conv(spatial_dims, in_channels, out_channels, kernel_size, stride, bias=False),
         InstanceNorm(out_channels),
     ]
     if activation:

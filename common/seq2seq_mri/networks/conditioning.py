@@ -73,15 +73,22 @@ class DynamicConv(ConditionalLayer):
         out_channels: number of output channels.
         kernel_size: odd size of the predicted filters.
         code_channels: length of the code.
+        bias: whether the 1-wide convolution adds a bias.
     """
 
     def __init__(
-        self, spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, code_channels: int
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        code_channels: int,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.filter_shape = [in_channels, 1] + [kernel_size] * spatial_dims
         self.filters = nn.Linear(code_channels, math.prod(self.filter_shape))
-        self.mixing = Conv[Conv.CONV, spatial_dims](in_channels, out_channels, 1)
+        self.mixing = Conv[Conv.CONV, spatial_dims](in_channels, out_channels, 1, bias=bias)
         # Each half gives half the He variance, so that the filter of a one-hot code has all of it.
         scale = math.sqrt(1.0 / kernel_size**spatial_dims)
         nn.init.normal_(self.filters.weight, std=scale)
@@ -90,7 +97,7 @@ class DynamicConv(ConditionalLayer):
     def collapse(self, code: torch.Tensor) -> Unconditional:
         """Return the ordinary convolutions that these are for one code ``(1, code_channels)``."""
         kernel = self.filters(code).reshape(self.filter_shape)
-        filtering = reflect_conv_of(kernel, kernel.new_zeros(len(kernel)), groups=len(kernel))
+        filtering = reflect_conv_of(kernel, None, groups=len(kernel))
         return Unconditional(nn.Sequential(filtering, copy.deepcopy(self.mixing)))
 
     def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
@@ -101,9 +108,8 @@ class DynamicConv(ConditionalLayer):
         """
         channels, width = self.filter_shape[0], self.filter_shape[2] // 2
         kernels = self.filters(code).unflatten(1, self.filter_shape)
-        biases = torch.zeros(code.shape[0], channels, dtype=kernels.dtype, device=kernels.device)
         on_accelerator = x.device.type != "cpu"
-        return self.mixing(convolve_per_sample(reflect_pad(x, width), kernels, biases, on_accelerator, channels))
+        return self.mixing(convolve_per_sample(reflect_pad(x, width), kernels, None, on_accelerator, channels))
 
 
 class AdaptiveInstanceNorm(ConditionalLayer):
@@ -147,6 +153,7 @@ def conditional_conv(
     kernel_size: int,
     code_channels: int,
     weight_code_channels: int,
+    bias: bool,
 ) -> ConditionalLayer:
     """Return the convolution of a conditioning: HyperConv, ordinary for ``adain``, or DynamicConv.
 
@@ -154,11 +161,12 @@ def conditional_conv(
         ValueError: when there is no such conditioning.
     """
     if conditioning == "hyper":
-        return HyperConv(spatial_dims, in_channels, out_channels, kernel_size, code_channels, weight_code_channels)
+        sizes = (spatial_dims, in_channels, out_channels, kernel_size, code_channels)
+        return HyperConv(*sizes, weight_code_channels, bias=bias)
     if conditioning == "adain":
-        return Unconditional(reflect_conv(spatial_dims, in_channels, out_channels, kernel_size))
+        return Unconditional(reflect_conv(spatial_dims, in_channels, out_channels, kernel_size, bias=bias))
     if conditioning == "dynamic":
-        return DynamicConv(spatial_dims, in_channels, out_channels, kernel_size, code_channels)
+        return DynamicConv(spatial_dims, in_channels, out_channels, kernel_size, code_channels, bias)
     raise ValueError(f"Unknown conditioning '{conditioning}'; use one of {', '.join(CONDITIONINGS)}.")
 
 

@@ -163,7 +163,8 @@ class HyperDecoder(Decoder):
         backwards = list(channels)[::-1]
 
         def block(in_channels: int, out_channels: int, activation: bool = True) -> ConditionalBlock:
-            conv = conditional_conv(conditioning, spatial_dims, in_channels, out_channels, 3, *codes)
+            # A bias would be taken out by the normalisation.
+            conv = conditional_conv(conditioning, spatial_dims, in_channels, out_channels, 3, *codes, bias=False)
             return ConditionalBlock(conv, conditional_norm(conditioning, out_channels, code_channels), activation)
 
         def residual_block(width: int) -> ConditionalResidualBlock:
@@ -173,7 +174,7 @@ class HyperDecoder(Decoder):
         super().__init__(
             residual_blocks=nn.ModuleList(residual_block(backwards[0]) for _ in range(num_res_blocks)),
             blocks=nn.ModuleList(block(backwards[i], backwards[i + 1]) for i in range(len(backwards) - 1)),
-            output=conditional_conv(conditioning, spatial_dims, backwards[-1], out_channels, 7, *codes),
+            output=conditional_conv(conditioning, spatial_dims, backwards[-1], out_channels, 7, *codes, bias=True),
             upsample_first=upsample == "first",
             output_activation=output_activation,
         )

@@ -21,7 +21,7 @@ __all__ = ["HyperConv", "convolve_per_sample"]
 
 
 def convolve_per_sample(
-    x: torch.Tensor, kernels: torch.Tensor, biases: torch.Tensor, grouped: bool, groups: int = 1
+    x: torch.Tensor, kernels: torch.Tensor, biases: torch.Tensor | None, grouped: bool, groups: int = 1
 ) -> torch.Tensor:
     """Convolve each part of a batch with its own kernel, without padding.
 
@@ -29,7 +29,7 @@ def convolve_per_sample(
         x: input of shape ``(N, in_channels, *spatial)``.
         kernels: ``(K, out_channels, in_channels / groups, *kernel_size)``; K must divide N. The first N / K samples
             are convolved with the first kernel, the next N / K with the second, and so on.
-        biases: ``(K, out_channels)``.
+        biases: ``(K, out_channels)`` or None.
         grouped: run the whole batch as one grouped convolution instead of one convolution per kernel.
         groups: number of groups within one kernel.
 
@@ -37,18 +37,17 @@ def convolve_per_sample(
         The convolutions, of shape ``(N, out_channels, *spatial)``.
     """
     count = kernels.shape[0]
-    if count == 1:
-        return convolve(x, kernels[0], biases[0], 0, groups)
     repeats = x.shape[0] // count
-    if not grouped:
-        parts = [
-            convolve(x[index * repeats : (index + 1) * repeats], kernels[index], biases[index], 0, groups)
-            for index in range(count)
-        ]
-        return torch.cat(parts)
+    if count == 1 or not grouped:
+        parts = []
+        for index in range(count):
+            bias = None if biases is None else biases[index]
+            parts.append(convolve(x[index * repeats : (index + 1) * repeats], kernels[index], bias, 0, groups))
+        return parts[0] if count == 1 else torch.cat(parts)
     # The kernels' inputs side by side as channels, and what shares a kernel as the batch.
     x = x.unflatten(0, (count, repeats)).transpose(0, 1).flatten(1, 2)
-    x = convolve(x, kernels.flatten(0, 1), biases.flatten(), 0, count * groups)
+    flat = None if biases is None else biases.flatten()
+    x = convolve(x, kernels.flatten(0, 1), flat, 0, count * groups)
     return x.unflatten(1, (count, kernels.shape[1])).transpose(0, 1).flatten(0, 1)
 
 
@@ -71,6 +70,7 @@ class HyperConv(ConditionalLayer):
         weight_code_channels: number of kernels in the bank (c_w in the paper), at least 2.
         padding: values mirrored at each side before convolving; ``kernel_size // 2`` (the default) keeps the spatial
             size, 0 leaves the padding to the caller.
+        bias: whether a bias is added. Before a normalisation without affine parameters it would do nothing but drift.
 
     Raises:
         ValueError: when ``spatial_dims``, ``kernel_size`` or ``weight_code_channels`` cannot be used.
@@ -90,6 +90,7 @@ class HyperConv(ConditionalLayer):
         code_channels: int,
         weight_code_channels: int = 16,
         padding: int | None = None,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):
@@ -102,27 +103,28 @@ class HyperConv(ConditionalLayer):
         kernel_shape = (out_channels, in_channels) + (kernel_size,) * spatial_dims
         # The bank's index comes first: mixing is then one matrix product whose result is already a kernel.
         self.kernel_bank = nn.Parameter(torch.empty((weight_code_channels, *kernel_shape)))
-        self.bias_bank = nn.Parameter(torch.empty(weight_code_channels, out_channels))
         self.kernel_code = nn.Linear(code_channels, weight_code_channels)
-        self.bias_code = nn.Linear(code_channels, weight_code_channels)
+        self.bias_bank = nn.Parameter(torch.empty(weight_code_channels, out_channels)) if bias else None
+        self.bias_code = nn.Linear(code_channels, weight_code_channels) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, so that kernels of one-hot codes have He variance."""
         fan_in = self.kernel_bank[0, 0].numel()
         nn.init.normal_(self.kernel_bank, std=math.sqrt(2.0 / fan_in))
-        nn.init.uniform_(self.bias_bank, -1.0 / math.sqrt(fan_in), 1.0 / math.sqrt(fan_in))
-        for linear in (self.kernel_code, self.bias_code):
-            _initialise_mixing(linear)
+        _initialise_mixing(self.kernel_code)
+        if self.bias_bank is not None and self.bias_code is not None:
+            nn.init.uniform_(self.bias_bank, -1.0 / math.sqrt(fan_in), 1.0 / math.sqrt(fan_in))
+            _initialise_mixing(self.bias_code)
 
-    def produce(self, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def produce(self, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Produce the kernels and biases of a batch of codes.
 
         Args:
             code: ``(K, code_channels)``.
 
         Returns:
-            kernels ``(K, out_channels, in_channels, *kernel_size)`` and biases ``(K, out_channels)``.
+            kernels ``(K, out_channels, in_channels, *kernel_size)`` and biases ``(K, out_channels)``, if there are any.
         """
         if torch.jit.is_scripting():
             return self._mix(code)
@@ -130,9 +132,12 @@ class HyperConv(ConditionalLayer):
         with without_autocast(code.device.type):
             return self._mix(code.to(self.kernel_bank.dtype))
 
-    def _mix(self, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _mix(self, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         kernels = torch.matmul(self.kernel_code(code), self.kernel_bank.flatten(1))
-        return kernels.unflatten(1, self.kernel_bank.shape[1:]), torch.matmul(self.bias_code(code), self.bias_bank)
+        biases: torch.Tensor | None = None
+        if self.bias_bank is not None and self.bias_code is not None:
+            biases = torch.matmul(self.bias_code(code), self.bias_bank)
+        return kernels.unflatten(1, self.kernel_bank.shape[1:]), biases
 
     def collapse(self, code: torch.Tensor) -> Unconditional:
         """Return the ordinary convolution that this one is for one code ``(1, code_channels)``.
@@ -143,7 +148,7 @@ class HyperConv(ConditionalLayer):
         kernels, biases = self.produce(code)
         if self.padding != kernels.shape[-1] // 2:
             raise ValueError("Only a HyperConv with the default padding can be collapsed.")
-        return Unconditional(reflect_conv_of(kernels[0], biases[0]))
+        return Unconditional(reflect_conv_of(kernels[0], None if biases is None else biases[0]))
 
     def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """Convolve ``x`` with the kernels of ``code``.
