@@ -17,7 +17,7 @@ import torch
 __all__ = ["Setting", "write_row"]
 
 BATCHES = (1, 8, 16, 32, 64)
-WARM_UP = 3
+WARM_UP = 3  # runs that are not counted
 
 
 @dataclass
@@ -76,15 +76,16 @@ def write_row(setting: Setting, part: str, what: str, unit: str = "", **content:
         file.write(json.dumps({"part": part, "what": what, "unit": unit, **content}) + "\n")
 
 
-def milliseconds(run: Callable[[], Any], device: torch.device, budget: float = 0.4) -> float:
+def milliseconds(run: Callable[[], Any], device: torch.device, budget: float = 0.4, warm_up: int = WARM_UP) -> float:
     """Return the median milliseconds of a computation: on a GPU between events of its stream, after a warm-up.
 
     Args:
         run: the computation.
         device: where it runs.
         budget: seconds for all repetitions; at least three are made.
+        warm_up: runs before these.
     """
-    for _ in range(WARM_UP if device.type == "cuda" else 1):
+    for _ in range(warm_up):
         run()
     taken: list[float] = []
     began = time.perf_counter()

@@ -19,6 +19,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from gpu_parts import Setting, milliseconds, write_row
+from gpu_volumes import whole_subject
 from networks import BRAIN, build_generator
 from seq2seq_mri.engines.trainer import autocast
 
@@ -36,9 +37,9 @@ TINY = {"channels": [4, 6], "num_res_blocks": 1, "lstm_layers": 1, "code_channel
 
 def steps(setting: Setting) -> None:
     """Time training steps, with Adam, clipping and moving average: slices per second and memory by batch size."""
-    for size in ("published", "bundle"):
-        best: dict[tuple[str, str | None], float] = {}
-        for dtype in ("bfloat16", None):
+    best: dict[tuple[str, str, str | None], float] = {}
+    for dtype in ("bfloat16", None):
+        for size in ("published", "bundle"):
             for name, make in (("plain", plain_training), ("trainer", product_training)):
                 rates, memory = {}, {}
                 for batch in setting.batches:
@@ -55,12 +56,12 @@ def steps(setting: Setting) -> None:
                         if setting.device == "cuda":
                             torch.cuda.empty_cache()
                 if rates:
-                    best[name, dtype] = max(rates.values())
+                    best[size, name, dtype] = max(rates.values())
                     what = f"{size} network, {name}, {dtype or 'float32 (TF32)'}"
-                    write_row(setting, "steps", what, "slices/s", by_batch=rates, value=best[name, dtype])
+                    write_row(setting, "steps", what, "slices/s", by_batch=rates, value=best[size, name, dtype])
                     write_row(setting, "steps", what, "GiB", by_batch=memory)
-            if ("plain", dtype) in best and ("trainer", dtype) in best:
-                ratio = best["trainer", dtype] / best["plain", dtype]
+            if (size, "plain", dtype) in best and (size, "trainer", dtype) in best:
+                ratio = best[size, "trainer", dtype] / best[size, "plain", dtype]
                 judged = {"target": f">= {TARGET:g}", "reached": ratio >= TARGET} if dtype else {}
                 what = f"{size} network, trainer / plain, each at its best batch, {dtype or 'float32 (TF32)'}"
                 write_row(setting, "steps", what, "x", value=ratio, **judged)
@@ -69,11 +70,11 @@ def steps(setting: Setting) -> None:
 def _rate(
     setting: Setting, make: Callable[..., Callable[[], None]], size: str, dtype: str | None, batch: int
 ) -> tuple[float, float]:
-    count = 2 if setting.rehearse else 4
+    count = 2
     run = make(setting, size, dtype, batch, steps=count)
     if setting.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    seconds = milliseconds(run, setting.where, 0.5) / 1e3 / count
+    seconds = milliseconds(run, setting.where, 0.4, warm_up=1) / 1e3 / count
     memory = torch.cuda.max_memory_allocated() / 2**30 if setting.device == "cuda" else 0.0
     return batch / seconds, memory
 
@@ -140,14 +141,16 @@ def _simulate(folder: str, shape: tuple[int, int, int], spacing: float, seed: in
 
 
 def cohort(setting: Setting) -> None:
-    """Simulate a cohort with random missing sequences, a subject on each core."""
+    """Simulate a cohort with random missing sequences, a subject on each core, and the subject of whole volumes."""
     cores = len(os.sched_getaffinity(0))
     count = 4 if setting.rehearse else max(4, min(14, cores - 2))
     shape, spacing = ((40, 44, 36), 4.5) if setting.rehearse else ((144, 176, 136), 1.25)
     folder = Path(setting.scratch, "cohort")
     context: Any = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(count, cores), mp_context=context) as pool:
-        list(pool.map(partial(_simulate, str(folder), shape, spacing), range(count)))
+        simulated = pool.map(partial(_simulate, str(folder), shape, spacing), range(count))
+        whole_subject(setting)
+        list(simulated)
     entries = []
     for number in range(count):
         (entry,) = json.loads((folder / str(number) / "datalist.json").read_text())["training"]
@@ -228,6 +231,7 @@ class _Watch:
             mean = sum(self.iterations) / len(self.iterations)
             share = 100 * sum(self.waits) / sum(self.iterations)
             write_row(self.setting, part, f"{what}: an iteration, from the second epoch on", "s", value=mean)
-            write_row(
-                self.setting, part, f"{what}: of it waiting for data", "%", value=share, target="< 5", reached=share < 5
-            )
+            waiting = {"value": share, "target": "< 5", "reached": share < 5}
+            write_row(self.setting, part, f"{what}: of it waiting for data", "%", **waiting)
+        else:
+            write_row(self.setting, part, f"{what}: stopped in the first epoch, nothing timed", reached=False)

@@ -12,6 +12,7 @@ import torch
 from gpu_parts import Setting, milliseconds, write_row
 from naive_generator import naive_copy
 from networks import build_generator
+from seq2seq_mri.computing.arithmetic import count_gmacs
 from seq2seq_mri.engines.trainer import autocast
 
 __all__ = ["translation"]
@@ -49,6 +50,15 @@ def translation(setting: Setting) -> None:
             judged = {"target": f">= {TARGET:g}", "reached": ratio >= TARGET} if dtype == "bfloat16" else {}
             what = f"plain at its best batch / ours at its best, {dtype}"
             write_row(setting, "translation", what, "x", value=ratio, **judged)
+            rate = 2 * _gmacs(setting, generator, code) / min(ours)
+            write_row(setting, "translation", f"arithmetic of ours at its best, {dtype}", "TFLOP/s", value=rate)
+
+
+def _gmacs(setting: Setting, generator: Any, code: torch.Tensor) -> float:
+    """Return the 10⁹ multiply-adds of a translation of one slice."""
+    image = torch.rand(1, 1, 3, setting.image_size, setting.image_size, device=setting.where)
+    collapsed = generator.collapse(["t1gd"])
+    return count_gmacs(lambda: collapsed(image, code))
 
 
 @contextmanager

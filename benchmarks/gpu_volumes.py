@@ -18,7 +18,7 @@ from seq2seq_mri.engines.checkpoint import save_weights
 from simulated_subject import write_subject
 from subject import STAGES, Task, analyse
 
-__all__ = ["analysis", "missing"]
+__all__ = ["analysis", "missing", "whole_subject"]
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundles" / "seq2seq_brats" / "configs"
 NETWORK_SECONDS, FILE_SECONDS = 0.16, 1.0
@@ -26,11 +26,21 @@ MISSING = "t1gd"
 COPIES = 6
 
 
+def whole_subject(setting: Setting) -> dict[Any, Any]:
+    """Return the dictionary of a simulated subject without an empty slice, which is written at the first call."""
+    folder = Path(setting.scratch, "subject")
+    if not (folder / "subject.json").exists():
+        folder.mkdir(exist_ok=True)
+        files = write_subject(folder, setting.image_size, setting.slices)
+        (folder / "subject.json").write_text(json.dumps(files))
+    return json.loads((folder / "subject.json").read_text())
+
+
 def missing(setting: Setting) -> None:
     """Time one missing sequence of a subject through ``inference.json``: the network, and file to file."""
     folder = Path(setting.scratch, "missing")
     folder.mkdir()
-    files = write_subject(folder, setting.image_size, setting.slices)
+    files = whole_subject(setting)
     del files[MISSING]
     entries = [{**files, "subject": f"p{number}"} for number in range(COPIES)]
     (folder / "datalist.json").write_text(json.dumps({"sequences": BRAIN, "testing": entries}))
@@ -114,10 +124,8 @@ def _seconds_of(workflow: ConfigWorkflow, setting: Setting) -> float:
 def analysis(setting: Setting) -> None:
     """Time the analysis of a subject: all twelve pairs, M_d, sixteen files."""
     folder = Path(setting.scratch, "analysis")
-    folder.mkdir()
-    files = write_subject(folder, setting.image_size, setting.slices)
     threads = min(16, len(os.sched_getaffinity(0)))
-    task = Task("bf16", setting.size, setting.device, files, str(folder / "output"), False, None, threads)
+    task = Task("bf16", setting.size, setting.device, whole_subject(setting), str(folder), False, None, threads)
     for turn in ("first", "second"):  # the second has its kernels chosen
         result = analyse(task)
         whole = sum(result[stage] for stage in STAGES)

@@ -83,19 +83,18 @@ def on_gpu(
 def _run_parts(parts: Sequence[str], setting: gpu_parts.Setting, end: float, processes: int) -> None:
     """Run the parts one after the other until the end."""
     folder = Path(setting.folder)
-    # The cohort is simulated on cores that the tests leave idle.
-    cohort = _start(["cohort", json.dumps(vars(setting))], folder) if "training" in parts else None
+    # What volumes and trainings are measured on is simulated on cores that the tests leave idle.
+    cohort = _start(["cohort", json.dumps(vars(setting))], folder)
     for part in parts:
         left = end - time.monotonic()
         if left < 10:
             gpu_parts.write_row(setting, part, "not begun: no time was left")
             continue
-        if part == "training" and cohort is not None:
-            cohort.wait()
+        if part != "tests":
+            cohort.wait()  # nothing is timed beside it
         _run_part(part, setting, min(left, SECONDS[part] * (10 if setting.rehearse else 1)), processes)
         (folder / "table.txt").write_text(table(_rows(folder)), encoding="utf-8")
-    if cohort is not None and cohort.poll() is None:
-        cohort.kill()
+    cohort.wait()
 
 
 def _run_part(part: str, setting: gpu_parts.Setting, seconds: float, processes: int) -> None:
