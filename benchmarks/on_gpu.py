@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import gpu_parts
-from options import chosen
+from machine import checked_device
+from options import check_count, chosen
 from report import command_line
 from seq2seq_mri.files import check_writable_directory
 
@@ -24,14 +25,14 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TESTS = ("tests/gpu", "tests/bundles/test_on_gpu.py")
 #: Most seconds of each part, starting Python included; what it has measured until then is kept.
 SECONDS = {
-    "tests": 170,
+    "tests": 165,
     "machine": 20,
     "translation": 60,
     "steps": 75,
     "missing": 45,
     "analysis": 40,
     "training": 55,
-    "kernels": 25,
+    "kernels": 20,
 }
 COLUMNS = ("part", "what", "unit", "1", "8", "16", "32", "64", "value", "target", "")
 
@@ -68,8 +69,10 @@ def on_gpu(
         processes: of pytest-xdist.
     """
     began = time.monotonic()
+    check_count(processes=processes)
     parts = list(SECONDS) if only is None else chosen(only, list(SECONDS), "only")
     left_out = chosen(skip, list(SECONDS), "skip") if skip else []
+    checked_device(device)
     folder = check_writable_directory(output_dir).resolve()
     for name in ("rows.jsonl", "table.txt", "log.txt"):
         (folder / name).unlink(missing_ok=True)
@@ -84,17 +87,19 @@ def _run_parts(parts: Sequence[str], setting: gpu_parts.Setting, end: float, pro
     """Run the parts one after the other until the end."""
     folder = Path(setting.folder)
     # What volumes and trainings are measured on is simulated on cores that the tests leave idle.
-    cohort = _start(["cohort", json.dumps(vars(setting))], folder)
+    is_needed = not {"missing", "analysis", "training"}.isdisjoint(parts)
+    cohort = _start(["cohort", json.dumps(vars(setting))], folder) if is_needed else None
     for part in parts:
         left = end - time.monotonic()
         if left < 10:
             gpu_parts.write_row(setting, part, "not begun: no time was left")
             continue
-        if part != "tests":
+        if part != "tests" and cohort is not None:
             cohort.wait()  # nothing is timed beside it
         _run_part(part, setting, min(left, SECONDS[part] * (10 if setting.rehearse else 1)), processes)
         (folder / "table.txt").write_text(table(_rows(folder)), encoding="utf-8")
-    cohort.wait()
+    if cohort is not None:
+        cohort.wait()
 
 
 def _run_part(part: str, setting: gpu_parts.Setting, seconds: float, processes: int) -> None:
