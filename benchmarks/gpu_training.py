@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.utils import set_determinism
 
 from gpu_parts import Setting, milliseconds, write_row
 from gpu_volumes import whole_subject
@@ -65,6 +66,10 @@ def steps(setting: Setting) -> None:
                 judged = {"target": f">= {TARGET:g}", "reached": ratio >= TARGET} if dtype else {}
                 what = f"{size} network, trainer / plain, each at its best batch, {dtype or 'float32 (TF32)'}"
                 write_row(setting, "steps", what, "x", value=ratio, **judged)
+    free = partial(product_training, deterministic=False)
+    rate, _ = _rate(setting, free, "published", "bfloat16", 8)
+    what = "published network, trainer, bfloat16, algorithms that need not be deterministic"
+    write_row(setting, "steps", what, "slices/s", by_batch={8: rate})
 
 
 def _rate(
@@ -89,6 +94,7 @@ def plain_training(setting: Setting, size: str, dtype: str | None, batch: int, s
 
     from training import NaiveStep
 
+    torch.backends.cudnn.deterministic = False
     images = torch.rand(batch, len(BRAIN), *_shape(setting, size), SLICES, device=setting.where)
     generator = build_generator("tiny" if setting.rehearse else size).to(setting.where).train()
     step = NaiveStep(generator, images, None, cycle=False)
@@ -107,7 +113,9 @@ def plain_training(setting: Setting, size: str, dtype: str | None, batch: int, s
     return run
 
 
-def product_training(setting: Setting, size: str, dtype: str | None, batch: int, steps: int) -> Callable[[], None]:
+def product_training(
+    setting: Setting, size: str, dtype: str | None, batch: int, steps: int, deterministic: bool = True
+) -> Callable[[], None]:
     """Return what makes some steps of the trainer that ``train.json`` describes, on batches that are on the device."""
     parser = ConfigParser()
     parser.read_config(str(CONFIGS / "train.json"))
@@ -125,6 +133,9 @@ def product_training(setting: Setting, size: str, dtype: str | None, batch: int,
     handlers = "$[@train#ema]"
     parser.update({"device": setting.device, "autocast_dtype": dtype, "train#trainer#train_handlers": handlers})
     parser.update({"train#trainer#train_data_loader": [samples] * steps, "train#trainer#max_epochs": 10**9})
+    # As the bundle's own start does: cuDNN takes deterministic algorithms.
+    set_determinism(seed=0)
+    torch.backends.cudnn.deterministic = deterministic
     trainer = parser.get_parsed_content("train#trainer")
 
     def run() -> None:

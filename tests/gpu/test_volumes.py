@@ -67,6 +67,25 @@ def test_inferer(device: torch.device, volume, name, reduce, dtype) -> None:
     generator.cpu()
 
 
+def test_batches_do_not_wait_for_the_gpu(device: torch.device, volume) -> None:
+    """Torch refuses every operation that would wait, while slices are cut, translated and fused."""
+    collapsed = network("default").to(device).collapse(["dce", "t2"])
+    inferer, there = SliceTranslationInferer(), volume.to(device)
+    volumes = {"t1": there[:1], "dce": there[1:4]}
+    list(inferer.translate_batch(inferer._images(volumes, torch.arange(3), 3), collapsed, ["t2"], None))  # a warm-up
+    if device.type == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        made = []
+        for reduce in (None, MeanFusion()):
+            images = inferer._images(volumes, torch.arange(5, 9), 3)
+            made += inferer.translate_batch(images, collapsed, ["dce", "t2"], reduce)
+    finally:
+        if device.type == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    assert [part.shape[0] for part in made] == [2, 2, 2, 2]
+
+
 @pytest.mark.parametrize("name", ["default", "3D"])
 def test_results_may_stay_on_the_device(device: torch.device, volume, name) -> None:
     generator = network(name)
