@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -115,7 +116,8 @@ def _run_part(part: str, setting: gpu_parts.Setting, seconds: float, processes: 
     try:
         code: Any = running.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
-        running.kill()
+        os.killpg(running.pid, signal.SIGKILL)  # with the workers that it has started
+        running.wait()
         code = f"stopped after {seconds:.0f} s"
     taken = round(time.monotonic() - began, 1)
     text = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
@@ -140,7 +142,12 @@ def _start(arguments: Sequence[str], folder: Path, module: bool = False, device:
     environment["SEQ2SEQ_MRI_GPU"] = device
     with (folder / "log.txt").open("a", encoding="utf-8") as log:
         return subprocess.Popen(
-            [sys.executable, *program, *arguments], cwd=REPOSITORY, env=environment, stdout=log, stderr=log
+            [sys.executable, *program, *arguments],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            preexec_fn=os.setpgrp,
         )
 
 
