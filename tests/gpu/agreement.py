@@ -19,8 +19,9 @@ from seq2seq_mri.engines.trainer import autocast
 
 #: Largest error of an image, ‖found - expected‖ / ‖expected‖, by the type that was computed in.
 IMAGE = {None: 1e-3, "bfloat16": 0.1}
-#: The same of the gradients of all kernels together; two that have nothing in common differ by 1 and more.
-GRADIENT = {None: 1e-3, "bfloat16": 0.5}
+#: The same of the gradients of all kernels together; two that have nothing in common differ by 1 and more. In float32,
+#: a value at the edge of a ReLU that falls to its other side changes a gradient by up to a percent.
+GRADIENT = {None: 2e-2, "bfloat16": 0.5}
 
 
 def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
