@@ -109,7 +109,9 @@ def _run_part(part: str, setting: gpu_parts.Setting, seconds: float, processes: 
     began = time.monotonic()
     folder = Path(setting.folder)
     if part == "tests":
-        arguments = ["-m", "pytest", "-m", "gpu", *TESTS, "-q", "--tb=short", "-p", "no:cacheprovider", "-n"]
+        # What other versions of libraries warn of is no failure here.
+        options = ["-q", "--tb=short", "-W", "default", "-p", "no:cacheprovider"]
+        arguments = ["-m", "pytest", "-m", "gpu", *TESTS, *options, "-n"]
         running = _start([*arguments, str(processes)], folder, module=True, device=setting.device)
     else:
         running = _start([part, json.dumps(vars(setting))], folder)
