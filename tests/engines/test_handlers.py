@@ -12,6 +12,7 @@ import pytest
 import torch
 from engine_parts import SEQUENCES, make_sample, translation_evaluator
 from ignite.engine import Engine, Events
+from ignite.handlers import EMAHandler
 from training_parts import Training
 
 from seq2seq_mri.engines import handlers
@@ -22,6 +23,7 @@ from seq2seq_mri.engines.handlers import (
     SubjectProgressBar,
     TrainingHistory,
     TranslationImageHandler,
+    WeightAverage,
     loss_terms,
 )
 
@@ -79,7 +81,7 @@ def test_dataset_is_told_the_epoch_before_its_first_item_is_asked_for() -> None:
 
 
 def test_loss_terms_are_the_numbers() -> None:
-    output = {"loss": 2.0, "cycle": 0.5, "image": torch.zeros(1), "translation": object()}
+    output = {"loss": torch.tensor(2.0), "cycle": 0.5, "image": torch.zeros(1), "translation": object()}
     assert loss_terms(output) == {"loss": 2.0, "cycle": 0.5}
 
 
@@ -148,6 +150,51 @@ def test_history_has_the_means_and_the_rate_of_each_epoch(tmp_path) -> None:
     other.rows[0]["loss"] = -1.0
     assert history.rows[0]["loss"] == 3.0
     assert [row["epoch"] for row in other.rows] == [1.0, 2.0]
+
+
+def test_history_counts_skipped_steps_and_leaves_them_out_of_the_means(tmp_path) -> None:
+    norms = {1: 4.0, 2: float("inf"), 3: float("nan"), 4: 2.0}
+    history = TrainingHistory(tmp_path, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5))
+    engine = Engine(
+        lambda engine, batch: {
+            "gradient_norm": torch.tensor(norms[batch]),
+            "skipped": torch.tensor(float(batch in (2, 3))),
+        }
+    )
+    history.attach(engine)
+    engine.run(list(norms))
+    assert (history.rows[0]["gradient_norm"], history.rows[0]["skipped"]) == (3.0, 2.0)
+
+
+def test_progress_bar_looks_at_the_numbers_now_and_then(capsys) -> None:
+    engine = Engine(lambda engine, batch: {"loss": torch.tensor(float(batch))})
+    engine.skipped = torch.tensor(7)
+    LossProgressBar(interval=3).attach(engine)
+    engine.run(range(1, 8))
+    written = capsys.readouterr().err
+    assert "loss=6, skipped=7" in written
+    assert "loss=7" not in written
+
+
+def test_weight_average_equals_ignites() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    averages = [WeightAverage(model, momentum=0.1), EMAHandler(model, momentum=0.1)]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+
+    def step(engine: Engine, batch: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        model(batch).square().sum().backward()
+        optimizer.step()
+
+    engine = Engine(step)
+    for number, average in enumerate(averages):
+        average.attach(engine, name=f"momentum_{number}")
+    engine.run(torch.randn(5, 6, 3))
+    found, expected = (average.ema_model.state_dict() for average in averages)
+    assert not torch.equal(found["0.weight"], model[0].weight)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
 
 
 def test_image_grid_of_every_second_epoch(tmp_path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from seq2seq_mri.engines.pairs import choose_cycle_targets, choose_pairs
+from seq2seq_mri.engines.pairs import choose_cycles, choose_pairs
 
 Pairs = frozenset[tuple[int, int]]
 MASKS = [mask for count in (1, 2, 4) for mask in itertools.product([False, True], repeat=count) if any(mask)]
@@ -44,7 +44,6 @@ def test_pairs_are_among_the_allowed_ones(mask, policy) -> None:
     torch.manual_seed(0)
     pairs = choose_pairs(torch.tensor([mask] * 20), policy)
     assert pairs.shape == (20, len(mask), len(mask))
-    assert pairs.dtype == torch.bool
     assert set(chosen(pairs)) <= allowed_pairs(mask, policy)
 
 
@@ -67,33 +66,74 @@ def test_every_source_is_reconstructed_as_itself() -> None:
     torch.manual_seed(3)
     for policy in ("all", "one_to_all", "random"):
         pairs = choose_pairs(torch.ones(50, 4, dtype=torch.bool), policy)
-        assert torch.equal(pairs.any(dim=2), pairs.diagonal(dim1=1, dim2=2))
+        assert torch.equal((pairs > 0).any(dim=2), pairs.diagonal(dim1=1, dim2=2) > 0)
 
 
 @pytest.mark.parametrize("mask", MASKS, ids=str)
 def test_all_cycles_go_through_every_other_sequence(mask) -> None:
     pairs = choose_pairs(torch.tensor([mask]), "all")
     expected = {(i, j) for i in range(len(mask)) for j in range(len(mask)) if mask[i] and j != i}
-    assert chosen(choose_cycle_targets(pairs, "all")) == [expected]
+    assert chosen(choose_cycles(pairs, "all")) == [expected]
 
 
 def test_random_cycles_go_through_one_other_sequence_available_or_not() -> None:
     torch.manual_seed(4)
     pairs = choose_pairs(torch.tensor([[False, True, False, False]] * DRAWS), "random")
-    assert_uniform(chosen(choose_cycle_targets(pairs, "random")), {frozenset([(1, between)]) for between in (0, 2, 3)})
+    assert_uniform(chosen(choose_cycles(pairs, "random")), {frozenset([(1, between)]) for between in (0, 2, 3)})
 
 
 def test_random_cycles_start_once_from_each_source() -> None:
     torch.manual_seed(5)
     pairs = choose_pairs(torch.tensor([[True, True, False, True]] * 50), "all")
-    cycles = choose_cycle_targets(pairs, "random")
-    assert torch.equal(cycles.sum(dim=2), pairs.any(dim=2).long())
+    cycles = choose_cycles(pairs, "random")
+    assert torch.equal((cycles > 0).sum(dim=2), (pairs > 0).any(dim=2).long())
     assert not cycles.diagonal(dim1=1, dim2=2).any()
 
 
 @pytest.mark.parametrize("policy", ["random", "all"])
 def test_a_single_sequence_has_no_cycle(policy) -> None:
-    assert not choose_cycle_targets(torch.ones(3, 1, 1, dtype=torch.bool), policy).any()
+    assert not choose_cycles(torch.ones(3, 1, 1), policy).any()
+
+
+def expectation(draws: torch.Tensor) -> torch.Tensor:
+    """The exact mean of equally frequent choices, each of which is among the draws."""
+    return draws.unique(dim=0).mean(dim=0)
+
+
+@pytest.mark.parametrize("mask", [mask for mask in MASKS if len(mask) < 4 or sum(mask) > 1], ids=str)
+@pytest.mark.parametrize("policy", ["all", "one_to_all", "random"])
+def test_the_expected_weight_of_every_available_pair_is_one(mask, policy) -> None:
+    """The sum of Eq. 1, whatever a sample lacks and however few pairs are computed."""
+    torch.manual_seed(8)
+    available = torch.tensor(mask).float()
+    found = expectation(choose_pairs(torch.tensor([mask] * DRAWS), policy))
+    torch.testing.assert_close(found, available[:, None] * available[None])
+
+
+@pytest.mark.parametrize("mask", [(True, True, False, True), (False, True, False, False), (True, True)], ids=str)
+@pytest.mark.parametrize("pairs", ["all", "one_to_all", "random"])
+@pytest.mark.parametrize("policy", ["all", "random"])
+def test_the_expected_weight_of_every_cycle_is_one(mask, pairs, policy) -> None:
+    """The sums of Eq. 2 and 3: from each available sequence through every other of the table."""
+    torch.manual_seed(9)
+    available = torch.tensor(mask).float()
+    through = 1 - torch.eye(len(mask))
+    sources = choose_pairs(torch.tensor([mask] * DRAWS), pairs)
+    weights = choose_cycles(sources, policy)
+    if pairs == "all":  # each source chooses for itself: the choices of one are equally frequent, not of all together
+        found = torch.stack([expectation(weights[:, source]) for source in range(len(mask))])
+    else:
+        found = expectation(weights)
+    torch.testing.assert_close(found, available[:, None] * through)
+
+
+def test_a_sample_without_any_sequence_has_no_pair() -> None:
+    available = torch.tensor([[False, False, False], [True, False, True]])
+    for policy in ("all", "one_to_all", "random"):
+        pairs = choose_pairs(available, policy)
+        assert not pairs[0].any()
+        assert pairs[1].any()
+        assert not choose_cycles(pairs, "random")[0].any()
 
 
 def test_a_generator_makes_choices_repeatable() -> None:
@@ -102,7 +142,7 @@ def test_a_generator_makes_choices_repeatable() -> None:
     def draw(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         generator = torch.Generator().manual_seed(seed)
         pairs = choose_pairs(available, "random", generator)
-        return pairs, choose_cycle_targets(pairs, "random", generator)
+        return pairs, choose_cycles(pairs, "random", generator)
 
     torch.manual_seed(6)
     first = draw(0)
@@ -112,11 +152,7 @@ def test_a_generator_makes_choices_repeatable() -> None:
 
 
 def test_errors() -> None:
-    available = torch.tensor([[True, True], [False, False]])
-    for policy in ("all", "one_to_all", "random"):
-        with pytest.raises(ValueError, match="no available sequence; remove it from the datalist"):
-            choose_pairs(available, policy)
     with pytest.raises(ValueError, match="Unknown pairs policy 'some'; choose random, one_to_all or all"):
-        choose_pairs(available[:1], "some")
+        choose_pairs(torch.ones(1, 2, dtype=torch.bool), "some")
     with pytest.raises(ValueError, match="Unknown cycle policy 'some'"):
-        choose_cycle_targets(torch.ones(1, 2, 2, dtype=torch.bool), "some")
+        choose_cycles(torch.ones(1, 2, 2), "some")

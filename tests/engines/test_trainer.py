@@ -9,9 +9,11 @@ import logging
 import pytest
 import torch
 from engine_parts import tiny_generator
+from ignite.engine import Events
 from monai.engines.utils import IterationEvents
 
-from seq2seq_mri.engines.trainer import Seq2SeqTrainer, autocast
+from seq2seq_mri.engines.handlers import loss_terms
+from seq2seq_mri.engines.trainer import MOST_SKIPPED, Seq2SeqTrainer, autocast
 from seq2seq_mri.engines.translation_step import TranslationStep
 from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
 from seq2seq_mri.networks.discriminator import SequenceDiscriminators
@@ -37,7 +39,7 @@ def make_trainer(
     generator = tiny_generator(SEQUENCES)
     loss = Seq2SeqLoss(lambda_perceptual=0, lambda_cycle=0, lambda_adversarial=arguments.pop("lambda_adversarial", 0.0))
     discriminators = arguments.pop("discriminators", None)
-    step = TranslationStep(generator, loss, pairs="all", discriminators=discriminators)
+    step = TranslationStep(generator, loss, pairs="all", cycles="all", discriminators=discriminators)
     optimizer = arguments.pop("optimizer", torch.optim.Adam)(generator.parameters(), lr=learning_rate)
     return Seq2SeqTrainer("cpu", epochs, [batch or smooth_batch()], step, optimizer, **arguments)
 
@@ -54,7 +56,7 @@ def weights(module: torch.nn.Module) -> list[torch.Tensor]:
 def losses_of(trainer: Seq2SeqTrainer) -> list[float]:
     losses: list[float] = []
     trainer.add_event_handler(
-        IterationEvents.MODEL_COMPLETED, lambda engine: losses.append(engine.state.output["loss"])
+        IterationEvents.MODEL_COMPLETED, lambda engine: losses.append(float(engine.state.output["loss"]))
     )
     trainer.run()
     return losses
@@ -75,11 +77,13 @@ def test_output_has_the_terms_and_the_images() -> None:
     )
     trainer.run()
     output = trainer.state.output
-    numbers = {name: value for name, value in output.items() if isinstance(value, float)}
-    assert numbers.keys() == {"loss", "reconstruction", "adversarial", "discriminator"}
+    numbers = loss_terms(output)
+    assert numbers.keys() == {"loss", "reconstruction", "adversarial", "discriminator", "gradient_norm", "skipped"}
+    assert (numbers["skipped"], int(trainer.skipped)) == (0, 0)
     assert numbers["loss"] == pytest.approx(10 * numbers["reconstruction"] + 0.5 * numbers["adversarial"], rel=1e-5)
     assert output["image"].shape == (2, 3, 16, 16, 3)
-    assert [len(group.prediction) for group in output["translation"].translations] == [9 + 4]
+    # All pairs of three sequences, and from each of the two that the other subject has to all three.
+    assert [len(group.prediction) for group in output["translation"].translations] == [9 + 6]
 
 
 def test_one_update_of_each_side() -> None:
@@ -92,31 +96,61 @@ def test_one_update_of_each_side() -> None:
         lambda_adversarial=0.5,
         discriminator_optimizer=torch.optim.SGD(discriminators.parameters(), lr=rate),
         optimizer=torch.optim.SGD,
+        gradient_clip=None,
     )
     generator = copy.deepcopy(trainer.network)
     batch = smooth_batch()
     trainer.run()
 
-    step = TranslationStep(generator, trainer.step.loss, pairs="all", discriminators=reference)
+    step = TranslationStep(generator, trainer.step.loss, pairs="all", cycles="all", discriminators=reference)
     output = step(batch["image"], batch["available"])
     before = weights(generator)
     gradients = torch.autograd.grad(output.loss, list(generator.parameters()))
     for old, gradient, new in zip(before, gradients, trainer.network.parameters(), strict=True):
         torch.testing.assert_close(old - 1e-2 * gradient, new.detach())
+    norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
+    torch.testing.assert_close(trainer.state.output["gradient_norm"], norm)
 
-    (group,) = output.translations
     total = torch.zeros(())
-    for index, name in enumerate(SEQUENCES):
-        real = [batch["image"][b, index].permute(2, 0, 1)[None, None] for b in range(2) if batch["available"][b, index]]
-        fake = [group.prediction[k : k + 1].detach() for k in range(13) if group.target[k] == index]
+    for target, name in enumerate(SEQUENCES):
+        having = [b for b in range(2) if batch["available"][b, target]]
+        real = [batch["image"][b, target].permute(2, 0, 1)[None, None] for b in having]
+        fake = [
+            generator(batch["image"][b, i].permute(2, 0, 1)[None, None], torch.eye(3)[target : target + 1]).detach()
+            for b in range(2)
+            for i in range(3)
+            if batch["available"][b, i] and i != target  # a reconstruction of itself is no fake: j ≠ i
+        ]
         total = total + torch.stack([(reference(image, name) - 1).square().mean() for image in real]).mean()
         total = total + torch.stack([reference(image, name).square().mean() for image in fake]).mean()
-    assert trainer.state.output["discriminator"] == pytest.approx(total.item(), rel=1e-5)
+    assert float(trainer.state.output["discriminator"]) == pytest.approx(total.item(), rel=1e-5)
     before = weights(reference)
     gradients = torch.autograd.grad(total, list(reference.parameters()))
     assert all(bool(gradient.any()) for gradient in gradients if gradient.ndim > 1)
     for old, gradient, new in zip(before, gradients, discriminators.parameters(), strict=True):
         torch.testing.assert_close(old - rate * gradient, new.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_discriminator_without_real_images_beside_translations_is_not_moved_by_its_momentum() -> None:
+    """No subject of the second batch has t2, so that its D would see nothing but translations."""
+    discriminators = make_discriminators()
+    optimizer = torch.optim.Adam(discriminators.parameters())
+    trainer = make_trainer(
+        discriminators=discriminators, lambda_adversarial=1.0, discriminator_optimizer=optimizer, epochs=2
+    )
+    after_first = []
+
+    def leave_out_t2(engine) -> None:
+        after_first.append([weights(discriminators[name]) for name in SEQUENCES])
+        engine.state.dataloader[0]["available"] = torch.tensor([[True, False, True], [True, False, True]])
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED(once=1), leave_out_t2)
+    trainer.run()
+    moved = [
+        any(not torch.equal(old, new) for old, new in zip(before, weights(discriminators[name]), strict=True))
+        for name, before in zip(SEQUENCES, after_first[0], strict=True)
+    ]
+    assert moved == [True, False, True]
 
 
 def test_discriminators_without_weight_are_left_alone() -> None:
@@ -133,19 +167,55 @@ def test_discriminators_need_an_optimizer() -> None:
         make_trainer(discriminators=make_discriminators(), lambda_adversarial=1.0)
 
 
-def test_a_loss_that_is_not_finite_stops_the_training() -> None:
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_step_without_a_finite_gradient_is_skipped_and_several_in_a_row_stop_the_training(fused) -> None:
+    def adam(parameters, lr: float) -> torch.optim.Adam:
+        return torch.optim.Adam(parameters, lr=lr, fused=fused)
+
+    trainer = make_trainer(epochs=MOST_SKIPPED + 5, optimizer=adam)
+    good, bad = smooth_batch(), smooth_batch()
+    bad["image"][0, 0, 3, 4, 1] = torch.nan
+    bad["subject"] = ["p1", "p1"]
+    # One bad batch, then a good one, and then nothing but bad ones.
+    batches = [good, bad, good] + [bad] * MOST_SKIPPED
+    seen = []
+
+    def look(engine) -> None:
+        state = [value.clone() for part in trainer.optimizer.state.values() for value in part.values()]
+        seen.append((float(engine.state.output["skipped"]), weights(trainer.network), state))
+
+    trainer.add_event_handler(IterationEvents.MODEL_COMPLETED, look)
+    trainer.add_event_handler(
+        Events.EPOCH_STARTED,
+        lambda engine: engine.state.dataloader.__setitem__(0, batches[engine.state.epoch - 1]),
+    )
+    message = rf"not finite in {MOST_SKIPPED} steps in a row, .* iteration {MOST_SKIPPED + 3} with images of p1\."
+    with pytest.raises(ValueError, match=message):
+        trainer.run()
+    assert [skipped for skipped, _, _ in seen] == [0, 1, 0] + [1] * (MOST_SKIPPED - 1)
+    assert int(trainer.skipped) == MOST_SKIPPED + 1
+    (_, first, first_state), (_, second, second_state), (_, third, _) = seen[:3]
+    assert all(map(torch.equal, first, second))
+    assert all(map(torch.equal, first_state, second_state))  # Adam's moments and its count of steps
+    assert not all(map(torch.equal, second, third))
+    assert all(map(torch.equal, third, weights(trainer.network)))
+    assert all(value.isfinite().all() for _, values, state in seen for value in values + state)
+
+
+def test_a_batch_without_any_signal_teaches_nothing() -> None:
     batch = smooth_batch()
-    batch["image"][0, 0, 3, 4, 1] = torch.nan
-    batch["subject"] = ["p1", "p1"]
+    batch["image"] = torch.zeros_like(batch["image"])
     trainer = make_trainer(batch)
     before = weights(trainer.network)
-    with pytest.raises(ValueError, match=r"not finite in iteration 1 \(reconstruction nan\).*images of p1\."):
-        trainer.run()
+    trainer.run()
     assert all(map(torch.equal, before, weights(trainer.network)))
+    assert loss_terms(trainer.state.output) == {"loss": 0, "gradient_norm": 0, "skipped": 0}
 
 
 def test_bfloat16_autocast_is_close_to_float32() -> None:
-    full, half = (losses_of(make_trainer(epochs=3, autocast_dtype=dtype)) for dtype in (None, "bfloat16"))
+    full, half = (
+        losses_of(make_trainer(epochs=3, learning_rate=1e-3, autocast_dtype=dtype)) for dtype in (None, "bfloat16")
+    )
     assert half != full
     assert half == pytest.approx(full, rel=0.05)
 
@@ -172,6 +242,7 @@ def test_other_autocast_types_are_refused() -> None:
 @pytest.mark.parametrize("clip", [None, 0.01])
 def test_gradient_clip_bounds_the_update(clip) -> None:
     trainer = make_trainer(optimizer=torch.optim.SGD, learning_rate=1.0, gradient_clip=clip)
+    assert make_trainer().gradient_clip == 1.0  # by default
     before = weights(trainer.network)
     trainer.run()
     after = weights(trainer.network)

@@ -10,10 +10,11 @@ import torch
 from engine_parts import tiny_generator
 from torch import nn
 
-from seq2seq_mri.engines.pairs import choose_cycle_targets, choose_pairs
+from seq2seq_mri.engines.pairs import choose_cycles, choose_pairs
 from seq2seq_mri.engines.translation_step import TranslationStep
 from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
 from seq2seq_mri.networks.discriminator import SequenceDiscriminators
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
 
 SINGLE = {"t1": 1, "t2": 1, "flair": 1}
 MIXED = {"t1": 1, "dce": 3}
@@ -79,7 +80,7 @@ def one_image(
 
 
 def slow_terms(step: TranslationStep, image: torch.Tensor, wanted: torch.Tensor, cycles: torch.Tensor) -> dict:
-    """Compute every term by one call of the generator for one image at a time."""
+    """Compute every term by one call of the generator for one image at a time, Σ weight · value / (B S²)."""
     generator, sequences = step.generator, dict(step.generator.sequences)
     names, count = list(sequences), len(sequences)
 
@@ -87,34 +88,34 @@ def slow_terms(step: TranslationStep, image: torch.Tensor, wanted: torch.Tensor,
         return generator(source, torch.eye(count, dtype=source.dtype)[target : target + 1])
 
     terms: dict[str, torch.Tensor] = {}
+
+    def add(name: str, weight: torch.Tensor, value: torch.Tensor) -> None:
+        terms[name] = terms.get(name, 0) + weight * value / (len(image) * count**2)
+
     for subject in range(len(image)):
-        values: dict[str, list] = {name: [] for name in WEIGHTS}
         for i in range(count):
             for j in range(count):
-                if not wanted[subject, i, j] and not cycles[subject, i, j]:
+                weight, cycle = wanted[subject, i, j], cycles[subject, i, j]
+                if not weight and not cycle:
                     continue
                 source = one_image(image, sequences, subject, i, generator.spatial_dims)
                 prediction = translate(source, j)
-                if wanted[subject, i, j]:
+                if weight:
                     truth = one_image(image, sequences, subject, j, generator.spatial_dims)
-                    values["reconstruction"].append((prediction - truth).abs().mean())
-                    values["perceptual"].append((prediction - truth).square().mean())
-                if cycles[subject, i, j]:
-                    values["cycle"].append((translate(prediction, i) - source).abs().mean())
-                if step.discriminators is not None:
-                    logits = step.discriminators(prediction, names[j])
-                    values["adversarial"].append((logits - 1).square().mean())
-        for name, parts in values.items():
-            if parts:
-                terms[name] = terms.get(name, 0) + torch.stack(parts).mean() / len(image)
+                    add("reconstruction", weight, (prediction - truth).abs().mean())
+                    add("perceptual", weight, (prediction - truth).square().mean())
+                if cycle and step.loss.lambda_cycle > 0:
+                    add("cycle", cycle, (translate(prediction, i) - source).abs().mean())
+                if cycle and step.discriminators is not None:
+                    add("adversarial", cycle, (step.discriminators(prediction, names[j]) - 1).square().mean())
     return terms
 
 
 def assert_equals_the_loop(step: TranslationStep, image: torch.Tensor, available: torch.Tensor) -> None:
     torch.manual_seed(SEED)
     wanted = choose_pairs(available, step.pairs)
-    cycles = choose_cycle_targets(wanted, step.cycles)
-    if step.loss.lambda_cycle == 0:
+    cycles = choose_cycles(wanted, step.cycles)
+    if step.loss.lambda_cycle == 0 and step.loss.lambda_adversarial == 0:
         cycles = torch.zeros_like(cycles)
     expected = slow_terms(step, image, wanted, cycles)
     total = sum(WEIGHTS[name] * term for name, term in expected.items())
@@ -180,11 +181,55 @@ def test_two_half_batches_average_to_the_whole(table) -> None:
         torch.testing.assert_close(mean, term, rtol=1e-5, atol=1e-6)
 
 
-def test_a_subject_with_one_sequence_weighs_as_much_as_a_complete_one() -> None:
+def test_a_subject_weighs_as_its_pairs_do() -> None:
+    """Eq. 1 is a sum over pairs: 9 of a complete subject of three sequences, 4 of one with two, 1 of one with one."""
     step = make_step(SINGLE, pairs="all", cycle=False, adversarial=False)
     image, available = make_image(SINGLE), MISSING["SINGLE"]
-    alone = [step(image[k : k + 1], available[k : k + 1]).terms["reconstruction"] for k in range(3)]
-    torch.testing.assert_close(step(image, available).terms["reconstruction"], torch.stack(alone).mean())
+    for subject, count in enumerate((3, 2, 1)):
+        output = step(image[subject : subject + 1], available[subject : subject + 1])
+        (group,) = output.translations
+        truth = step.view(image, torch.full_like(group.target, subject), group.target)
+        mean = (group.prediction - truth).abs().flatten(1).mean(1).mean()
+        torch.testing.assert_close(output.terms["reconstruction"].double(), mean * count**2 / 9, rtol=1e-6, atol=0)
+
+
+def test_a_sequence_without_signal_in_its_patch_is_missing_there() -> None:
+    step = make_step(MIXED, pairs="all", cycles="all")
+    image = make_image(MIXED)
+    image[0, 0] = 0.0
+    image[1, 1:3] = 0.4  # one of the three timepoints has signal left
+    image[2, 1:] = 0.0
+    image[2, 0] = torch.nan
+    available = torch.tensor([[True, True], [True, True], [False, True]])
+    assert step.signal(image, available).tolist() == [[False, True], [True, True], [False, False]]
+    output = step(image, step.signal(image, available))
+    assert output.loss.isfinite()
+    assert output.encodings.subject.tolist() == [1, 0, 1]  # ordered by timepoints
+    nothing = step(image[2:], step.signal(image[2:], available[2:]))
+    assert (float(nothing.loss), nothing.terms, nothing.translations) == (0, {}, [])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["empty", "one voxel", "flat"])
+def test_gradients_of_patches_with_hardly_any_signal_are_bounded(kind: str, dtype: torch.dtype) -> None:
+    """Of a network deep enough: without care they are 1e20 in float32, and not a number in bfloat16."""
+    torch.manual_seed(0)
+    generator = Seq2SeqGenerator(2, SINGLE, 3, (8, 16), num_res_blocks=4, lstm_layers=1, weight_code_channels=2)
+    step = TranslationStep(generator, Seq2SeqLoss(10.0, 0.0, 10.0), pairs="all")
+    image = torch.rand(2, 3, 24, 24, 3)
+    image[0] = 0.5 if kind == "flat" else 0.0
+    image[1, 0] = 0.0
+    if kind == "one voxel":
+        image[0, :, 11, 7, 1] = 1.0
+        image[1, 0, 3, 4, 1] = 0.01
+    available = torch.ones(2, 3, dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        output = step(image, step.signal(image, available))
+        unfiltered = step(image, available)
+    for loss, bound in ((output.loss, 1e3), (unfiltered.loss, 1e4)):
+        gradients = torch.autograd.grad(loss, list(generator.parameters()))
+        norm = torch.nn.utils.get_total_norm(gradients)
+        assert 1e-3 < norm < bound
 
 
 def test_every_source_is_encoded_once_and_every_pair_decoded_once() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from engine_parts import make_sample, tiny_generator, translation_evaluator
-from ignite.handlers import EMAHandler
 from monai.data import DataLoader
 from monai.handlers import LrScheduleHandler, ValidationHandler
 from monai.transforms import Compose, MapTransform, RandFlipd, RandSpatialCropSamplesd
@@ -17,7 +16,7 @@ from torch.utils.data import DistributedSampler
 
 from seq2seq_mri.data.subject_dataset import SubjectDataset
 from seq2seq_mri.engines.checkpoint import TrainingCheckpoint
-from seq2seq_mri.engines.handlers import EpochSeed, SubjectAverage, TrainingHistory
+from seq2seq_mri.engines.handlers import EpochSeed, SubjectAverage, TrainingHistory, WeightAverage
 from seq2seq_mri.engines.trainer import Seq2SeqTrainer
 from seq2seq_mri.engines.translation_step import TranslationStep
 from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
@@ -64,7 +63,7 @@ class Training:
         self.network = tiny_generator(SEQUENCES)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-2)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=epochs)
-        self.ema = EMAHandler(self.network, momentum=0.1)
+        self.ema = WeightAverage(self.network, momentum=0.1)
         self.discriminators = SequenceDiscriminators(2, SEQUENCES, channels=4, num_layers=1) if adversarial else None
         discriminator_optimizer = torch.optim.Adam(self.discriminators.parameters()) if self.discriminators else None
         self.evaluator = translation_evaluator(

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from seq2seq_mri.networks.autograd import (
     InstanceNormalisation,
     ReflectionPadding,
-    gather_mirrored,
+    fused,
+    mirror,
     normalise,
     standardise,
 )
@@ -69,14 +70,34 @@ def test_one_voxel_is_a_signal() -> None:
     torch.testing.assert_close(standardise(x, 1e-5)[0], F.instance_norm(x))
 
 
-@pytest.mark.parametrize("width", [1, 3])
-def test_reflection_padding_off_the_cpu_gathers(width: int) -> None:
-    """The way of other devices, on the CPU; the result is the same, and stays in the format."""
-    x = torch.randn(2, 3, 5, 7).contiguous(memory_format=torch.channels_last)
-    expected = F.pad(x, [width] * 4, mode="reflect")
-    found = gather_mirrored(x, width)
-    assert torch.equal(found, expected)
-    assert found.is_contiguous(memory_format=torch.channels_last)
+def test_fused_functions_compute_the_same_and_their_gradient() -> None:
+    torch.manual_seed(0)
+    for size in SIZES[:2]:
+        x = torch.randn(2, 3, *size, requires_grad=True)
+        for function, argument in ((normalise, 1e-5), (mirror, 1)):
+            found, expected = fused(function)(x, argument), function(x, argument)
+            weights = torch.randn_like(expected)
+            torch.testing.assert_close(found, expected)
+            (gradient,), (truth,) = (torch.autograd.grad(y, x, weights) for y in (found, expected))
+            torch.testing.assert_close(gradient, truth)
+
+
+def test_what_cannot_be_compiled_runs_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def compile_nothing(function, dynamic):
+        def fail(*arguments):
+            raise RuntimeError("Failed to find a C compiler")
+
+        return fail
+
+    def double(x: torch.Tensor) -> torch.Tensor:
+        return 2 * x
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    call = fused(double)
+    assert [float(call(torch.tensor(k))) for k in (1.0, 2.0)] == [2.0, 4.0]
+    assert caplog.text.count("slower without it: Failed to find a C compiler") == 1
 
 
 def test_precision_of_the_input_is_kept_under_autocast() -> None:

@@ -10,7 +10,7 @@ from slow_reference import hyper_conv
 
 from seq2seq_mri.networks.conditioning import CodeEmbedding
 from seq2seq_mri.networks.functional import reflect_pad
-from seq2seq_mri.networks.hyper_conv import HyperConv, convolve_per_sample
+from seq2seq_mri.networks.hyper_conv import HyperConv, convolve_runs
 
 
 class TestContract(NetworkContract):
@@ -35,19 +35,20 @@ def test_equals_algorithm_1(spatial_dims: int, kernel_size: int) -> None:
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
-@pytest.mark.parametrize(("count", "groups"), [(1, 1), (2, 1), (3, 1), (6, 1), (3, 4)])
-def test_grouped_equals_one_by_one(spatial_dims: int, count: int, groups: int) -> None:
+@pytest.mark.parametrize(("runs", "groups"), [([6], 1), ([2, 4], 1), ([1, 3, 2], 1), ([1] * 6, 1), ([1, 2, 3], 4)])
+def test_runs_equal_one_by_one(spatial_dims: int, runs: list[int], groups: int) -> None:
     torch.manual_seed(0)
-    x = torch.randn(6, 4, *(7, 6, 5)[:spatial_dims], dtype=torch.float64, requires_grad=True)
-    kernels = torch.randn(count, 8, 4 // groups, *(3, 3, 3)[:spatial_dims], dtype=torch.float64, requires_grad=True)
-    biases = torch.randn(count, 8, dtype=torch.float64, requires_grad=True)
-    weights = torch.randn(6, 8, *(5, 4, 3)[:spatial_dims], dtype=torch.float64)
-    results = []
-    for grouped in (False, True):
-        output = convolve_per_sample(x, kernels, biases, grouped, groups)
-        results.append((output, *torch.autograd.grad((output * weights).sum(), (x, kernels, biases))))
-    for one_by_one, at_once in zip(*results, strict=True):
-        torch.testing.assert_close(one_by_one, at_once)
+    x = torch.randn(6, 4, *(7, 6, 5)[:spatial_dims], dtype=torch.float64)
+    kernels = torch.randn(len(runs), 8, 4 // groups, *(3, 3, 3)[:spatial_dims], dtype=torch.float64)
+    biases = torch.randn(len(runs), 8, dtype=torch.float64)
+    function = torch.nn.functional.conv2d if spatial_dims == 2 else torch.nn.functional.conv3d
+    which = [index for index, size in enumerate(runs) for _ in range(size)]
+    for bias in (biases, None):
+        single = [
+            function(x[n : n + 1], kernels[k], None if bias is None else bias[k], groups=groups)
+            for n, k in enumerate(which)
+        ]
+        torch.testing.assert_close(convolve_runs(x, kernels, bias, runs, groups), torch.cat(single))
 
 
 def test_one_code_serves_consecutive_samples() -> None:
@@ -55,6 +56,7 @@ def test_one_code_serves_consecutive_samples() -> None:
     layer = HyperConv(2, 3, 2, 3, code_channels=4).double()
     x, code = torch.randn(6, 3, 8, 8).double(), torch.eye(4).double()[[2, 0]]
     torch.testing.assert_close(layer(x, code), torch.cat([layer(x[:3], code[:1]), layer(x[3:], code[1:])]))
+    torch.testing.assert_close(layer(x, code, [2, 4]), torch.cat([layer(x[:2], code[:1]), layer(x[2:], code[1:])]))
 
 
 def test_padding_outside_equals_padding_inside() -> None:

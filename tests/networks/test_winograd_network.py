@@ -81,7 +81,8 @@ class TestUseWinograd:
 
         expected = copy.deepcopy(network).double()(image.double())
         assert expected.shape == (1, 3, 3, 21, 26)
-        assert error(replaced(image), expected) <= TOLERANCE
+        # Direct convolutions round as well: through all layers, by 6e-6 to 1.4e-5 of the greatest value.
+        assert error(replaced(image), expected) <= 3 * error(before, expected)
         names = winograd_modules(replaced)
         assert "encoder.residual_blocks.0.first.0" in names
         assert {

@@ -243,7 +243,7 @@ class Seq2SeqRecipe(Recipe):
 
     def generator_loss(self, image: torch.Tensor, measured: torch.Tensor, step: int) -> torch.Tensor:
         """Return the loss of a source as itself and as one other measured sequence."""
-        return self.step(image, measured).loss
+        return self.step(image, self.step.signal(image, measured)).loss
 
 
 def build_recipe(

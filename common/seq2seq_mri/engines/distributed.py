@@ -73,22 +73,19 @@ def broadcast_parameters(module: torch.nn.Module) -> None:
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Replace each gradient by its mean over the processes; a gradient that a process lacks counts as zero.
 
-    One collective over one flat buffer; a parameter that no process used has a zero gradient afterwards.
+    One collective over one flat buffer. A parameter that no process used has no gradient afterwards, as in a single
+    process: with a gradient of zero, an optimizer would still move it by its momentum.
     """
     if world_size() == 1:
         return
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in trained:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    flat = torch.cat([parameter.grad.flatten() for parameter in trained if parameter.grad is not None])
+    used = trained[0].new_tensor([parameter.grad is not None for parameter in trained])
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+    flat = torch.cat([used, *(gradient.flatten() for gradient in gradients)])
     dist.all_reduce(flat)
-    flat /= world_size()
-    start = 0
-    for parameter in trained:
-        if parameter.grad is not None:
-            parameter.grad.copy_(flat[start : start + parameter.numel()].view_as(parameter))
-            start += parameter.numel()
+    used, *parts = flat.split([len(trained), *(parameter.numel() for parameter in trained)])
+    for parameter, count, part in zip(trained, used.tolist(), parts, strict=True):
+        parameter.grad = (part / world_size()).view_as(parameter) if count > 0 else None
 
 
 def gather_rows(rows: list[Any]) -> list[Any]:

@@ -1,15 +1,23 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Which translations a training step computes, given the sequences that each subject of the batch has."""
+"""Which translations a training step computes, given the sequences that each sample of the batch has.
+
+Eq. 1 of Han et al. (Medical Image Analysis 2024) sums over all pairs of available sequences, Eq. 2 and 3 over all
+available sequences and all others of the table. A step may compute a few of these translations. What it computes is
+weighted by one over the probability that it was chosen, so that the expected sum is the sum of the equation, whatever
+the policy and however many sequences a sample has.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import torch
+from torch.nn.functional import one_hot
 
-__all__ = ["PairPolicy", "choose_cycle_targets", "choose_pairs"]
+__all__ = ["CyclePolicy", "PairPolicy", "choose_cycles", "choose_pairs"]
 
 PairPolicy = Literal["random", "one_to_all", "all"]
+CyclePolicy = Literal["random", "all"]
 
 
 def choose_pairs(
@@ -18,70 +26,67 @@ def choose_pairs(
     """Choose the (source, target) pairs whose reconstruction is trained (Eq. 1: i, j in A, self included).
 
     Args:
-        available: bool tensor ``[B, S]``, which sequences each subject has; at least one each.
-        policy: ``"random"``, one random source per subject, reconstructed as itself and as one other random available
+        available: bool tensor ``[B, S]``, which sequences each sample has; samples may have none.
+        policy: ``"random"``, one random source per sample, reconstructed as itself and as one other random available
             sequence; ``"one_to_all"``, one random source to all available ones; ``"all"``, every available pair.
         generator: random generator on the CPU; the global one by default.
 
     Returns:
-        Bool tensor ``[B, S, S]`` on the CPU, indexed (subject, source, target).
-
-    Raises:
-        ValueError: when the policy is unknown, or a subject has no sequence.
-    """
-    available = available.cpu()
-    if not bool(available.any(dim=1).all()):
-        raise ValueError("A subject of the batch has no available sequence; remove it from the datalist.")
-    both = available[:, :, None] & available[:, None, :]
-    if policy == "all":
-        return both
-    batch, sequences = available.shape
-    source = torch.multinomial(available.float(), 1, generator=generator)[:, 0]
-    is_source = torch.nn.functional.one_hot(source, sequences).bool()
-    if policy == "one_to_all":
-        return both & is_source[:, :, None]
-    if policy != "random":
-        raise ValueError(f"Unknown pairs policy '{policy}'; choose random, one_to_all or all.")
-    others = (available & ~is_source).float()
-    # A subject with one sequence has no other to choose; it is only reconstructed as itself.
-    others[others.sum(dim=1) == 0] = is_source[others.sum(dim=1) == 0].float()
-    target = torch.multinomial(others, 1, generator=generator)[:, 0]
-    pairs = torch.zeros(batch, sequences, sequences, dtype=torch.bool)
-    rows = torch.arange(batch)
-    pairs[rows, source, source] = True
-    pairs[rows, source, target] = True
-    return pairs
-
-
-def choose_cycle_targets(
-    pairs: torch.Tensor, policy: Literal["random", "all"] = "random", generator: torch.Generator | None = None
-) -> torch.Tensor:
-    """Choose the sequences through which each source is sent and brought back (Eq. 3: every j != i of all S).
-
-    Eq. 3 does not ask for availability: the translation in the middle is never compared with an image.
-
-    Args:
-        pairs: bool tensor ``[B, S, S]`` of :func:`choose_pairs`; its sources are the cycles' starts.
-        policy: ``"random"``, one random j per source, the same expectation at a fraction of the cost; or ``"all"``.
-        generator: random generator on the CPU; the global one by default.
-
-    Returns:
-        Bool tensor ``[B, S, S]`` on the CPU, indexed (subject, source, sequence in between). Empty for S = 1.
+        Float tensor ``[B, S, S]`` on the CPU, indexed (sample, source, target): 0 where a pair is not computed,
+        otherwise one over the probability of choosing it. Every source is reconstructed as itself, so the diagonal has
+        one over the probability of a source.
 
     Raises:
         ValueError: when the policy is unknown.
     """
-    sequences = pairs.shape[1]
-    sources = pairs.any(dim=2)
-    candidates = sources[:, :, None] & ~torch.eye(sequences, dtype=torch.bool)
+    available = available.cpu()
+    both = (available[:, :, None] & available[:, None, :]).float()
     if policy == "all":
-        return candidates
+        return both
+    if policy not in ("random", "one_to_all"):
+        raise ValueError(f"Unknown pairs policy '{policy}'; choose random, one_to_all or all.")
+    count = available.sum(dim=1)
+    source = _choose_one(available, generator) * count[:, None]
+    if policy == "one_to_all":
+        return both * source[:, :, None]
+    other = _choose_one(available & (source == 0), generator) * (count[:, None] - 1)
+    return source[:, :, None] * (torch.eye(available.shape[1]) + other[:, None, :])
+
+
+def choose_cycles(
+    pairs: torch.Tensor, policy: CyclePolicy = "random", generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Choose the sequences through which each source is sent and brought back (Eq. 3: every j ≠ i of all S).
+
+    Eq. 2 is taken over the same translations: its sum, too, is over every j ≠ i. Neither asks for availability, because
+    the translation in the middle is never compared with an image.
+
+    Args:
+        pairs: weights ``[B, S, S]`` of :func:`choose_pairs`; its sources are the cycles' starts.
+        policy: ``"random"``, one random j per source; or ``"all"``.
+        generator: random generator on the CPU; the global one by default.
+
+    Returns:
+        Float tensor ``[B, S, S]`` on the CPU, indexed (sample, source, sequence in between): 0 where there is no cycle,
+        otherwise one over the probability of choosing it. Empty for S = 1.
+
+    Raises:
+        ValueError: when the policy is unknown.
+    """
+    source = pairs.diagonal(dim1=1, dim2=2)
+    sequences = source.shape[1]
+    others = (source > 0)[:, :, None] & ~torch.eye(sequences, dtype=torch.bool)
+    if policy == "all":
+        return source[:, :, None] * others
     if policy != "random":
         raise ValueError(f"Unknown cycle policy '{policy}'; choose random or all.")
-    cycles = torch.zeros_like(pairs)
-    if sequences == 1:
-        return cycles
-    rows, starts = torch.nonzero(sources, as_tuple=True)
-    between = torch.multinomial(candidates[rows, starts].float(), 1, generator=generator)[:, 0]
-    cycles[rows, starts, between] = True
-    return cycles
+    between = _choose_one(others.flatten(0, 1), generator).unflatten(0, others.shape[:2])
+    return source[:, :, None] * between * (sequences - 1)
+
+
+def _choose_one(candidates: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    """Return a float one-hot row for each row of bool candidates ``[N, S]``, zeros where there is none."""
+    weights = candidates.float()
+    empty = weights.sum(dim=1, keepdim=True) == 0
+    index = torch.multinomial(weights + empty, 1, generator=generator)[:, 0]
+    return one_hot(index, weights.shape[1]).float() * ~empty

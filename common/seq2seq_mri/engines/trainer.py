@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -15,7 +16,10 @@ from monai.utils import convert_to_tensor
 from seq2seq_mri.engines.distributed import average_gradients, broadcast_parameters
 from seq2seq_mri.engines.translation_step import StepOutput, TranslationStep
 
-__all__ = ["Seq2SeqTrainer", "autocast"]
+__all__ = ["MOST_SKIPPED", "Seq2SeqTrainer", "autocast"]
+
+MOST_SKIPPED = 5
+"""How many steps in a row may have a gradient that is not finite."""
 
 
 def autocast(device: torch.device, dtype: str | None) -> Any:
@@ -34,21 +38,27 @@ def autocast(device: torch.device, dtype: str | None) -> Any:
 class Seq2SeqTrainer(SupervisedTrainer):
     """Trains a generator on subjects with any subset of the sequences (section 3.2, Eq. 1 to 3).
 
-    Each iteration's ``engine.state.output`` holds ``loss`` (the weighted sum), a float per term under its name, and
-    ``translation`` (the :class:`~seq2seq_mri.engines.translation_step.StepOutput`, for image grids).
+    Each iteration's ``engine.state.output`` holds numbers as tensors on the device, so that nothing waits for it:
+    ``loss`` (the weighted sum), each term under its name, ``gradient_norm`` (before clipping) and ``skipped`` (1 if the
+    weights were left as they were, because the gradient was not finite, else 0); and ``translation`` (the
+    :class:`~seq2seq_mri.engines.translation_step.StepOutput`) and ``image``, for image grids.
 
     Args:
         step: computes the generator's losses; holds the network, the loss and the discriminators.
         optimizer: of the generator.
         discriminator_optimizer: of all D_j; needed when the step has discriminators and an adversarial weight.
-        gradient_clip: largest norm of the generator's gradient, or ``None``.
+        gradient_clip: largest norm of a gradient, to which longer ones are scaled; or ``None``.
         autocast_dtype: ``"bfloat16"`` or ``None`` (float32).
         device, max_epochs, train_data_loader, key_train_metric, additional_metrics, train_handlers, inferer: as in
             :class:`monai.engines.SupervisedTrainer`; ``inferer`` is not used in training, MONAI's bundle properties
             name it.
 
+    Attributes:
+        skipped: how many steps of this run were skipped, a tensor on the device.
+
     Raises:
-        ValueError: when discriminators are to be trained without an optimizer, or a loss is not finite.
+        ValueError: when discriminators are to be trained without an optimizer, or the gradient was not finite in
+            ``MOST_SKIPPED`` steps in a row.
     """
 
     def __init__(
@@ -60,21 +70,21 @@ class Seq2SeqTrainer(SupervisedTrainer):
         optimizer: torch.optim.Optimizer,
         *,
         discriminator_optimizer: torch.optim.Optimizer | None = None,
-        gradient_clip: float | None = None,
+        gradient_clip: float | None = 1.0,
         autocast_dtype: str | None = None,
         inferer: Any = None,
         key_train_metric: dict | None = None,
         additional_metrics: dict | None = None,
         train_handlers: Sequence | None = None,
     ) -> None:
-        adversarial = step.discriminators is not None and step.loss.lambda_adversarial > 0
-        if adversarial and discriminator_optimizer is None:
+        if step.loss.lambda_adversarial > 0 and discriminator_optimizer is None:
             raise ValueError("The discriminators need an optimizer; give discriminator_optimizer.")
         self.step = step
-        self.adversarial = adversarial
         self.discriminator_optimizer = discriminator_optimizer
         self.gradient_clip = gradient_clip
         self.autocast_dtype = autocast_dtype
+        self.skipped = torch.zeros((), device=device)
+        self._skipped_in_a_row = torch.zeros((), device=device)
         super().__init__(
             device=device,
             max_epochs=max_epochs,
@@ -101,56 +111,77 @@ class Seq2SeqTrainer(SupervisedTrainer):
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict:
         # A plain tensor: MetaTensor would carry every subject's metadata through all that follows.
-        image = convert_to_tensor(batchdata["image"], dtype=torch.float32, device=self.state.device, track_meta=False)
-        available = batchdata["available"]
+        image = convert_to_tensor(batchdata["image"], track_meta=False)
+        available = self.step.signal(image, batchdata["available"])
+        image = image.to(self.state.device, non_blocking=True).float()
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(image.device, self.autocast_dtype):
             output = self.step(image, available)
-        if not torch.isfinite(output.loss):
-            terms = ", ".join(f"{name} {value.item():.4g}" for name, value in output.terms.items())
-            raise ValueError(
-                f"The loss is not finite in iteration {self.state.iteration} ({terms}); lower the learning rate, "
-                f"or check the images of {', '.join(dict.fromkeys(batchdata.get('subject', [])))}."
-            )
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
-        output.loss.backward()
+        if output.translations:
+            output.loss.backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        self._update(self.network, self.optimizer)
-        result = {"loss": output.loss.item(), **{name: value.item() for name, value in output.terms.items()}}
-        if self.adversarial:
+        norm, finite = self._update(self.network, self.optimizer)
+        result = {"loss": output.loss.detach(), **output.terms, "gradient_norm": norm, "skipped": 1 - finite}
+        self._count_skipped(finite, batchdata)
+        if self.step.loss.lambda_adversarial > 0:
             result["discriminator"] = self._train_discriminators(output, image, available)
         engine.state.output = {**result, "translation": output, "image": image}
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
-    def _train_discriminators(self, output: StepOutput, image: torch.Tensor, available: torch.Tensor) -> float:
-        """Update each D_j on the batch's real images of j and on the step's translations to j (Eq. 2)."""
+    def _train_discriminators(self, output: StepOutput, image: torch.Tensor, available: torch.Tensor) -> torch.Tensor:
+        """Update each D_j on the batch's real images of j and on the step's translations of others to j (Eq. 2).
+
+        One that sees no real image beside a translation, or the reverse, has nothing to tell apart and is left alone.
+        """
         discriminators, optimizer = self.step.discriminators, self.discriminator_optimizer
         if discriminators is None or optimizer is None:
             raise ValueError("The discriminators need an optimizer; give discriminator_optimizer.")
         # The generator's own backward pass has left gradients in the discriminators.
         optimizer.zero_grad(set_to_none=True)
-        losses = []
+        total = torch.zeros((), device=image.device)
         with autocast(image.device, self.autocast_dtype):
             for index, name in enumerate(self.step.generator.sequences):
-                rows = torch.nonzero(available[:, index].cpu())[:, 0]
-                if len(rows) > 0:
-                    real = self.step.view(image, rows, torch.full_like(rows, index))
-                    losses.append(self.step.loss.discriminator(discriminators(real, name), real=True).mean())
-                for group in output.translations:
-                    chosen = (group.target == index).to(image.device)
-                    if bool(chosen.any()):
-                        fake = group.prediction[chosen].detach()
-                        losses.append(self.step.loss.discriminator(discriminators(fake, name), real=False).mean())
-            total = torch.stack(losses).sum()
-        total.backward()
+                rows = torch.nonzero(available[:, index])[:, 0]
+                fakes = self.step.translated(output, index)
+                if len(rows) == 0 or len(fakes) == 0:
+                    continue
+                real = self.step.view(image, rows, torch.full_like(rows, index))
+                for images, is_real in ((real, True), (fakes.detach(), False)):
+                    total = total + self.step.loss.discriminator(discriminators(images, name), real=is_real).mean()
+        if total.requires_grad:
+            total.backward()
         self._update(discriminators, optimizer)
-        return total.item()
+        return total.detach()
 
-    def _update(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def _update(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[torch.Tensor, torch.Tensor]:
+        """Step if the gradient is finite; return its norm, and 1 if it is finite, else 0, without waiting for it."""
         average_gradients(module.parameters())
-        if self.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(module.parameters(), self.gradient_clip)
-        optimizer.step()
+        clip = math.inf if self.gradient_clip is None else self.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(module.parameters(), clip).to(self.state.device)
+        finite = torch.isfinite(norm).float()
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            # As torch.amp.GradScaler does: fused optimizers look at this on the device.
+            optimizer.found_inf = 1 - finite  # type: ignore[attr-defined]
+            optimizer.step()
+            del optimizer.found_inf  # type: ignore[attr-defined]
+        elif bool(finite):
+            optimizer.step()
+        return norm, finite
+
+    def _count_skipped(self, finite: torch.Tensor, batchdata: dict[str, Any]) -> None:
+        self.skipped += 1 - finite
+        self._skipped_in_a_row = (self._skipped_in_a_row + 1) * (1 - finite)
+        # A GPU is waited for only now and then.
+        if self.state.device.type != "cpu" and self.state.iteration % 10 != 0:
+            return
+        if self._skipped_in_a_row >= MOST_SKIPPED:
+            raise ValueError(
+                f"The gradient was not finite in {int(self._skipped_in_a_row)} steps in a row, the last of them "
+                f"iteration {self.state.iteration} with images of "
+                f"{', '.join(dict.fromkeys(batchdata.get('subject', [])))}. The weights are as they were before. Check "
+                "these images, and initial weights if there are any; otherwise lower the learning rate."
+            )

@@ -1,14 +1,18 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Operations with gradients of their own, which stay in the memory format and the precision of their input.
+"""Reflection padding and instance normalisation for training, each as fast as the device allows.
 
-Torch's reflection padding and instance normalisation have gradients too, but they copy channels-last feature maps into
-another format and back, on a CPU autocast turns the padding to float32, and the normalisation of a constant map
-multiplies a gradient by 1/√ε. Under torch.compile, which fuses plain operations, these are left out.
+Torch's own copy channels-last feature maps into another format and back, on a CPU autocast turns the padding to
+float32, and the normalisation of a constant map multiplies a gradient by 1/√ε. On a CPU there are operations with
+gradients of their own instead, which stay in the memory format and the precision of their input; on a GPU torch.compile
+fuses plain operations.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache, wraps
 from typing import Any
 
 import torch
@@ -18,11 +22,16 @@ from torch.autograd.function import once_differentiable
 __all__ = [
     "InstanceNormalisation",
     "ReflectionPadding",
-    "gather_mirrored",
+    "fused",
+    "instance_normalisation",
+    "mirror",
     "normalise",
+    "reflection_padding",
     "standardise",
     "without_autocast",
 ]
+
+logger = logging.getLogger(__name__)
 
 
 def without_autocast(device_type: str) -> AbstractContextManager:
@@ -52,10 +61,10 @@ def normalise(x: torch.Tensor, epsilon: float) -> torch.Tensor:
 
 
 def standardise(x: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute :func:`normalise` in the memory format of ``x``, and what each map is multiplied by.
+    """Compute :func:`normalise` on a CPU, in the memory format of ``x``, and what each map is multiplied by.
 
     Args:
-        x: ``(N, C, *spatial)``, any strides.
+        x: ``(N, C, *spatial)``.
         epsilon: ε.
 
     Returns:
@@ -69,21 +78,13 @@ def standardise(x: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Te
         centred = x - mean
         gain = _gain(mean, (centred * centred).mean(axes, keepdim=True), epsilon, x.dtype)
         return centred.mul_(gain), gain
-    size = x[0, 0].numel()
-    if x.device.type == "cpu":
-        channels = x.shape[1]
-        output, mean, inverse = torch.native_group_norm(x, None, None, x.shape[0], channels, size, channels, epsilon)
-        mean, variance = (
-            v.float().view(mean.shape + (1,) * len(axes)) for v in (mean, inverse.float() ** -2 - epsilon)
-        )
-        gain = _gain(mean, variance, epsilon, x.dtype)
-        constant = gain == 0
-        return output.masked_fill_(constant, 0) if bool(constant.any()) else output, gain
-    # Two sums and one product, in float32 inside of the kernels: no map is written in float32.
-    mean = x.mean(axes, keepdim=True, dtype=torch.float32)
-    square = torch.linalg.vector_norm(x, 2, axes, keepdim=True, dtype=torch.float32).square() / size
-    gain = _gain(mean, (square - mean.square()).clamp(min=0), epsilon, x.dtype)
-    return torch.addcmul(-mean * gain, x, gain, out=torch.empty_like(x)), gain
+    channels, size = x.shape[1], x[0, 0].numel()
+    output, mean, inverse = torch.native_group_norm(x, None, None, x.shape[0], channels, size, channels, epsilon)
+    shape = mean.shape + (1,) * len(axes)
+    variance = inverse.float().view(shape) ** -2 - epsilon
+    gain = _gain(mean.float().view(shape), variance, epsilon, x.dtype)
+    constant = gain == 0
+    return output.masked_fill_(constant, 0) if bool(constant.any()) else output, gain
 
 
 def _gain(mean: torch.Tensor, variance: torch.Tensor, epsilon: float, dtype: torch.dtype) -> torch.Tensor:
@@ -93,6 +94,31 @@ def _gain(mean: torch.Tensor, variance: torch.Tensor, epsilon: float, dtype: tor
     return torch.where(signal, torch.rsqrt(variance + epsilon), torch.zeros_like(variance))
 
 
+def mirror(x: torch.Tensor, width: int) -> torch.Tensor:
+    """Mirror ``width`` values at each side of each spatial dimension of ``x`` ``(N, C, *spatial)``, by torch."""
+    return F.pad(x, [width] * (2 * (x.dim() - 2)), mode="reflect")
+
+
+@cache
+def fused(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Return a function of plain operations compiled for every shape, or as it is where it cannot be compiled."""
+    compiled = torch.compile(function, dynamic=True)
+
+    @wraps(function)
+    def call(*arguments: Any) -> torch.Tensor:
+        nonlocal compiled
+        try:
+            return compiled(*arguments)
+        except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
+            if compiled is function or isinstance(error, torch.OutOfMemoryError):
+                raise
+            logger.warning(f"torch.compile cannot be used here, training is slower without it: {error}")
+            compiled = function
+            return function(*arguments)
+
+    return call
+
+
 class ReflectionPadding(torch.autograd.Function):
     """Mirror ``width`` values at each side of each spatial dimension of ``x`` ``(N, C, *spatial)``."""
 
@@ -100,10 +126,8 @@ class ReflectionPadding(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, width: int) -> torch.Tensor:
         """Pad."""
         ctx.width = width
-        if x.device.type == "cpu" or x.dim() != 4:
-            with without_autocast(x.device.type):
-                return F.pad(x, [width] * (2 * (x.dim() - 2)), mode="reflect")
-        return gather_mirrored(x, width)
+        with without_autocast(x.device.type):
+            return mirror(x, width)
 
     @staticmethod
     @once_differentiable
@@ -119,18 +143,6 @@ class ReflectionPadding(torch.autograd.Function):
             inner.narrow(axis, size - 1 - width, width).add_(gradient.narrow(axis, size + width, width).flip(axis))
             gradient = inner
         return gradient, None
-
-
-def gather_mirrored(x: torch.Tensor, width: int) -> torch.Tensor:
-    """Pad ``x`` ``(N, C, H, W)`` as :class:`ReflectionPadding` does; channels-last maps stay what they are.
-
-    Torch's own padding copies them into the other format, but on a CPU.
-    """
-    positions = []
-    for size in x.shape[2:]:
-        position = torch.arange(-width, size + width, device=x.device).abs()
-        positions.append(torch.where(position < size, position, 2 * (size - 1) - position))
-    return x.permute(0, 2, 3, 1)[:, positions[0][:, None], positions[1]].permute(0, 3, 1, 2)
 
 
 class InstanceNormalisation(torch.autograd.Function):
@@ -152,3 +164,19 @@ class InstanceNormalisation(torch.autograd.Function):
         mean = gradient.mean(axes, keepdim=True)
         along = (gradient * output).mean(axes, keepdim=True)
         return torch.addcmul(gradient - mean, output, along, value=-1).mul_(gain.to(gradient.dtype)), None
+
+
+def reflection_padding(x: torch.Tensor, width: int) -> torch.Tensor:
+    """Compute :func:`mirror` in the way that is fastest on the device of ``x``."""
+    if torch.compiler.is_compiling() or (x.device.type != "cpu" and not x.requires_grad):
+        return mirror(x, width)
+    return ReflectionPadding.apply(x, width) if x.device.type == "cpu" else fused(mirror)(x, width)
+
+
+def instance_normalisation(x: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """Compute :func:`normalise` in the way that is fastest on the device of ``x``."""
+    if torch.compiler.is_compiling():
+        return normalise(x, epsilon)
+    if x.device.type == "cpu":
+        return InstanceNormalisation.apply(x, epsilon)
+    return fused(normalise)(x, epsilon) if x.requires_grad else F.instance_norm(x, eps=epsilon)

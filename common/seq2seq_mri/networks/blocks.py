@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seq2seq_mri.networks.autograd import InstanceNormalisation, normalise
+from seq2seq_mri.networks.autograd import instance_normalisation, normalise
 from seq2seq_mri.networks.functional import reflect_pad
 
 __all__ = [
@@ -113,10 +113,10 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise ``x`` ``(N, channels, *spatial)``."""
-        if torch.jit.is_scripting() or torch.compiler.is_compiling():
+        if torch.jit.is_scripting():  # noqa: SIM108, torch.jit.script passes over the other block of this form only
             normalised = normalise(x, self.epsilon)
         else:
-            normalised = InstanceNormalisation.apply(x, self.epsilon)
+            normalised = instance_normalisation(x, self.epsilon)
         if self.weight is None or self.bias is None:
             return normalised
         shape = [self.channels] + [1] * (x.dim() - 2)
@@ -163,7 +163,11 @@ class ResidualBlock(nn.Module):
 
 
 class ConditionalLayer(nn.Module, ABC):
-    """A layer called with its input and a code, from which it can be freed."""
+    """A layer called with its input and codes, from which it can be freed.
+
+    ``forward(x, code, runs)`` takes ``x`` ``(N, in_channels, *spatial)``, codes ``(K, code_channels)``, and how many
+    consecutive samples share each of them: K numbers with the sum N, or None for N / K each.
+    """
 
     @abstractmethod
     def collapse(self, code: torch.Tensor) -> ConditionalLayer:
@@ -185,6 +189,6 @@ class Unconditional(ConditionalLayer):
         """Return a copy: it is the same for every code."""
         return copy.deepcopy(self)
 
-    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
         """Apply the layer to ``x`` ``(N, in_channels, *spatial)``."""
         return self.layer(x)

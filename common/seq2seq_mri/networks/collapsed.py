@@ -31,13 +31,14 @@ class CollapsedDecoder(nn.Module):
         self.positions = [sequence_index(sequences, name) for name in decoders]
         self.names = list(sequences)
 
-    def forward(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, target: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
         """Decode features.
 
         Args:
             features: ``(N, F, *reduced)``.
-            target: one-hot codes ``(K, S)``, K dividing N: consecutive runs of N / K samples share a target. While
-                torch.export looks on, the code is not read, and there may only be one target.
+            target: one-hot codes ``(K, S)``. While torch.export looks on, the code is not read, and there may only be
+                one target.
+            runs: how many consecutive samples share each target, K numbers with the sum N; None for N / K.
 
         Returns:
             Images ``(N, out_channels, *spatial)``.
@@ -51,10 +52,13 @@ class CollapsedDecoder(nn.Module):
         wanted: list[int] = target.argmax(dim=1).tolist()
         if min(wanted) == max(wanted):
             return self.decode(features, target, wanted[0])
-        run = features.shape[0] // len(wanted)
-        return torch.cat(
-            [self.decode(features[k * run : (k + 1) * run], target, index) for k, index in enumerate(wanted)]
-        )
+        sizes = [features.shape[0] // len(wanted)] * len(wanted) if runs is None else runs
+        images: list[torch.Tensor] = []
+        start = 0
+        for index, size in zip(wanted, sizes):  # noqa: B905, torch.jit.script knows no strict
+            images.append(self.decode(features[start : start + size], target, index))
+            start += size
+        return torch.cat(images)
 
     def decode(self, features: torch.Tensor, target: torch.Tensor, position: int) -> torch.Tensor:
         """Decode all features for the target at ``position`` of the table."""
@@ -101,8 +105,6 @@ class CollapsedGenerator(SequenceTranslator):
         self.targets = list(targets)
         self.requires_grad_(False)
         self.eval()
-        # Convolutions then need not bring the kernels into the format of their input.
-        if self.spatial_dims == 2:
-            self.to(memory_format=torch.channels_last)
-        else:
-            self.to(memory_format=torch.channels_last_3d)
+        if next(generator.parameters()).device.type == "cpu":
+            # Convolutions then need not bring the kernels into the format of their input.
+            self.to(memory_format=torch.channels_last if self.spatial_dims == 2 else torch.channels_last_3d)

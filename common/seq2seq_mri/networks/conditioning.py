@@ -2,7 +2,7 @@
 """How the decoder is told which sequence to make: three exchangeable ways.
 
 ``hyper`` is the paper's network (Seq2Seq-C); ``adain`` (Seq2Seq-A) and ``dynamic`` (Seq2Seq-B) are its ablations.
-Every module here is called with ``(x, code)``, so that the decoder is the same for all of them.
+Every module here is called with ``(x, code, runs)``, so that the decoder is the same for all of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from seq2seq_mri.networks.blocks import (
     reflect_conv_of,
 )
 from seq2seq_mri.networks.functional import reflect_pad
-from seq2seq_mri.networks.hyper_conv import HyperConv, convolve_per_sample
+from seq2seq_mri.networks.hyper_conv import HyperConv, convolve_runs
 
 __all__ = [
     "CONDITIONINGS",
@@ -100,16 +100,15 @@ class DynamicConv(ConditionalLayer):
         filtering = reflect_conv_of(kernel, None, groups=len(kernel))
         return Unconditional(nn.Sequential(filtering, copy.deepcopy(self.mixing)))
 
-    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Filter ``x`` ``(N, in_channels, *spatial)`` by ``code`` ``(K, code_channels)``, K dividing N.
+    def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
+        """Filter ``x`` ``(N, in_channels, *spatial)`` by codes ``(K, code_channels)``; see :class:`ConditionalLayer`.
 
         Returns:
             ``(N, out_channels, *spatial)``.
         """
         channels, width = self.filter_shape[0], self.filter_shape[2] // 2
         kernels = self.filters(code).unflatten(1, self.filter_shape)
-        on_accelerator = x.device.type != "cpu"
-        return self.mixing(convolve_per_sample(reflect_pad(x, width), kernels, None, on_accelerator, channels))
+        return self.mixing(convolve_runs(reflect_pad(x, width), kernels, None, runs, channels))
 
 
 class AdaptiveInstanceNorm(ConditionalLayer):
@@ -136,13 +135,13 @@ class AdaptiveInstanceNorm(ConditionalLayer):
         norm.load_state_dict({"weight": self.scale(code)[0], "bias": self.shift(code)[0]})
         return Unconditional(norm)
 
-    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Normalise ``x`` ``(N, channels, *spatial)`` by ``code`` ``(K, code_channels)``, K dividing N."""
-        repeats = x.shape[0] // code.shape[0]
+    def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
+        """Normalise ``x`` ``(N, channels, *spatial)`` by ``(K, code_channels)``; see :class:`ConditionalLayer`."""
+        count = code.shape[0]
+        sizes = [x.shape[0] // count] * count if runs is None else runs
+        rows = torch.cat([torch.full([size], index, device=x.device) for index, size in enumerate(sizes)])
         shape = [x.shape[0], x.shape[1]] + [1] * (x.dim() - 2)
-        scale = self.scale(code).repeat_interleave(repeats, dim=0).reshape(shape)
-        shift = self.shift(code).repeat_interleave(repeats, dim=0).reshape(shape)
-        return self.norm(x) * scale + shift
+        return self.norm(x) * self.scale(code)[rows].reshape(shape) + self.shift(code)[rows].reshape(shape)
 
 
 def conditional_conv(

@@ -30,8 +30,8 @@ class ConditionalBlock(ConditionalLayer):
     """Conditional convolution, normalisation, and LeakyReLU where ``activation``.
 
     Args:
-        conv: called with ``(x, code)``.
-        norm: called with ``(x, code)``.
+        conv: the convolution.
+        norm: the normalisation.
         activation: whether LeakyReLU follows.
     """
 
@@ -46,9 +46,9 @@ class ConditionalBlock(ConditionalLayer):
         activation = not isinstance(self.activation, nn.Identity)
         return ConditionalBlock(self.conv.collapse(code), self.norm.collapse(code), activation)
 
-    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
         """Map ``(N, in_channels, *spatial)`` and ``(K, code_channels)`` to ``(N, out_channels, *spatial)``."""
-        return self.activation(self.norm(self.conv(x, code), code))
+        return self.activation(self.norm(self.conv(x, code, runs), code, runs))
 
 
 class ConditionalResidualBlock(ConditionalLayer):
@@ -68,18 +68,18 @@ class ConditionalResidualBlock(ConditionalLayer):
         """Return the block that this one is for one code ``(1, code_channels)``; it ignores the code."""
         return ConditionalResidualBlock(self.first.collapse(code), self.second.collapse(code))
 
-    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
         """Map ``(N, channels, *spatial)`` and ``(K, code_channels)`` to the shape of ``x``."""
-        return x + self.second(self.first(x, code), code)
+        return x + self.second(self.first(x, code, runs), code, runs)
 
 
 class Decoder(nn.Module):
     """Residual blocks, then convolutions with doublings of the resolution between them.
 
     Args:
-        residual_blocks: blocks at the lowest resolution, each called with ``(x, code)``.
-        blocks: blocks each of which leads towards the full resolution, called with ``(x, code)``.
-        output: the last convolution, called with ``(x, code)``.
+        residual_blocks: blocks at the lowest resolution, each a conditional layer.
+        blocks: conditional layers each of which leads towards the full resolution.
+        output: the last convolution.
         upsample_first: whether the resolution is doubled before all convolutions but the last, or but the first.
         output_activation: ``"tanh"`` for values in (-1, 1), ``"sigmoid"`` for (0, 1), ``"none"``.
     """
@@ -99,27 +99,27 @@ class Decoder(nn.Module):
         self.upsample_first = upsample_first
         self.output_activation = output_activation
 
-    def run(self, features: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Decode features with the code that every layer is given; see :meth:`HyperDecoder.forward`."""
+    def run(self, features: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
+        """Decode features with the codes that every layer is given; see :meth:`HyperDecoder.forward`."""
         features = channels_last(features)
         for residual_block in self.residual_blocks:
-            features = residual_block(features, code)
+            features = residual_block(features, code, runs)
         for index, block in enumerate(self.blocks):
             if self.upsample_first or index > 0:
                 features = upsample_twice(features)
-            features = block(features, code)
+            features = block(features, code, runs)
         if not self.upsample_first:
             features = upsample_twice(features)
-        image = self.output(features, code)
+        image = self.output(features, code, runs)
         if self.output_activation == "tanh":
             return torch.tanh(image)
         if self.output_activation == "sigmoid":
             return torch.sigmoid(image)
         return image
 
-    def forward(self, features: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
         """Decode features; see :meth:`HyperDecoder.forward`."""
-        return self.run(features, code)
+        return self.run(features, code, runs)
 
 
 class HyperDecoder(Decoder):
@@ -196,14 +196,15 @@ class HyperDecoder(Decoder):
             self.output_activation,
         )
 
-    def forward(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, target: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
         """Decode features.
 
         Args:
             features: ``(N, channels[-1], *reduced)``.
-            target: one-hot codes ``(K, S)``, K dividing N: consecutive runs of N / K samples share a target.
+            target: one-hot codes ``(K, S)``.
+            runs: how many consecutive samples share each target, K numbers with the sum N; None for N / K.
 
         Returns:
             Images ``(N, out_channels, *spatial)``, where spatial is reduced · ``2 ** (len(channels) - 1)``.
         """
-        return self.run(features, self.code_embedding(target))
+        return self.run(features, self.code_embedding(target), runs)

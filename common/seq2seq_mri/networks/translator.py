@@ -33,7 +33,8 @@ class SequenceTranslator(nn.Module):
         encoder: ``(N, in_channels, *spatial)`` to ``(N, F, *reduced)``.
         encoder_lstm: a :class:`~seq2seq_mri.networks.conv_lstm.ConvLSTM` of F channels.
         decoder_lstm: another one.
-        decoder: ``(N, F, *reduced)`` and codes ``(K, S)``, K dividing N, to ``(N, in_channels, *spatial)``.
+        decoder: ``(N, F, *reduced)``, codes ``(K, S)`` and runs of samples to ``(N, in_channels, *spatial)``, see
+            :class:`~seq2seq_mri.networks.decoder.HyperDecoder`.
         default_target: position in the table of the sequence that :meth:`forward` makes when no target is given.
     """
 
@@ -110,13 +111,16 @@ class SequenceTranslator(nn.Module):
         return outputs
 
     @torch.jit.export
-    def render(self, recurred: torch.Tensor, target: torch.Tensor, spatial_size: list[int]) -> torch.Tensor:
+    def render(
+        self, recurred: torch.Tensor, target: torch.Tensor, spatial_size: list[int], runs: list[int] | None = None
+    ) -> torch.Tensor:
         """Make the target's image from unrolled features.
 
         Args:
             recurred: ``(B, T, F, *reduced)`` from :meth:`recur`.
-            target: one-hot codes ``(B, S)``, or ``(1, S)`` for the whole batch.
+            target: one-hot codes ``(B, S)``, ``(1, S)`` for the whole batch, or ``(K, S)`` for K runs.
             spatial_size: spatial size of the source image, to which the result is cropped.
+            runs: how many consecutive samples share each target, K numbers with the sum B; None for one each.
 
         Returns:
             Images ``(B, T, in_channels, *spatial_size)`` in the range of the output activation.
@@ -124,10 +128,16 @@ class SequenceTranslator(nn.Module):
         Raises:
             ValueError: when the target's shape does not fit.
         """
-        self._check_target(target, recurred.shape[0])
+        batch, timepoints = recurred.shape[:2]
+        self._check_target(target, batch if runs is None else len(runs))
         if len(spatial_size) != self.spatial_dims:
             raise ValueError(f"spatial_size needs {self.spatial_dims} numbers, got {spatial_size}.")
-        image = self.decoder(recurred.flatten(0, 1), target.to(recurred.dtype)).unflatten(0, recurred.shape[:2])
+        frames: list[int] | None = None
+        if runs is not None:
+            frames = [run * timepoints for run in runs]
+        image = self.decoder(recurred.flatten(0, 1), target.to(recurred.dtype), frames).unflatten(
+            0, (batch, timepoints)
+        )
         for axis, size in enumerate(spatial_size):
             image = image.narrow(axis + 3, 0, size)
         return image
@@ -147,7 +157,7 @@ class SequenceTranslator(nn.Module):
         Returns:
             Images ``(B, T, in_channels, *spatial_size)`` in the range of the output activation.
         """
-        return self.render(self.recur(features, timepoints), target, spatial_size)
+        return self.render(self.recur(features, timepoints), target, spatial_size, None)
 
     def forward(self, image: torch.Tensor, target: torch.Tensor | None = None) -> torch.Tensor:
         """Translate images into target sequences.
