@@ -116,7 +116,7 @@ def plain_training(setting: Setting, size: str, dtype: str | None, batch: int, s
 def product_training(
     setting: Setting, size: str, dtype: str | None, batch: int, steps: int, deterministic: bool = True
 ) -> Callable[[], None]:
-    """Return what makes some steps of the trainer that ``train.json`` describes, on batches that are on the device."""
+    """Return what makes some steps of the trainer that ``train.json`` describes, on a batch as loaders pin it."""
     parser = ConfigParser()
     parser.read_config(str(CONFIGS / "train.json"))
     if size == "published":
@@ -124,8 +124,9 @@ def product_training(
         parser.update({key: value for key, value in overlay.items() if key.startswith("network_def#")})
     if setting.rehearse:
         parser.update({f"network_def#{key}": value for key, value in TINY.items()})
+    image = torch.rand(batch, len(BRAIN), *_shape(setting, size), SLICES)
     samples = {
-        "image": torch.rand(batch, len(BRAIN), *_shape(setting, size), SLICES, device=setting.where),
+        "image": image.pin_memory() if setting.device == "cuda" else image,
         "available": torch.ones(batch, len(BRAIN), dtype=torch.bool),
         "subject": [f"p{number}" for number in range(batch)],
     }

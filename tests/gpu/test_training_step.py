@@ -80,6 +80,27 @@ def test_step_with_every_term(device: torch.device, vgg19_file, dims, dtype) -> 
         assert relative_error(found_gradient, expected_gradient) < GRADIENT[dtype]
 
 
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_a_step_does_not_wait_for_the_gpu(device: torch.device, dtype) -> None:
+    """Torch refuses every operation that would wait, in a third step of the same choices."""
+    generator = small(2, SEQUENCES, in_channels=3).to(device).train()
+    training = TranslationStep(generator, Seq2SeqLoss(10.0, 0.0, 10.0).to(device), pairs="all", cycles="all")
+    image = torch.rand(3, 5, 32, 28, 3, device=device)
+    losses = []
+    try:
+        for turn in range(3):
+            if turn == 2 and device.type == "cuda":
+                torch.cuda.set_sync_debug_mode("error")
+            with autocast(device, dtype):
+                loss = training(image, AVAILABLE).loss
+            loss.backward()
+            losses.append(loss.detach())
+    finally:
+        if device.type == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    assert float(losses[2]) == pytest.approx(float(losses[0]), rel=1e-3)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_losses_of_the_other_methods(device: torch.device, dtype) -> None:
     torch.manual_seed(0)
