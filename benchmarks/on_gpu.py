@@ -125,7 +125,8 @@ def _run_part(part: str, setting: gpu_parts.Setting, seconds: float, processes: 
     text = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
     if part == "tests":
         ended = [line.strip("= ") for line in text.splitlines() if " passed" in line or " failed" in line]
-        gpu_parts.write_row(setting, part, ended[-1] if ended else "no result", "s", value=taken, reached=code == 0)
+        result = code if isinstance(code, str) else ended[-1] if ended else "no result"
+        gpu_parts.write_row(setting, part, result, "s", value=taken, reached=code == 0)
         for line in text.splitlines():
             if line.startswith(("FAILED ", "ERROR ")):
                 gpu_parts.write_row(setting, part, line[:150], reached=False)
