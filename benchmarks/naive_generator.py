@@ -98,8 +98,9 @@ class HyperConv(nn.Module):
 
     def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """One code ``(code_channels,)`` for the whole batch, as in the released code."""
-        kernel = torch.tensordot(self.kernel_code(code), self.kernel_bank, dims=1)
-        bias = torch.tensordot(self.bias_code(code), self.bias_bank, dims=1)
+        # As products of matrices, which autocast knows; it does not know tensordot.
+        kernel = (self.kernel_code(code)[None] @ self.kernel_bank.flatten(1)).view(self.kernel_bank.shape[1:])
+        bias = (self.bias_code(code)[None] @ self.bias_bank)[0]
         return self.convolve(F.pad(x, self.padding, mode="reflect"), kernel, bias)
 
 

@@ -14,8 +14,10 @@ import loading as loading_module
 import memory as memory_module
 import subject as subject_module
 from forward import forward
+from gpu_parts import Setting, write_row
 from loading import loading
 from memory import memory
+from on_gpu import SECONDS, on_gpu, table
 from precision import precision
 from report import command_line
 from scaling import AXES, scaling
@@ -33,6 +35,7 @@ PROGRAMS = {
     "scaling": scaling,
     "precision": precision,
     "loading": loading,
+    "on_gpu": on_gpu,
 }
 CPU = torch.device("cpu")
 TINY = {"size": "tiny", "machine": "here"}
@@ -182,6 +185,34 @@ def test_loading(tmp_path, monkeypatch) -> None:
     assert content["validation"]["seconds_per_subject"] > 0
 
 
+def test_on_gpu_rehearsed(tmp_path, capsys) -> None:
+    """A part that fails is told and stops no other."""
+    (tmp_path / "rows.jsonl").write_text("of an earlier run")
+    on_gpu(str(tmp_path), device="cpu", rehearse=True, only="machine,kernels")
+    text = capsys.readouterr().out
+    assert (tmp_path / "table.txt").read_text() in text
+    for expected in ("machine      matrix product, bfloat16", "kernels      the whole part"):
+        assert any(line.startswith(expected.split()[0]) and expected.split()[1] in line for line in text.splitlines())
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert {row["part"] for row in rows} == {"machine", "kernels"}
+    assert not any(row.get("reached") is False for row in rows)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.txt", "rows.jsonl", "table.txt"]
+
+
+def test_the_table_of_the_gpu(tmp_path) -> None:
+    setting = Setting("cpu", True, str(tmp_path), str(tmp_path))
+    write_row(setting, "steps", "plain", "slices/s", by_batch={1: 10.0, 64: 123.456}, value=123.456)
+    write_row(setting, "steps", "ratio", "x", value=4.5, target=">= 5", reached=False)
+    write_row(setting, "tests", "3 failed", reached=False)
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    head, plain, ratio, failed = table(rows).splitlines()
+    assert plain.split() == ["steps", "plain", "slices/s", "10", "123.5", "123.5"]
+    assert plain.index("123.5") == head.index("64")
+    assert ratio.split() == ["steps", "ratio", "x", "4.5", ">=", "5", "NOT", "REACHED"]
+    assert failed.endswith("FAILED")
+    assert sum(SECONDS.values()) <= 8 * 60
+
+
 MISTAKES = [
     ({"size": "huge"}, "give one of published, bundle, tiny"),
     ({"device": "tpu"}, "give cpu or cuda"),
@@ -193,6 +224,9 @@ MISTAKES = [
     ({"axes": "depth"}, "axes is 'depth'; give one or more of slices"),
     ({"parts": "everything"}, "parts is 'everything'"),
     ({"batch_size": 0}, "batch_size is 0"),
+    ({"processes": 0}, "processes is 0"),
+    ({"only": "everything"}, "only is 'everything'"),
+    ({"skip": "nothing"}, "skip is 'nothing'"),
 ]
 
 

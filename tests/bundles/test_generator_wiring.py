@@ -116,7 +116,9 @@ MUTANTS = {
     "training on testing subjects": Mutant(
         "train", put("train#data#section", "testing"), facts.samples_are_slices_of_the_training_subjects
     ),
-    "another size": Mutant("train", put("train#draw#slice_size", [24, 28]), facts.samples_are_slices_of_the_training_subjects),
+    "another size": Mutant(
+        "train", put("train#draw#slice_size", [24, 28]), facts.samples_are_slices_of_the_training_subjects
+    ),
     "samples that are not normalised": Mutant(
         "train",
         put("normalize", {"_target_": "monai.transforms.Identityd", "keys": "image"}),

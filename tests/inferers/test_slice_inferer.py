@@ -129,7 +129,7 @@ def test_memory_limit_is_kept_and_changes_nothing(volume, generator, expected):
     network = inferer.prepare(generator, TARGETS)
 
     def run(count: int) -> None:
-        images = inferer._images(parts, torch.zeros(count, dtype=torch.long), 3, torch.device("cpu"))
+        images = inferer._images(parts, torch.zeros(count, dtype=torch.long), 3)
         for _ in inferer.translate_batch(images, network, TARGETS, None):
             pass
 

@@ -200,7 +200,7 @@ class TrainingCheckpoint:
         content["normalization"] = {} if self.normalize is None else self.normalize.settings
         content["epoch"] = state.epoch
         content["epoch_length"] = state.epoch_length
-        content["torch_rng"] = torch.get_rng_state()
+        content["torch_rng"] = torch.get_rng_state()  # the CPU's; EpochSeed seeds a GPU's at each epoch's start
         if validated is not None:
             content["best_metric"] = float(validated.best_metric)
             content["best_metric_epoch"] = int(validated.best_metric_epoch)

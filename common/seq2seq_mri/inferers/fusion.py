@@ -70,7 +70,7 @@ class Fusion(ABC):
         """
         if len(predictions) != len(sources):
             raise ValueError(f"There are {len(predictions)} predictions of '{target}' for {len(sources)} sources.")
-        weights = self.weights(sources, target).to(predictions)
+        weights = self.weights(sources, target).to(predictions, non_blocking=True)
         weights = weights.view(-1, *[1] * (predictions.ndim - 1))
         fused = (weights * predictions).sum(0)
         disagreement = (weights * (predictions - fused).square()).sum(0).sqrt()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -16,6 +17,8 @@ from seq2seq_mri.transforms.slice_stack import slice_stacks
 __all__ = ["SliceTranslationInferer"]
 
 MEBIBYTE = 2**20
+FLOAT_BYTES = 4
+GATHERED_SHARE = 0.25  # of a GPU's free memory, the most that results may take
 
 
 class SliceTranslationInferer(TranslationInferer):
@@ -81,23 +84,25 @@ class SliceTranslationInferer(TranslationInferer):
         check_spatial_size(shape[:2], generator, "An axial slice")
         rows = sum(generator.sequences[target] for target in targets)
         layers = len(volumes) if reduce is None else 2
+        device = next(generator.parameters()).device
         # Slices are written whole, so they come before the axes within a slice; the caller gets them as the last axis.
-        slices_first = torch.full((layers, rows, shape[2], *shape[:2]), self.background, device=self.output_device)
+        size = (layers, rows, shape[2], *shape[:2])
+        slices_first = torch.full(size, self.background, device=self._gathering_device(math.prod(size), device))
         result = slices_first.movedim(2, -1)
         if reduce is not None:
             result[1] = 0  # where nothing is translated, sources do not disagree
         slices = self._slices(volumes)
         if len(slices) == 0:
             return result
-        device = next(generator.parameters()).device
         batch_size = self._batch_size(volumes, generator, targets, reduce, device)
         with tqdm(total=len(slices), unit="slice", disable=not self.progress) as bar:
             for batch in slices.split(batch_size):
-                images = self._images(volumes, batch, generator.in_channels, device)
+                images = self._images(volumes, batch, generator.in_channels)
+                places = batch.to(slices_first.device, non_blocking=True)
                 row = 0
                 for values in self.translate_batch(images, generator, targets, reduce):
                     last = row + values.shape[2]
-                    slices_first[:, row:last, batch] = values.transpose(1, 2).to(self.output_device)
+                    slices_first[:, row:last].index_copy_(2, places, values.transpose(1, 2).to(slices_first.device))
                     row = last
                 bar.update(len(batch))
         return result
@@ -110,10 +115,17 @@ class SliceTranslationInferer(TranslationInferer):
         filled = [(volume != self.background).flatten(0, 2).any(0).cpu() for volume in volumes.values()]
         return torch.nonzero(torch.stack(filled).any(0))[:, 0]
 
+    def _gathering_device(self, values: int, device: torch.device) -> torch.device:
+        """Return where results are gathered: on a GPU that has room for them, so that it waits for no copy."""
+        if device.type != "cuda":
+            return self.output_device
+        free, _ = torch.cuda.mem_get_info(device)
+        return device if values * FLOAT_BYTES < free * GATHERED_SHARE else self.output_device
+
     def _images(
-        self, volumes: Mapping[str, torch.Tensor], slices: torch.Tensor, in_channels: int, device: torch.device
+        self, volumes: Mapping[str, torch.Tensor], slices: torch.Tensor, in_channels: int
     ) -> dict[str, torch.Tensor]:
-        return {name: slice_stacks(volume, slices, in_channels).to(device) for name, volume in volumes.items()}
+        return {name: slice_stacks(volume, slices, in_channels) for name, volume in volumes.items()}
 
     def _batch_size(
         self,
@@ -133,7 +145,7 @@ class SliceTranslationInferer(TranslationInferer):
                 slices = torch.zeros(count, dtype=torch.long)
 
                 def run() -> None:
-                    images = self._images(volumes, slices, generator.in_channels, device)
+                    images = self._images(volumes, slices, generator.in_channels)
                     for _ in self.translate_batch(images, generator, targets, reduce):
                         pass
 

@@ -53,7 +53,9 @@ def translate(
     dtype = next(generator.parameters()).dtype
     one_by_one = isinstance(generator, CollapsedGenerator) and first.device.type == "cpu" and dtype == torch.float32
     batches = [[k] for k in range(len(names))] if one_by_one else [list(range(len(names)))]
-    codes = sequence_codes(generator.sequences, targets).to(first.device, dtype)
+    codes = sequence_codes(generator.sequences, targets).to(dtype)
+    if not isinstance(generator, CollapsedGenerator):  # which looks a code up, on a GPU by waiting for it
+        codes = codes.to(first.device)
     encoded: list[torch.Tensor] = []
     unrolled: dict[int, list[torch.Tensor]] = {}
     for name, code in zip(targets, codes, strict=True):
@@ -72,6 +74,10 @@ def translate(
                 if len(used) == 0:
                     continue
                 if len(used) < len(batch):
-                    recurred = recurred.unflatten(0, (len(batch), count))[[batch.index(k) for k in used]].flatten(0, 1)
-                result[used] = generator.render(recurred, code[None], spatial_size).unflatten(0, (-1, count)).float()
+                    parts = recurred.unflatten(0, (len(batch), count))
+                    # One by one: a list of indices would be sent to a GPU, which is waited for.
+                    recurred = torch.cat([parts[batch.index(k)] for k in used])
+                rendered = generator.render(recurred, code[None], spatial_size).unflatten(0, (-1, count))
+                for k, image in zip(used, rendered, strict=True):
+                    result[k] = image
         yield name, result

@@ -35,7 +35,7 @@ class TranslationInferer(Inferer):
             place holds 0, and a fusion has to give it no weight.
         output_range: lowest and highest intensity of the result; values outside are set to the bound. The lowest one
             is the background's. None to leave values as they are, with a background of 0.
-        output_device: where results are gathered; ``"cpu"`` keeps whole volumes off the accelerator.
+        output_device: where results are returned. The sources are on the generator's device while it computes.
         progress: whether to show a progress bar.
 
     Raises:
@@ -98,7 +98,7 @@ class TranslationInferer(Inferer):
         generator = self._generator(network)
         self._check_volume(inputs, generator)
         # A plain tensor: MetaTensor would copy its metadata at every indexing.
-        volume = inputs.as_subclass(torch.Tensor)[0].float()
+        volume = inputs.as_subclass(torch.Tensor)[0]
         channels = channel_slices(generator.sequences)
         if sources is None:
             sources = self.available_sequences(inputs, generator.sequences)
@@ -108,7 +108,12 @@ class TranslationInferer(Inferer):
                 raise ValueError(f"There is no {role} sequence to translate; give at least one.")
             for name in names:
                 sequence_index(generator.sequences, name)
-        volumes = {source: volume[channels[source]] for source in sources}
+        # As a whole: slices and windows that are sent one by one are waited for one by one.
+        device = next(generator.parameters()).device
+        is_sent = device.type == "cuda"  # what comes from a GPU must have come before it is read
+        volumes = {
+            source: volume[channels[source]].to(device, torch.float32, non_blocking=is_sent) for source in sources
+        }
         result = self.translate_volume(volumes, self.prepare(generator, targets), targets, reduce)
         # Around the brain there is nothing to translate; a blurred edge would reach into it.
         empty = torch.stack([(part == self.background).all(dim=0) for part in volumes.values()]).all(dim=0)
@@ -116,6 +121,7 @@ class TranslationInferer(Inferer):
         # In place: a second copy of all volumes may not fit.
         for index, volumes_of_one in enumerate(result):
             volumes_of_one.masked_fill_(empty, self.background if reduce is None or index == 0 else 0.0)
+        result = result.to(self.output_device)
         return result if reduce is None else (result[0], result[1])
 
     def available_sequences(self, inputs: torch.Tensor, sequences: Mapping[str, int]) -> list[str]:

@@ -55,9 +55,10 @@ def slice_stacks(volume: torch.Tensor, slice_indices: Sequence[int] | torch.Tens
     if volume.ndim != 4:
         raise ValueError(f"The volume has shape {tuple(volume.shape)}; [timepoints, X, Y, Z] is needed.")
     depth = volume.shape[-1]
-    middle = torch.as_tensor(slice_indices, dtype=torch.long, device=volume.device)
+    # On the CPU: to look at an index on a GPU is to wait for all that it has to do.
+    middle = torch.as_tensor(slice_indices, dtype=torch.long).cpu()
     if bool(((middle < 0) | (middle >= depth)).any()):
         raise ValueError(f"Slice indices {middle.tolist()} go beyond the volume's {depth} slices.")
-    offsets = torch.arange(in_channels, device=volume.device) - in_channels // 2
-    neighbours = (middle[:, None] + offsets).clamp(0, depth - 1)
+    offsets = torch.arange(in_channels) - in_channels // 2
+    neighbours = (middle[:, None] + offsets).clamp(0, depth - 1).to(volume.device, non_blocking=True)
     return volume[..., neighbours].permute(3, 0, 4, 1, 2).contiguous()
