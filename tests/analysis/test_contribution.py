@@ -48,8 +48,9 @@ def slow_adjacency(given, sequences, measures):
             for measure, sign in measures.items():
                 everything = [row[measure] for row in given if row["source"] != row["target"]]
                 pair = [row[measure] for row in given if (row["source"], row["target"]) == (source, target)]
-                z.append(sign * (sum(pair) / len(pair) - np.mean(everything)) / np.std(everything) if pair else np.nan)
-            adjacency[i, j] = sum(z) / len(z)
+                if pair:
+                    z.append(sign * (sum(pair) / len(pair) - np.mean(everything)) / np.std(everything))
+            adjacency[i, j] = sum(z) if z else math.nan
     return adjacency
 
 
@@ -93,9 +94,39 @@ def test_two_sequences_in_closed_form():
     for row, psnr in zip(given, (30.0, 20.0), strict=True):
         row.update(psnr=psnr, ssim=psnr / 40, lpips=-psnr)
     table = contribution(adjacency_matrix(metrics_table(given, ["a", "b"]), ["a", "b"])).set_index("sequence")
-    # z is +1 for a → b and -1 for b → a; S = 2.
-    assert table.loc["a"].tolist() == pytest.approx([0.5, 1, 0.5, 1])
-    assert table.loc["b"].tolist() == pytest.approx([-0.5, 2, -0.5, 2])
+    # z is +1 for a → b and -1 for b → a, in each of three measures; S = 2.
+    assert table.loc["a"].tolist() == pytest.approx([1.5, 1, 1.5, 1])
+    assert table.loc["b"].tolist() == pytest.approx([-1.5, 2, -1.5, 2])
+
+
+def test_three_sequences_by_hand():
+    """PSNR a→b 30, a→c 26, b→a 24, b→c 22, c→a 20, c→b 22: mean 24, variance (36 + 4 + 0 + 4 + 16 + 4)/6 = 32/3.
+
+    SSIM tells only a→b (0.9) from the others (0.6): mean 0.65, deviation √(0.25² + 5 · 0.05²)/√6 = 0.05 √5, so z is √5
+    and -1/√5. LPIPS is 0.2 for targets a and b, 0.4 for c: mean 0.8/3, deviation √(2/9) · 0.2, so z, its sign turned, is
+    1/√2 and -√2.
+    """
+    psnr = {"ab": 30.0, "ac": 26.0, "ba": 24.0, "bc": 22.0, "ca": 20.0, "cb": 22.0}
+    given = rows(1, ["a", "b", "c"])
+    for row in given:
+        pair = row["source"] + row["target"]
+        row.update(psnr=psnr[pair], ssim=0.9 if pair == "ab" else 0.6, lpips=0.4 if pair[1] == "c" else 0.2)
+    adjacency = adjacency_matrix(metrics_table(given, ["a", "b", "c"]), ["a", "b", "c"], region="whole")
+    low, unit = -1 / math.sqrt(5), math.sqrt(32 / 3)
+    expected = {
+        "ab": 6 / unit + math.sqrt(5) + math.sqrt(0.5),
+        "ac": 2 / unit + low - math.sqrt(2),
+        "ba": 0 / unit + low + math.sqrt(0.5),
+        "bc": -2 / unit + low - math.sqrt(2),
+        "ca": -4 / unit + low + math.sqrt(0.5),
+        "cb": -2 / unit + low + math.sqrt(0.5),
+    }
+    for pair, value in expected.items():
+        assert adjacency.loc[pair[0], pair[1]] == pytest.approx(value)
+    table = contribution(adjacency).set_index("sequence")
+    assert table.loc["a", "c_t"] == pytest.approx((expected["ab"] + expected["ac"]) / 3)
+    assert table.loc["c", "c_d"] == pytest.approx(-(expected["ac"] + expected["bc"]) / 3)
+    assert table["c_t"].sum() == pytest.approx(-table["c_d"].sum(), abs=1e-12)
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 8])

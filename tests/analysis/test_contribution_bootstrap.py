@@ -56,7 +56,7 @@ def slow_scores(rows, sequences):
                     deviation = math.sqrt(sum((value - mean) ** 2 for value in everything) / len(everything))
                     z.append(sign * (sum(pair) / len(pair) - mean) / deviation)
             if z:
-                adjacency[source, target] = sum(z) / len(z)
+                adjacency[source, target] = sum(z)
     c_t, c_d = [], []
     for name in sequences:
         made = [value for (source, _), value in adjacency.items() if source == name]

@@ -5,10 +5,12 @@ Source: Han et al., Synthesis-based imaging-differentiation representation learn
 Medical Image Analysis 2024, Eq. 4. From the table of image quality (``metrics.csv``) comes the adjacency matrix A:
 entry A_ij says how well source i synthesises target j, compared with all the other pairs. For S sequences
 
+    A_ij   =  nPSNR_ij + nSSIM_ij - nLPIPS_ij, each measure standardised over all pairs,
     C_t(i) =  1/S Σ_j A_ij    totipotency: high when i synthesises the others well,
     C_d(j) = -1/S Σ_i A_ij    imaging differentiation: high when the others synthesise j badly,
 
-with A_ii = 0. Both sum the same matrix, so Σ C_t + Σ C_d = 0.
+with A_ii = 0. Both sum the same matrix, so Σ C_t = -Σ C_d. Where LPIPS was not measured, A_ij = nPSNR_ij + nSSIM_ij, and
+the scores of such an evaluation are about two thirds of what they were with it: compare ranks, not scores.
 """
 
 from __future__ import annotations
@@ -54,9 +56,10 @@ def adjacency_matrix(table: pd.DataFrame, sequences: Iterable[str], region: Regi
     """Return the adjacency matrix A of Eq. 4.
 
     For each measure, z_ij = (mean over subjects of the pair i → j - mean of all rows) / standard deviation of all
-    rows (population form); the sign of LPIPS is turned, because low is good. A_ij is the mean of those z_ij that exist:
+    rows (population form); the sign of LPIPS is turned, because low is good. A_ij is the sum of the z_ij:
 
-    - a measure that no row has (LPIPS turned off) is left out;
+    - a measure that no row has (LPIPS turned off) adds nothing: A is then the sum of two;
+    - a measure that a pair lacks while others have it counts as an average one: its z is 0;
     - a measure that is the same in all rows tells no pair from another: its z is 0;
     - a pair that was not measured in any subject is NaN, and so reported;
     - rows with source = target are no synthesis of another sequence: ignored, and A_ii = 0.
@@ -155,7 +158,7 @@ def pair_values(table: pd.DataFrame, sequences: Iterable[str], region: Region = 
 def adjacency_from_values(values: np.ndarray) -> np.ndarray:
     """Return A ``[S, S]`` of the array that ``pair_values`` gives; unmeasured pairs are NaN, the diagonal is 0."""
     standardised = np.stack([_standardised_pair_means(measure) for measure in np.moveaxis(values, 1, 0)])
-    adjacency = _mean_of_measured(standardised)
+    adjacency = np.where(np.isnan(standardised).all(axis=0), np.nan, np.nansum(standardised, axis=0))
     np.fill_diagonal(adjacency, 0.0)
     return adjacency
 
