@@ -9,8 +9,8 @@ entry A_ij says how well source i synthesises target j, compared with all the ot
     C_t(i) =  1/S Σ_j A_ij    totipotency: high when i synthesises the others well,
     C_d(j) = -1/S Σ_i A_ij    imaging differentiation: high when the others synthesise j badly,
 
-with A_ii = 0. Both sum the same matrix, so Σ C_t = -Σ C_d. Where LPIPS was not measured, A_ij = nPSNR_ij + nSSIM_ij, and
-the scores of such an evaluation are about two thirds of what they were with it: compare ranks, not scores.
+with A_ii = 0. Both sum the same matrix, so Σ C_t = -Σ C_d. Where LPIPS was not measured, A_ij = nPSNR_ij + nSSIM_ij, a
+sum of two, whose scores cannot be compared with those of three.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
+from seq2seq_mri.metrics.image_quality import QUALITY_COLUMNS, Region, check_region
 from seq2seq_mri.metrics.records import read_records, write_records
 
 __all__ = [
-    "Region",
     "adjacency_from_values",
     "adjacency_matrix",
     "contribution",
@@ -41,18 +40,10 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-Region = Literal["whole", "foreground"]
-
-# Columns that enter A, and +1 where a high value is good, -1 where it is bad. LPIPS has no foreground form: its
-# slices are those with foreground in either case.
-_MEASURES = {
-    "whole": {"psnr": 1.0, "ssim": 1.0, "lpips": -1.0},
-    "foreground": {"psnr_foreground": 1.0, "ssim_foreground": 1.0, "lpips": -1.0},
-}
 _RANKS = ("rank_t", "rank_d")
 
 
-def adjacency_matrix(table: pd.DataFrame, sequences: Iterable[str], region: Region = "whole") -> pd.DataFrame:
+def adjacency_matrix(table: pd.DataFrame, sequences: Iterable[str], region: Region = "foreground") -> pd.DataFrame:
     """Return the adjacency matrix A of Eq. 4.
 
     For each measure, z_ij = (mean over subjects of the pair i → j - mean of all rows) / standard deviation of all
@@ -67,7 +58,8 @@ def adjacency_matrix(table: pd.DataFrame, sequences: Iterable[str], region: Regi
     Args:
         table: the image-quality table (``metrics.csv``).
         sequences: names of all sequences (or the sequence table); their number is S, their order that of A.
-        region: whether PSNR and SSIM are those of the ``"whole"`` volume or of the ``"foreground"``.
+        region: whether PSNR and SSIM are those of the ``"foreground"``, the ``"whole"`` volume or its
+            ``"central_crop"``. LPIPS is that of all slices with foreground in each case.
 
     Returns:
         Float64 table ``[S, S]``, rows (index ``source``) are sources, columns are targets.
@@ -110,7 +102,7 @@ def contribution(adjacency: pd.DataFrame) -> pd.DataFrame:
     return table[["sequence", "c_t", "rank_t", "c_d", "rank_d"]]
 
 
-def pair_values(table: pd.DataFrame, sequences: Iterable[str], region: Region = "whole") -> np.ndarray:
+def pair_values(table: pd.DataFrame, sequences: Iterable[str], region: Region = "foreground") -> np.ndarray:
     """Return the measures that enter A, as an array ``[subjects, 3, S, S]`` (PSNR, SSIM, -LPIPS; source, target).
 
     NaN where a subject's pair was not measured, and on the diagonal.
@@ -119,9 +111,9 @@ def pair_values(table: pd.DataFrame, sequences: Iterable[str], region: Region = 
         ValueError: see ``adjacency_matrix``.
     """
     names = list(sequences)
-    if region not in get_args(Region):
-        raise ValueError(f"Unknown region {region!r}; choose one of {', '.join(get_args(Region))}.")
-    measures = _MEASURES[region]
+    check_region(region)
+    psnr, ssim = QUALITY_COLUMNS[region]
+    measures = {psnr: 1.0, ssim: 1.0, "lpips": -1.0}  # the sign says whether a high value is good
     absent = [column for column in ("subject", "source", "target", *measures) if column not in table.columns]
     if absent:
         raise ValueError(f"The image-quality table has no column {', '.join(absent)}.")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from seq2seq_mri.analysis.contribution import Region
 from seq2seq_mri.analysis.contribution_table import CohortContribution, format_contribution
+from seq2seq_mri.metrics.image_quality import Region
 from seq2seq_mri.metrics.records import write_records
 from seq2seq_mri.results.machine import describe_machine
 from seq2seq_mri.results.page import write_results_page
@@ -20,7 +20,11 @@ from seq2seq_mri.visualize.style import save_figure
 
 __all__ = ["write_page"]
 
-_REGIONS = {"whole": "in the whole volume", "foreground": "in the foreground"}
+_REGIONS = {
+    "foreground": "in the foreground",
+    "whole": "in the whole volume",
+    "central_crop": "in the central crop",
+}
 
 
 def write_page(

@@ -49,8 +49,8 @@ def adjacency_heatmap(
     """Draw the adjacency matrix A: how well each target (column) is generated from each source (row).
 
     Args:
-        adjacency: S × S table A of summed standard scores (Eq. 4 of the paper), sources as index and targets as columns, in
-            the same order; NaN where a pair was never measured.
+        adjacency: S × S table A of summed standard scores (Eq. 4 of the paper), sources as index and targets as
+            columns, in the same order; NaN where a pair was never measured.
         limit: score at both ends of the colours; default: the largest magnitude in the table.
         labels: how to write a sequence's name.
 
