@@ -39,7 +39,7 @@ class SubjectAverage(Average):
     """The mean of a number over the subjects of a validation; a subject that has no such number does not count.
 
     Args:
-        name: of the number in a TranslationEvaluator's output, ``"psnr_foreground"`` (dB) for example: the mean over the
+        name: of the number in a TranslationEvaluator's output, for example ``"psnr_foreground"`` (dB): the mean over the
             subject's pairs of two different sequences.
 
     Raises:
