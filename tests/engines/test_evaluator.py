@@ -287,7 +287,8 @@ class TestDifferentiation:
         assert [output["differentiation_rows"] for output, *_ in added.values()] == [[], []]
 
 
-def test_maps_are_saved_on_the_source_grid(tmp_path) -> None:
+@pytest.mark.parametrize(("include_self", "among"), [(True, "itself"), (False, "not itself")])
+def test_maps_are_saved_on_the_source_grid(tmp_path, include_self, among) -> None:
     """As evaluate.json of a bundle with 4D sequences saves M_d, and the mean of that of a 4D sequence."""
     affine = np.diag([-1.0, -1.0, 2.0, 1.0])  # LPS
     entries = []
@@ -310,7 +311,14 @@ def test_maps_are_saved_on_the_source_grid(tmp_path) -> None:
     postprocessing = Compose(
         [
             Invertd(keys, preprocessing, orig_keys="image", nearest_interp=False, allow_missing_keys=True),
-            SaveImageSequencesd("differentiation", SEQUENCES, folder, suffixes="_md", subject_folder=False),
+            SaveImageSequencesd(
+                "differentiation",
+                SEQUENCES,
+                folder,
+                suffixes="_md",
+                subject_folder=False,
+                descriptions_key="differentiation_descriptions",
+            ),
             SaveImageSequencesd(
                 "differentiation_mean",
                 dict.fromkeys(SEQUENCES, 1),
@@ -322,7 +330,8 @@ def test_maps_are_saved_on_the_source_grid(tmp_path) -> None:
             ),
         ]
     )
-    evaluate([preprocessing(entry) for entry in entries], differentiation=True, postprocessing=postprocessing)
+    samples = [preprocessing(entry) for entry in entries]
+    evaluate(samples, differentiation=True, include_self=include_self, postprocessing=postprocessing)
     expected = {"p1_t1_md", "p1_dce_md", "p1_t2_md", "p1_dce_md_mean", "p2_t1_md", "p2_t2_md"}
     assert {path.name.removesuffix(".nii.gz") for path in folder.iterdir()} == expected
     series, mean = (nibabel.load(folder / f"p1_dce_{ending}.nii.gz") for ending in ("md", "md_mean"))
@@ -330,6 +339,9 @@ def test_maps_are_saved_on_the_source_grid(tmp_path) -> None:
     np.testing.assert_allclose(mean.affine, affine)
     np.testing.assert_allclose(mean.get_fdata(), series.get_fdata().mean(axis=-1), atol=1e-6)
     assert mean.get_fdata().max() > 0.1
+    for subject, available in (("p1", 3), ("p2", 2)):
+        text = nibabel.load(folder / f"{subject}_t1_md.nii.gz").header["descrip"].item().decode()
+        assert text == f"M_d (Eq. 5), mean over {available - (not include_self)} sources, {among} among them"
 
 
 class TestLesionMask:

@@ -86,8 +86,10 @@ class TranslationEvaluator(SubjectEvaluator):
     same names; and, if ``differentiation`` is set, ``differentiation``, M_d (``[sum of T of the targets, X, Y, Z]``,
     each timepoint by itself) of the ``targets`` that another sequence was translated into, with
     ``differentiation_rows``, its voxel AUC against the masks of what only that sequence shows, where the sample has
-    ``unique_masks``; where some of these targets have several timepoints, ``differentiation_mean``, the mean of their
-    M_d over timepoints (one channel each), and ``series_targets``, their names. A subject without a pair has no output.
+    ``unique_masks``, and ``differentiation_descriptions``, which say over how many sources each mean is and whether the
+    target is among them; where some of these targets have several timepoints, ``differentiation_mean``, the mean of
+    their M_d over timepoints (one channel each), and ``series_targets``, their names. A subject without a pair has no
+    output.
 
     All measures of a pair are means over the target's timepoints. They are taken on the grid of the subject's file, so
     that they do not depend on how the images were cropped and padded for the network: in the foreground, where any
@@ -212,15 +214,23 @@ class TranslationEvaluator(SubjectEvaluator):
         sources = list(dict.fromkeys(source for source, _ in translated))
         targets = [name for name in self.sequences if any(target == name != source for source, target in translated)]
         maps, rows = [], []
+        descriptions = {}
         for name in targets:
             used = [source for source in sources if source != name or self.include_self]
             difference = differentiation_map([translated[source, name] for source in used], truth[name])
             maps.append(difference)
+            itself = "itself" if name in used else "not itself"
+            descriptions[name] = f"M_d (Eq. 5), mean over {len(used)} sources, {itself} among them"
             region = unique_mask(sample, self.sequences, name)
             if region is not None and bool(region[foreground].any()):
                 auc = voxel_auc(difference, region, foreground)
                 rows.append({"subject": str(sample["subject"]), "sequence": name, "auc": auc})
-        output = {"differentiation": MetaTensor(torch.cat(maps)), "differentiation_rows": rows, "targets": targets}
+        output = {
+            "differentiation": MetaTensor(torch.cat(maps)),
+            "differentiation_rows": rows,
+            "differentiation_descriptions": descriptions,
+            "targets": targets,
+        }
         means = {name: part.mean(dim=0) for name, part in zip(targets, maps, strict=True) if len(part) > 1}
         if means:
             output |= {"differentiation_mean": MetaTensor(torch.stack([*means.values()])), "series_targets": [*means]}

@@ -39,8 +39,8 @@ class SubjectAverage(Average):
     """The mean of a number over the subjects of a validation; a subject that has no such number does not count.
 
     Args:
-        name: of the number in a TranslationEvaluator's output, for example ``"psnr_foreground"`` (dB): the mean over the
-            subject's pairs of two different sequences.
+        name: of the number in a TranslationEvaluator's output, for example ``"psnr_foreground"`` (dB): the mean over
+            the subject's pairs of two different sequences.
 
     Raises:
         ValueError: when it is computed and no subject had the number; it says why.
