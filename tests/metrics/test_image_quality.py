@@ -12,6 +12,7 @@ from monai.metrics.regression import compute_ssim_and_cs
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from seq2seq_mri.metrics import ssim
 from seq2seq_mri.metrics.image_quality import image_quality
 from seq2seq_mri.metrics.ssim import ssim_map
 
@@ -95,8 +96,10 @@ def test_cropping_around_one_differing_voxel_is_exact(place, window):
 
 
 @pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("block", [16, 40, 128])
 @pytest.mark.parametrize("shape", [(70, 33, 12), (12, 65, 97)])
-def test_axes_longer_than_a_block_of_the_filter(shape, window):
+def test_axes_longer_and_shorter_than_a_block_of_the_filter(shape, block, window, monkeypatch):
+    monkeypatch.setitem(ssim._BLOCK, "cpu", block)
     prediction, truth = np.random.default_rng(2).random((2, *shape))
     np.testing.assert_allclose(
         similarity(prediction, truth, window), surrounded_map(prediction, truth, window), atol=1e-12
