@@ -172,6 +172,29 @@ class Dimmer:
         return 0.8 * torch.stack(made)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, False),
+        ({"differentiation": True}, True),
+        ({"differentiation": True, "include_self": False}, False),
+        ({"differentiation": True, "include_self": False, "report": Collect()}, True),
+    ],
+)
+def test_sequences_are_reconstructed_from_themselves_only_for_maps_and_figures(arguments, expected) -> None:
+    asked = []
+
+    class Asked(Dimmer):
+        def __call__(self, *args, **kwargs):
+            asked.append(self.include_self)
+            return super().__call__(*args, **kwargs)
+
+    inferer = Asked()
+    translation_evaluator([make_sample("p1", NAMES)], inferer=inferer, **arguments).run()
+    assert asked == [expected]
+    assert inferer.include_self
+
+
 class TestGrid:
     """The same images, cropped and padded as trainings with other options would have them."""
 

@@ -157,7 +157,12 @@ class TranslationEvaluator(SubjectEvaluator):
         include_self = self.report is not None or (self.differentiation and self.include_self)
         inferer = copy.copy(self.inferer)  # it shares the prepared network
         inferer.include_self = include_self
-        predictions = inferer(image[None], self.network, sources=sources, targets=targets).cpu()
+        kept = self.report is not None or self.differentiation
+        if not kept:
+            inferer.output_device = self.state.device  # where they are measured, and then forgotten
+        predictions = inferer(image[None], self.network, sources=sources, targets=targets)
+        if kept:
+            predictions = predictions.cpu()
         truth = {name: image.as_tensor()[channels].cpu() for name, channels in channel_slices(self.sequences).items()}
         translated = {
             (source, target): predictions[k, channels]
