@@ -107,10 +107,10 @@ def evaluate_subjects(
                         "sources": "+".join(sources),
                         "target": target,
                     }
-                    images = [on_source_grid(one, margins) for one in (volume, truth[target])]
+                    synthesised, real = (on_source_grid(one, margins) for one in (volume, truth[target]))
                     try:
-                        row |= image_quality(*images, foreground, data_range=DATA_RANGE)
-                        row["lpips"] = float("nan") if lpips is None else lpips(*images, foreground)
+                        row |= image_quality(synthesised, real, foreground, DATA_RANGE)
+                        row["lpips"] = float("nan") if lpips is None else lpips(synthesised, real, foreground)
                     except ValueError as error:
                         raise ValueError(f"Subject {subject}, {target} from {row['sources']}: {error}") from error
                     evaluation.rows.append(row | {"data_range": DATA_RANGE})

@@ -54,8 +54,8 @@ def write_page(
     subjects = ", ".join(f"{metrics[cohort.name]['subject'].nunique()} subjects of {cohort.name}" for cohort in cohorts)
     tables_text = "\n\n".join(map(format_contribution, cohorts))
     body = f"""C_t (totipotency) is high where a sequence generates the others well, C_d (imaging differentiation) where
-the others generate it badly; rank 1 is the highest. Both are means over the other sequences of A (Eq. 4 of the paper),
-the sum of the standard scores of {_measures(metrics)}
+the others generate it badly; rank 1 is the highest. Both are sums over the other sequences, divided by the
+number of sequences, of A (Eq. 4 of the paper), the sum of the standard scores of {_measures(metrics)}
 {_REGIONS[region]}. n is the number of subjects that have the sequence and another one.
 
 The intervals are percentiles of a bootstrap over subjects, all pairs of a subject together; with few subjects they are

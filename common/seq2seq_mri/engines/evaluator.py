@@ -155,7 +155,7 @@ class TranslationEvaluator(SubjectEvaluator):
         image = sample["image"]
         # No sequence is made of itself unless M_d or a figure shows it.
         include_self = self.report is not None or (self.differentiation and self.include_self)
-        inferer = copy.copy(self.inferer)  # it shares the prepared network
+        inferer: Any = copy.copy(self.inferer)  # it shares the prepared network
         inferer.include_self = include_self
         kept = self.report is not None or self.differentiation
         if not kept:

@@ -18,7 +18,7 @@ __all__ = ["CENTRAL_CROP", "QUALITY_COLUMNS", "Region", "check_region", "image_q
 
 Region = Literal["foreground", "whole", "central_crop"]
 
-QUALITY_COLUMNS: dict[str, tuple[str, str]] = {
+QUALITY_COLUMNS: dict[Region, tuple[str, str]] = {
     "foreground": ("psnr_foreground", "ssim_foreground"),
     "whole": ("psnr", "ssim"),
     "central_crop": ("psnr_central_crop", "ssim_central_crop"),
@@ -81,7 +81,7 @@ def image_quality(
         check_region(region)
     predictions, truths, masks = check_volume_pair(prediction, truth, foreground)
     shape = truths.shape[1:]
-    boxes = {
+    boxes: dict[Region, tuple[slice, ...]] = {
         "whole": tuple(slice(0, size) for size in shape),
         "central_crop": CenterSpatialCrop(list(central_crop)[: len(shape)]).compute_slices(list(shape)),
     }
