@@ -20,6 +20,7 @@ from seq2seq_mri.analysis.contribution import (
 from seq2seq_mri.metrics.table import METRIC_COLUMNS, metrics_table
 
 SEQUENCES = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
+FOREGROUND = {"psnr_foreground": 1, "ssim_foreground": 1}
 
 
 def rows(subjects=7, sequences=SEQUENCES, missing=0.3, seed=0):
@@ -30,7 +31,9 @@ def rows(subjects=7, sequences=SEQUENCES, missing=0.3, seed=0):
         for source in sequences:
             for target in sequences:
                 if source != target and (subject == 0 or generator.random() > missing):
-                    numbers = generator.normal([25, 0.8, 0.2, 18, 0.6], [3, 0.05, 0.04, 3, 0.1]).tolist()
+                    numbers = generator.normal(
+                        [25, 0.8, 0.2, 18, 0.6, 22, 0.7], [3, 0.05, 0.04, 3, 0.1, 3, 0.1]
+                    ).tolist()
                     values = [f"subject{subject}", source, target, *numbers, 1.0]
                     result.append(dict(zip(METRIC_COLUMNS, values, strict=True)))
     return result
@@ -48,8 +51,9 @@ def slow_adjacency(given, sequences, measures):
             for measure, sign in measures.items():
                 everything = [row[measure] for row in given if row["source"] != row["target"]]
                 pair = [row[measure] for row in given if (row["source"], row["target"]) == (source, target)]
-                z.append(sign * (sum(pair) / len(pair) - np.mean(everything)) / np.std(everything) if pair else np.nan)
-            adjacency[i, j] = sum(z) / len(z)
+                if pair:
+                    z.append(sign * (sum(pair) / len(pair) - np.mean(everything)) / np.std(everything))
+            adjacency[i, j] = sum(z) if z else math.nan
     return adjacency
 
 
@@ -58,6 +62,7 @@ def slow_adjacency(given, sequences, measures):
     [
         ("whole", {"psnr": 1, "ssim": 1, "lpips": -1}),
         ("foreground", {"psnr_foreground": 1, "ssim_foreground": 1, "lpips": -1}),
+        ("central_crop", {"psnr_central_crop": 1, "ssim_central_crop": 1, "lpips": -1}),
     ],
 )
 def test_adjacency_equals_the_equation(region, measures):
@@ -80,7 +85,7 @@ def test_eight_sequences_of_which_every_subject_lacks_some():
     absent = [("dce", "fatsat_dce"), ("fatsat_dce", "dce")]
     assert {(row["source"], row["target"]) for row in given} == {*itertools.permutations(names, 2)} - {*absent}
     adjacency = adjacency_matrix(metrics_table(given, names), names)
-    expected = slow_adjacency(given, names, {"psnr": 1, "ssim": 1, "lpips": -1})
+    expected = slow_adjacency(given, names, FOREGROUND | {"lpips": -1})
     np.testing.assert_allclose(adjacency, expected, atol=1e-12)
     table = contribution(adjacency)
     np.testing.assert_allclose(table["c_t"], np.nansum(expected, axis=1) / 8, atol=1e-12)
@@ -91,11 +96,42 @@ def test_eight_sequences_of_which_every_subject_lacks_some():
 def test_two_sequences_in_closed_form():
     given = rows(1, ["a", "b"])
     for row, psnr in zip(given, (30.0, 20.0), strict=True):
-        row.update(psnr=psnr, ssim=psnr / 40, lpips=-psnr)
+        row.update(psnr_foreground=psnr, ssim_foreground=psnr / 40, lpips=-psnr)
     table = contribution(adjacency_matrix(metrics_table(given, ["a", "b"]), ["a", "b"])).set_index("sequence")
-    # z is +1 for a → b and -1 for b → a; S = 2.
-    assert table.loc["a"].tolist() == pytest.approx([0.5, 1, 0.5, 1])
-    assert table.loc["b"].tolist() == pytest.approx([-0.5, 2, -0.5, 2])
+    # z is +1 for a → b and -1 for b → a, in each of three measures; S = 2.
+    assert table.loc["a"].tolist() == pytest.approx([1.5, 1, 1.5, 1])
+    assert table.loc["b"].tolist() == pytest.approx([-1.5, 2, -1.5, 2])
+
+
+def test_three_sequences_by_hand():
+    """A, C_t and C_d from the numbers of a sheet of paper.
+
+    PSNR a→b 30, a→c 26, b→a 24, b→c 22, c→a 20, c→b 22: mean 24, variance (36 + 4 + 0 + 4 + 16 + 4)/6 = 32/3.
+    SSIM tells only a→b (0.9) from the others (0.6): mean 0.65, deviation √((0.25² + 5 · 0.05²)/6) = 0.05 √5, so z is √5
+    and -1/√5. LPIPS is 0.2 for targets a and b, 0.4 for c: mean 0.8/3, deviation 0.2 √(2/9), so z, its sign turned, is
+    1/√2 and -√2.
+    """
+    psnr = {"ab": 30.0, "ac": 26.0, "ba": 24.0, "bc": 22.0, "ca": 20.0, "cb": 22.0}
+    given = rows(1, ["a", "b", "c"])
+    for row in given:
+        pair = row["source"] + row["target"]
+        row.update(psnr=psnr[pair], ssim=0.9 if pair == "ab" else 0.6, lpips=0.4 if pair[1] == "c" else 0.2)
+    adjacency = adjacency_matrix(metrics_table(given, ["a", "b", "c"]), ["a", "b", "c"], region="whole")
+    low, unit = -1 / math.sqrt(5), math.sqrt(32 / 3)
+    expected = {
+        "ab": 6 / unit + math.sqrt(5) + math.sqrt(0.5),
+        "ac": 2 / unit + low - math.sqrt(2),
+        "ba": 0 / unit + low + math.sqrt(0.5),
+        "bc": -2 / unit + low - math.sqrt(2),
+        "ca": -4 / unit + low + math.sqrt(0.5),
+        "cb": -2 / unit + low + math.sqrt(0.5),
+    }
+    for pair, value in expected.items():
+        assert adjacency.loc[pair[0], pair[1]] == pytest.approx(value)
+    table = contribution(adjacency).set_index("sequence")
+    assert table.loc["a", "c_t"] == pytest.approx((expected["ab"] + expected["ac"]) / 3)
+    assert table.loc["c", "c_d"] == pytest.approx(-(expected["ac"] + expected["bc"]) / 3)
+    assert table["c_t"].sum() == pytest.approx(-table["c_d"].sum(), abs=1e-12)
 
 
 @pytest.mark.parametrize("number", [2, 3, 4, 8])
@@ -116,7 +152,7 @@ def test_contribution_equals_the_equation_and_sums_to_zero(number, missing, seed
 def test_the_good_source_and_the_hard_target_rank_first():
     given = rows()
     for row in given:
-        row["psnr"] += 10 * (row["source"] == "t2") - 10 * (row["target"] == "t1gd")
+        row["psnr_foreground"] += 10 * (row["source"] == "t2") - 10 * (row["target"] == "t1gd")
     table = contribution(adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)).set_index("sequence")
     assert table["rank_t"].idxmin() == "t2"
     assert table["rank_d"].idxmin() == "t1gd"
@@ -125,7 +161,7 @@ def test_the_good_source_and_the_hard_target_rank_first():
 def test_low_lpips_is_good():
     given = rows()
     for row in given:
-        row.update(psnr=20.0, ssim=0.5, lpips=row["lpips"] + 1.0 * (row["target"] == "flair"))
+        row.update(psnr_foreground=20.0, ssim_foreground=0.5, lpips=row["lpips"] + 1.0 * (row["target"] == "flair"))
     table = contribution(adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)).set_index("sequence")
     assert table["rank_d"].idxmin() == "flair"
 
@@ -133,7 +169,7 @@ def test_low_lpips_is_good():
 def test_absent_lpips_is_left_out():
     given = [row | {"lpips": None} for row in rows()]
     result = adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)
-    np.testing.assert_allclose(result, slow_adjacency(given, SEQUENCES, {"psnr": 1, "ssim": 1}), atol=1e-12)
+    np.testing.assert_allclose(result, slow_adjacency(given, SEQUENCES, FOREGROUND), atol=1e-12)
 
 
 def test_pair_without_lpips_uses_its_other_measures():
@@ -142,12 +178,12 @@ def test_pair_without_lpips_uses_its_other_measures():
         if (row["source"], row["target"]) == ("t1", "t2"):
             row["lpips"] = math.nan
     result = adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)
-    assert result.loc["t1", "t2"] == pytest.approx(slow_adjacency(given, SEQUENCES, {"psnr": 1, "ssim": 1})[0, 2])
+    assert result.loc["t1", "t2"] == pytest.approx(slow_adjacency(given, SEQUENCES, FOREGROUND)[0, 2])
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
 def test_equal_measures_give_zero_and_shared_ranks(value):
-    given = [row | {"psnr": value, "ssim": value, "lpips": value} for row in rows()]
+    given = [row | {"psnr_foreground": value, "ssim_foreground": value, "lpips": value} for row in rows()]
     adjacency = adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)
     assert (adjacency == 0).all(axis=None)
     assert (contribution(adjacency)[["rank_t", "rank_d"]] == 1).all(axis=None)
@@ -155,14 +191,14 @@ def test_equal_measures_give_zero_and_shared_ranks(value):
 
 def test_scale_of_a_measure_does_not_matter():
     given = rows()
-    scaled = [row | {"psnr": 3 * row["psnr"] - 50, "lpips": row["lpips"] * 1e-6} for row in given]
+    scaled = [row | {"psnr_foreground": 3 * row["psnr_foreground"] - 50, "lpips": row["lpips"] * 1e-6} for row in given]
     results = [adjacency_matrix(metrics_table(each, SEQUENCES), SEQUENCES) for each in (given, scaled)]
     np.testing.assert_allclose(results[0], results[1], atol=1e-9)
 
 
 def test_self_reconstruction_does_not_enter():
     given = rows()
-    itself = [given[0] | {"source": name, "target": name, "psnr": math.inf} for name in SEQUENCES]
+    itself = [given[0] | {"source": name, "target": name, "psnr_foreground": math.inf} for name in SEQUENCES]
     pd.testing.assert_frame_equal(
         adjacency_matrix(metrics_table(given + itself, SEQUENCES), SEQUENCES),
         adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES),
@@ -216,9 +252,12 @@ def test_refuses_wrong_files(tmp_path):
     [
         (lambda table: table.assign(source="pd"), "names pd; known sequences: t1"),
         (lambda table: pd.concat([table, table.iloc[[3]]]), "Subject 'subject0': t1gd to t1 was measured twice"),
-        (lambda table: table.assign(psnr=math.inf), "Subject 'subject0': the measures of t1 to t1gd are infinite"),
+        (
+            lambda table: table.assign(psnr_foreground=math.inf),
+            "Subject 'subject0': the measures of t1 to t1gd are infinite",
+        ),
         (lambda table: table.iloc[:0], "no measured pair"),
-        (lambda table: table.drop(columns="ssim"), "no column ssim"),
+        (lambda table: table.drop(columns="ssim_foreground"), "no column ssim_foreground"),
     ],
 )
 def test_refuses_wrong_tables(change, message):

@@ -24,7 +24,7 @@ def table(subjects, noise, hard="t1gd", seed=0, sequences=SEQUENCES):
             for target in sequences:
                 if source != target:
                     psnr = 25 - 5 * (target == hard) + noise * generator.standard_normal()
-                    rows.append((f"s{subject}", source, target, psnr, psnr / 40, np.nan, psnr, psnr / 40, 1.0))
+                    rows.append((f"s{subject}", source, target, psnr, psnr / 40, np.nan, *(psnr, psnr / 40) * 2, 1.0))
     return pd.DataFrame(rows, columns=METRIC_COLUMNS)
 
 
@@ -32,7 +32,7 @@ def lacking(subjects, lacks, lpips=(), seed=0, sequences=SEQUENCES):
     """Random measures; ``lacks`` has what each subject lacks, LPIPS is that of the subjects in ``lpips`` alone."""
     generator = np.random.default_rng(seed)
     measured = table(subjects, 3.0, seed=seed, sequences=sequences)
-    measured["ssim"] = generator.uniform(0.3, 0.9, len(measured))
+    measured["ssim_foreground"] = generator.uniform(0.3, 0.9, len(measured))
     measured["lpips"] = np.where(measured["subject"].isin(lpips), generator.uniform(0, 0.5, len(measured)), np.nan)
     kept = [not {row.source, row.target} & set(lacks.get(row.subject, ())) for row in measured.itertuples(index=False)]
     return measured[kept]
@@ -44,7 +44,7 @@ def slow_scores(rows, sequences):
     for source in sequences:
         for target in sequences:
             z = []
-            for measure, sign in (("psnr", 1), ("ssim", 1), ("lpips", -1)):
+            for measure, sign in (("psnr_foreground", 1), ("ssim_foreground", 1), ("lpips", -1)):
                 everything = [row[measure] for row in rows if not math.isnan(row[measure])]
                 pair = [
                     row[measure]
@@ -56,7 +56,7 @@ def slow_scores(rows, sequences):
                     deviation = math.sqrt(sum((value - mean) ** 2 for value in everything) / len(everything))
                     z.append(sign * (sum(pair) / len(pair) - mean) / deviation)
             if z:
-                adjacency[source, target] = sum(z) / len(z)
+                adjacency[source, target] = sum(z)
     c_t, c_d = [], []
     for name in sequences:
         made = [value for (source, _), value in adjacency.items() if source == name]

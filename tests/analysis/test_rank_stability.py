@@ -35,7 +35,7 @@ def planted(noise, subjects=6, sequences=4):
         if source != target:
             psnr = 30 - 2 * source - 3 * target + noise * generator.standard_normal()
             pair = (f"p{subject}", f"sequence{source}", f"sequence{target}")
-            rows.append((*pair, psnr, psnr / 50, np.nan, psnr, psnr / 50, 1.0))
+            rows.append((*pair, psnr, psnr / 50, np.nan, *(psnr, psnr / 50) * 2, 1.0))
     return pd.DataFrame(rows, columns=METRIC_COLUMNS)
 
 
@@ -99,8 +99,8 @@ def test_ranks_are_those_of_pandas():
 def test_chance_alone_gives_every_rank():
     generator = np.random.default_rng(0)
     rows = planted(0.0, subjects=9, sequences=3)
-    rows["psnr"] = generator.normal(25, 3, len(rows))
-    rows["ssim"] = generator.normal(0.6, 0.1, len(rows))
+    rows["psnr_foreground"] = generator.normal(25, 3, len(rows))
+    rows["ssim_foreground"] = generator.normal(0.6, 0.1, len(rows))
     names = [f"sequence{number}" for number in range(3)]
     frequencies = rank_frequencies(bootstrap_contribution(rows, names, samples=300))
     seen = frequencies[frequencies["rank"] > 0].groupby("score")["frequency"]

@@ -190,3 +190,33 @@ def test_weights_of_another_bundle_are_refused(repository: Path) -> None:
         ValueError, match=r"was trained on the sequences .*fatsat_dce.*, this configuration has .*flair"
     ):
         load_weights(network, repository / "bundles" / "seq2seq_breast" / "models" / "model.pt")
+
+
+@pytest.mark.parametrize("name", ["seq2seq_brats", "seq2seq_breast"])
+def test_the_foreground_is_the_headline(repository: Path, name: str) -> None:
+    """It ranks and chooses weights; the released code's protocol has its own convention, the whole volume."""
+    parser = ConfigParser()
+    configs = repository / "bundles" / name / "configs"
+    parser.read_config([str(configs / "train.json"), str(configs / "evaluate.json")])
+    assert parser["report"]["region"] == "@region"
+    assert parser.get_parsed_content("region") == "foreground"
+    assert parser["validate"]["evaluator"]["regions"] == ["foreground"]
+    metrics = parser["validate"]["key_metric"] | parser["validate"]["additional_metrics"]
+    assert {key: metric["name"] for key, metric in metrics.items()} == {
+        "val_psnr": "psnr_foreground",
+        "val_ssim": "ssim_foreground",
+    }
+    parser = ConfigParser()
+    parser.read_config([str(configs / "train.json"), str(configs / "evaluate.json")])
+    parser["protocol"] = "released_code"
+    assert parser.get_parsed_content("region") == "whole"
+
+
+@pytest.mark.parametrize("config", ["train", "inference"])
+def test_classifiers_take_maps_without_the_self_reconstruction(repository: Path, config: str) -> None:
+    path = repository / "bundles" / "differentiation_classifier" / "configs" / f"{config}.json"
+    parser = ConfigParser(json.loads(path.read_text()))
+    assert parser["include_self"] is False
+    steps = [step for step in json.dumps(parser.config).split("}") if "AddDifferentiationMapsd" in step]
+    assert steps
+    assert all('"include_self": "@include_self"' in step for step in steps)

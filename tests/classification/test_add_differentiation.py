@@ -140,3 +140,26 @@ def test_an_image_of_another_table_is_refused(generator):
     sample = {**make_sample("t1", "t2"), "image": torch.zeros(3, *SHAPE)}
     with pytest.raises(ValueError, match=r"it needs \(1, 8, X, Y, Z\), one channel per timepoint of t1, dce, t2"):
         AddDifferentiationMapsd(generator, SEQUENCES)(sample)
+
+
+@pytest.mark.parametrize(("include_self", "expected"), [(None, [0.2, 0.2, 0.2]), (True, [0.1, 0.4 / 3, 0.15])])
+def test_scale_where_sequences_are_missing(include_self, expected) -> None:
+    """2, 3 or 4 sequences; translations into another one are wrong by 0.2 everywhere, reconstructions by nothing."""
+    table = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
+
+    class Wrong:
+        include_self = False
+
+        def __call__(self, inputs, network, sources, targets):
+            places = [list(table).index(target) for target in targets]
+            wrong = [[0.2 * (source != target) for target in targets] for source in sources]
+            return torch.stack([inputs[0, places] + torch.tensor(one).view(-1, 1, 1, 1) for one in wrong])
+
+    generator = SimpleNamespace(sequences=table, network=SimpleNamespace(sequences=table), inferer=Wrong())
+    options = {} if include_self is None else {"include_self": include_self}
+    found = []
+    for number in (2, 3, 4):
+        sample = {"image": MetaTensor(torch.rand(4, 3, 5, 2)), "available": [index < number for index in range(4)]}
+        maps = AddDifferentiationMapsd(generator, table, ["t1"], **options)(sample)["differentiation"]
+        found.append(maps[0].mean().item())
+    assert found == pytest.approx(expected, abs=1e-6)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from monai.data import MetaTensor
 from skimage.metrics import structural_similarity
 
 from seq2seq_mri.comparison.evaluation import evaluate_subjects, lpips_network, tasks
@@ -92,3 +94,14 @@ def test_automatic_lpips_takes_what_is_there(tmp_path, monkeypatch) -> None:
     (tmp_path / "checkpoints" / "squeezenet1_1-b8a52dc0.pth").touch()
     assert lpips_network("auto") == "squeeze"
     assert lpips_network("alex") == "alex"
+
+
+def test_measures_do_not_depend_on_padding() -> None:
+    """An image of a file of 12 x 13 x 14 voxels, as it is, and padded to 16 x 13 x 20."""
+    plain = sample("t1 t2", "t1 t2")
+    padded = dict(plain, image=MetaTensor(F.pad(torch.as_tensor(plain["image"]), (2, 4, 0, 0, 3, 1))))
+    padded["image"].affine[:3, 3] = torch.tensor([-3.0, 0.0, -2.0])
+    padded["image"].meta |= {"original_affine": torch.eye(4), "spatial_shape": [12, 13, 14]}
+    found = [evaluate_subjects(lambda image, _: 0.8 * image, [one], SEQUENCES).rows for one in (plain, padded)]
+    for one, other in zip(*found, strict=True):
+        assert other == pytest.approx(one, nan_ok=True)

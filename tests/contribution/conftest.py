@@ -37,8 +37,9 @@ def evaluation(tmp_path) -> Callable[..., Path]:
                         # The later in the table, the better as source and the harder as target.
                         psnr = 25 + names.index(source) - 2 * names.index(target) + generator.normal()
                         rows.append(
-                            {"subject": subject, "source": source, "target": target, "psnr": psnr, "ssim": psnr / 40}
-                            | {"lpips": None, "psnr_foreground": -psnr, "ssim_foreground": -psnr, "data_range": 1.0}
+                            {"subject": subject, "source": source, "target": target, "psnr": -psnr, "ssim": -psnr}
+                            | {"lpips": None, "psnr_foreground": psnr, "ssim_foreground": psnr / 40, "data_range": 1.0}
+                            | {"psnr_central_crop": psnr, "ssim_central_crop": psnr / 40}
                         )
         table = metrics_table(rows, names)
         adjacency = adjacency_matrix(table, names)

@@ -59,7 +59,7 @@ def test_region_names_seed_and_overwrite(evaluation, tmp_path) -> None:
     plain = made()
     pd.testing.assert_frame_equal(plain, made())
     assert not plain["c_t_low"].equals(made(seed=1)["c_t_low"])
-    np.testing.assert_allclose(made(region="foreground")["c_t"], -plain["c_t"])
+    np.testing.assert_allclose(made(region="whole")["c_t"], -plain["c_t"])
     assert set(made(names="mine")["cohort"]) == {"mine"}
     with pytest.raises(FileExistsError, match=r"contribution_table\.csv exists; give another output_dir"):
         contribution_table(str(brain), out)
@@ -90,7 +90,7 @@ def test_page(evaluation, tmp_path) -> None:
         "- **Seeds**: 4",
     ):
         assert line in written
-    assert "PSNR and SSIM (LPIPS was not measured)" in written
+    assert "PSNR and SSIM (LPIPS was not measured, so A is a sum of two, not three)" in written
     quality = pd.read_csv(page.with_suffix(".csv"), dtype={"subject": str})
     assert list(quality.columns) == ["cohort", *METRIC_COLUMNS]
     assert sorted(quality["subject"].unique()) == [f"{number:03d}" for number in range(6)]
@@ -103,7 +103,7 @@ def test_page(evaluation, tmp_path) -> None:
         ({"samples": 0}, "samples is 0; give a whole number of at least 1"),
         ({"seed": 1.5}, "seed is 1.5"),
         ({"confidence": 95}, "confidence is 95; give a number between 0 and 1"),
-        ({"region": "head"}, "brain: Unknown region 'head'; choose one of whole, foreground"),
+        ({"region": "head"}, "brain: Unknown region 'head'; choose one of foreground, whole, central_crop"),
         ({"names": "a,b"}, "1 evaluations but 2 names"),
     ],
 )

@@ -57,7 +57,7 @@ def _evaluate_fewer_subjects_than_processes(rank: int, world_size: int, folder: 
     samples = partition([make_sample("p1", list(SEQUENCES))], rank, world_size)
     report = EvaluationReport(folder / "evaluation", SEQUENCES, figure_subjects=0)
     evaluator = translation_evaluator(
-        samples, report=report, val_handlers=[report], key_val_metric={"val_psnr": SubjectAverage("psnr")}
+        samples, report=report, val_handlers=[report], key_val_metric={"val_psnr": SubjectAverage("psnr_foreground")}
     )
     evaluator.run()
     return evaluator.state.metrics["val_psnr"]

@@ -52,7 +52,11 @@ def test_metrics_are_sorted_by_subject_and_sequence(evaluated) -> None:
     expected = [("p1", source, target) for source in ("t1", "t2") for target in NAMES if target != source]
     expected += [("p2", source, target) for source, target in itertools.permutations(NAMES, 2)]
     assert list(table[["subject", "source", "target"]].itertuples(index=False, name=None)) == expected
-    assert np.isfinite(table[["psnr", "ssim", "psnr_foreground", "ssim_foreground"]].to_numpy()).all()
+    assert np.isfinite(
+        table[
+            ["psnr", "ssim", "psnr_foreground", "ssim_foreground", "psnr_central_crop", "ssim_central_crop"]
+        ].to_numpy()
+    ).all()
     assert table.lpips.isna().all()
 
 
@@ -177,8 +181,8 @@ def test_eight_sequences_with_missing_pairs(tmp_path) -> None:
     }
 
 
-def test_region_ranks_by_the_foreground(evaluated, tmp_path) -> None:
-    evaluate(tmp_path, figure_subjects=0, region="foreground")
+def test_region_ranks_by_the_whole_volume(evaluated, tmp_path) -> None:
+    evaluate(tmp_path, figure_subjects=0, region="whole")
     assert (tmp_path / "metrics.csv").read_bytes() == (evaluated / "metrics.csv").read_bytes()
     assert (tmp_path / "adjacency.csv").read_bytes() != (evaluated / "adjacency.csv").read_bytes()
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from engine_parts import SEQUENCES, loader, make_sample, tiny_generator, translation_evaluator
 from ignite.engine import Events
-from monai.transforms import Compose, CropForegroundd, Invertd, Orientationd
+from monai.transforms import Compose, CropForegroundd, Invertd, Orientationd, SpatialPadd
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from seq2seq_mri.engines.evaluator import SynthesisEvaluator, lesion_mask
@@ -102,14 +102,16 @@ class TestTranslation:
         singles = []
         for made, measured in zip(translated["t1", "dce"], truth["dce"], strict=True):
             arrays = measured.numpy(), made.numpy()
-            _, similarity = structural_similarity(*arrays, data_range=1.0, full=True, **window)
+            similarity = structural_similarity(*arrays, data_range=1.0, full=True, **window)[1]
+            surrounded = [np.pad(array, 10) for array in arrays]
+            beyond = structural_similarity(*surrounded, data_range=1.0, full=True, **window)[1][(slice(10, -10),) * 3]
             inside = foreground.numpy()
             singles.append(
                 {
                     "psnr": peak_signal_noise_ratio(*arrays, data_range=1.0),
                     "psnr_foreground": peak_signal_noise_ratio(*(one[inside] for one in arrays), data_range=1.0),
                     "ssim": similarity[5:-5, 5:-5, 5:-5].mean(),
-                    "ssim_foreground": similarity[inside].mean(),
+                    "ssim_foreground": beyond[inside].mean(),
                     "lpips": brightness(made, measured, foreground),
                 }
             )
@@ -157,6 +159,106 @@ class TestTranslation:
         network = tiny_generator(SEQUENCES).train()
         evaluate([make_sample("p1", NAMES)], network=network)
         assert not network.training
+
+
+class Dimmer:
+    """An inferer without a network: every translation is the source's first timepoint, at 0.8 of its brightness."""
+
+    include_self = True
+
+    def __call__(self, inputs, network, sources, targets):
+        timepoints = sum(SEQUENCES[name] for name in targets)
+        made = [inputs.as_tensor()[0, CHANNELS[name]][:1].expand(timepoints, -1, -1, -1) for name in sources]
+        return 0.8 * torch.stack(made)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, False),
+        ({"differentiation": True}, True),
+        ({"differentiation": True, "include_self": False}, False),
+        ({"differentiation": True, "include_self": False, "report": Collect()}, True),
+    ],
+)
+def test_sequences_are_reconstructed_from_themselves_only_for_maps_and_figures(arguments, expected) -> None:
+    asked = []
+
+    class Asked(Dimmer):
+        def __call__(self, *args, **kwargs):
+            asked.append(self.include_self)
+            return super().__call__(*args, **kwargs)
+
+    inferer = Asked()
+    translation_evaluator([make_sample("p1", NAMES)], inferer=inferer, **arguments).run()
+    assert asked == [expected]
+    assert inferer.include_self
+
+
+class TestGrid:
+    """The same images, cropped and padded as trainings with other options would have them."""
+
+    SHAPE = (26, 22, 19)
+
+    @pytest.fixture
+    def entry(self, tmp_path) -> dict[str, str]:
+        entry = {"subject": "p1"}
+        image = make_sample("p1", NAMES, shape=(14, 15, 12))["image"].as_tensor().numpy()
+        for name in NAMES:
+            voxels = np.zeros((*self.SHAPE, SEQUENCES[name]), dtype=np.float32)
+            voxels[3:17, 6:21, 1:13] = np.moveaxis(image[CHANNELS[name]], 0, -1)
+            entry[name] = str(tmp_path / f"{name}.nii.gz")
+            nibabel.save(nibabel.Nifti1Image(voxels.squeeze(), np.diag([-1.0, -1.0, 2.0, 1.0])), entry[name])
+        return entry
+
+    @staticmethod
+    def rows(entry: dict[str, str], size: tuple[int, ...] | None, **arguments: Any) -> list[dict]:
+        steps = [LoadImageSequencesd(SEQUENCES), Orientationd("image", axcodes="RAS", labels=None)]
+        if size is not None:
+            steps += [
+                CropForegroundd("image", "image", allow_smaller=True, start_coord_key=None, end_coord_key=None),
+                SpatialPadd("image", size),
+            ]
+        ((output, *_),) = evaluate(
+            [Compose(steps)(entry)], inferer=Dimmer(), central_crop=(16, 14, 40), **arguments
+        ).values()
+        return output["rows"]
+
+    @staticmethod
+    def shape(prediction: torch.Tensor, truth: torch.Tensor, foreground: torch.Tensor) -> float:
+        return float(truth.shape[1] + 100 * truth.shape[2] + 10000 * truth.shape[3] + foreground.sum() / 1e6)
+
+    @pytest.mark.parametrize("size", [(1, 1, 1), (20, 20, -1), (26, 26, -1), (40, 33, 27)])
+    def test_scores_do_not_depend_on_the_size_to_which_images_are_padded(self, entry, size) -> None:
+        expected = self.rows(entry, None, perceptual_metric=self.shape)
+        found = self.rows(entry, size, perceptual_metric=self.shape)
+        assert len(found) == 6
+        for one, other in zip(found, expected, strict=True):
+            assert one == pytest.approx(other, abs=1e-9)
+
+    @pytest.mark.parametrize("size", [(20, 20, -1), (40, 33, 27)])
+    def test_nor_does_a_validation(self, entry, size) -> None:
+        expected = self.rows(entry, None)
+        for one, other in zip(self.rows(entry, size, regions=["foreground"]), expected, strict=True):
+            assert "psnr" not in one
+            for name in ("psnr_foreground", "ssim_foreground"):
+                assert one[name] == pytest.approx(other[name], abs=1e-9)
+
+    def test_the_whole_is_the_file(self, entry) -> None:
+        volumes = {name: nibabel.load(entry[name]).get_fdata(dtype=np.float32) for name in ("t1", "t2")}
+        (row,) = [row for row in self.rows(entry, (20, 20, -1)) if (row["source"], row["target"]) == ("t1", "t2")]
+        made, truth = np.float32(0.8) * volumes["t1"], volumes["t2"]
+        window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        assert row["psnr"] == pytest.approx(peak_signal_noise_ratio(truth, made, data_range=1.0), abs=1e-5)
+        assert row["ssim"] == pytest.approx(structural_similarity(truth, made, data_range=1.0, **window), abs=1e-5)
+        made, truth = (image[5:21, 4:18] for image in (made, truth))
+        assert row["psnr_central_crop"] == pytest.approx(peak_signal_noise_ratio(truth, made, data_range=1.0), abs=1e-5)
+        ssim = structural_similarity(truth, made, data_range=1.0, **window)
+        assert row["ssim_central_crop"] == pytest.approx(ssim, abs=1e-5)
+
+    def test_unknown_region(self) -> None:
+        with pytest.raises(ValueError, match="Unknown region 'brain'"):
+            translation_evaluator([], regions=["brain"])
 
 
 class TestDifferentiation:
@@ -208,7 +310,8 @@ class TestDifferentiation:
         assert [output["differentiation_rows"] for output, *_ in added.values()] == [[], []]
 
 
-def test_maps_are_saved_on_the_source_grid(tmp_path) -> None:
+@pytest.mark.parametrize(("include_self", "among"), [(True, "itself"), (False, "not itself")])
+def test_maps_are_saved_on_the_source_grid(tmp_path, include_self, among) -> None:
     """As evaluate.json of a bundle with 4D sequences saves M_d, and the mean of that of a 4D sequence."""
     affine = np.diag([-1.0, -1.0, 2.0, 1.0])  # LPS
     entries = []
@@ -231,7 +334,14 @@ def test_maps_are_saved_on_the_source_grid(tmp_path) -> None:
     postprocessing = Compose(
         [
             Invertd(keys, preprocessing, orig_keys="image", nearest_interp=False, allow_missing_keys=True),
-            SaveImageSequencesd("differentiation", SEQUENCES, folder, suffixes="_md", subject_folder=False),
+            SaveImageSequencesd(
+                "differentiation",
+                SEQUENCES,
+                folder,
+                suffixes="_md",
+                subject_folder=False,
+                descriptions_key="differentiation_descriptions",
+            ),
             SaveImageSequencesd(
                 "differentiation_mean",
                 dict.fromkeys(SEQUENCES, 1),
@@ -243,7 +353,8 @@ def test_maps_are_saved_on_the_source_grid(tmp_path) -> None:
             ),
         ]
     )
-    evaluate([preprocessing(entry) for entry in entries], differentiation=True, postprocessing=postprocessing)
+    samples = [preprocessing(entry) for entry in entries]
+    evaluate(samples, differentiation=True, include_self=include_self, postprocessing=postprocessing)
     expected = {"p1_t1_md", "p1_dce_md", "p1_t2_md", "p1_dce_md_mean", "p2_t1_md", "p2_t2_md"}
     assert {path.name.removesuffix(".nii.gz") for path in folder.iterdir()} == expected
     series, mean = (nibabel.load(folder / f"p1_dce_{ending}.nii.gz") for ending in ("md", "md_mean"))
@@ -251,6 +362,9 @@ def test_maps_are_saved_on_the_source_grid(tmp_path) -> None:
     np.testing.assert_allclose(mean.affine, affine)
     np.testing.assert_allclose(mean.get_fdata(), series.get_fdata().mean(axis=-1), atol=1e-6)
     assert mean.get_fdata().max() > 0.1
+    for subject, available in (("p1", 3), ("p2", 2)):
+        text = nibabel.load(folder / f"{subject}_t1_md.nii.gz").header["descrip"].item().decode()
+        assert text == f"M_d (Eq. 5), mean over {available - (not include_self)} sources, {among} among them"
 
 
 class TestLesionMask:

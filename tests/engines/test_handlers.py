@@ -100,28 +100,51 @@ class TestSubjectAverage:
     @staticmethod
     def run(outputs: list[dict]) -> dict:
         engine = Engine(lambda engine, batch: batch)
-        SubjectAverage("psnr").attach(engine, "val_psnr")
+        SubjectAverage("psnr_foreground").attach(engine, "val_psnr")
         return engine.run(outputs).metrics
 
     def test_is_the_mean_over_subjects_that_have_the_number(self) -> None:
-        assert self.run([{"psnr": 20.0}, {}, {"psnr": 23.0}])["val_psnr"] == pytest.approx(21.5)
+        assert self.run([{"psnr_foreground": 20.0}, {}, {"psnr_foreground": 23.0}])["val_psnr"] == pytest.approx(21.5)
 
     def test_needs_a_subject(self) -> None:
-        with pytest.raises(ValueError, match="No subject has two measured sequences, so there is no psnr to average"):
+        with pytest.raises(
+            ValueError, match="No subject has two measured sequences, so there is no psnr_foreground to average"
+        ):
             self.run([{}, {}])
+
+    def test_says_why_no_subject_could_be_measured(self) -> None:
+        bad = make_sample("p1", ["t1", "t2"])
+        bad["image"][0, 3, 3, 3] = torch.nan
+        evaluator = translation_evaluator([bad], key_val_metric={"val_psnr": SubjectAverage("psnr_foreground")})
+        with pytest.raises(
+            ValueError, match=r"No subject could be measured, so there is no psnr_foreground:\n  p1: .*NaN"
+        ):
+            evaluator.run()
+
+    def test_few_slices_can_be_measured(self) -> None:
+        """SSIM's window of 11 voxels sees background beyond the four slices of a quick validation."""
+        evaluator = translation_evaluator(
+            [make_sample("p1", ["t1", "t2"], shape=(12, 13, 4))],
+            regions=["foreground"],
+            key_val_metric={"val_psnr": SubjectAverage("psnr_foreground")},
+            additional_metrics={"val_ssim": SubjectAverage("ssim_foreground")},
+        )
+        evaluator.run()
+        assert evaluator.state.metrics["val_psnr"] > 0
+        assert evaluator.state.metrics["val_ssim"] < 1
 
     def test_validation_passes_over_a_subject_without_pairs(self) -> None:
         evaluator = translation_evaluator(
             [make_sample("p1", ["t1", "t2"]), make_sample("p2", ["t1"])],
-            key_val_metric={"val_psnr": SubjectAverage("psnr")},
-            additional_metrics={"val_ssim": SubjectAverage("ssim")},
+            key_val_metric={"val_psnr": SubjectAverage("psnr_foreground")},
+            additional_metrics={"val_ssim": SubjectAverage("ssim_foreground")},
         )
         psnr = []
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: psnr.append(engine.state.output))
         evaluator.run()
         assert psnr[1] == {}
-        assert evaluator.state.metrics["val_psnr"] == pytest.approx(psnr[0]["psnr"])
-        assert evaluator.state.metrics["val_ssim"] == pytest.approx(psnr[0]["ssim"])
+        assert evaluator.state.metrics["val_psnr"] == pytest.approx(psnr[0]["psnr_foreground"])
+        assert evaluator.state.metrics["val_ssim"] == pytest.approx(psnr[0]["ssim_foreground"])
         assert evaluator.state.best_metric == evaluator.state.metrics["val_psnr"]
 
 
@@ -215,5 +238,5 @@ def test_averages_of_a_translation_evaluator_are_over_pairs() -> None:
     evaluator.run()
     output = evaluator.state.output
     assert len(output["rows"]) == 6
-    for name in ("psnr", "ssim"):
+    for name in ("psnr_foreground", "ssim_foreground", "psnr", "ssim", "psnr_central_crop", "ssim_central_crop"):
         assert output[name] == pytest.approx(np.mean([row[name] for row in output["rows"]]))

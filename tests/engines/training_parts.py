@@ -68,7 +68,7 @@ class Training:
             [make_sample("v1", ["t1", "dce"], sequences=SEQUENCES), make_sample("v2", ["t1"], sequences=SEQUENCES)],
             sequences=SEQUENCES,
             network=self.ema.ema_model if ema else self.network,
-            key_val_metric={"val_psnr": SubjectAverage("psnr")},
+            key_val_metric={"val_psnr": SubjectAverage("psnr_foreground")},
         )
         self.history = TrainingHistory(directory, self.optimizer, self.evaluator)
         self.checkpoint = TrainingCheckpoint(

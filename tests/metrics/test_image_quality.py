@@ -12,12 +12,15 @@ from monai.metrics.regression import compute_ssim_and_cs
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from seq2seq_mri.metrics.image_quality import image_quality, ssim_map
+from seq2seq_mri.metrics import ssim
+from seq2seq_mri.metrics.image_quality import image_quality
+from seq2seq_mri.metrics.ssim import ssim_map
 
 WINDOWS = {
     "gaussian": {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False},
     "uniform": {"win_size": 7},
 }
+RADIUS = {"gaussian": 5, "uniform": 3}
 REFERENCE_NAMES = {"gaussian": "ssim_gauss11_s1p5", "uniform": "ssim_uniform7"}
 
 
@@ -33,7 +36,7 @@ def phantom(shape, seed=0):
 
 def slow_ssim(prediction, truth, place, window, data_range=1.0):
     """SSIM of Wang et al. 2004 at one voxel away from the edges, written from its definition."""
-    radius = {"gaussian": 5, "uniform": 3}[window]
+    radius = RADIUS[window]
     around = tuple(slice(p - radius, p + radius + 1) for p in place)
     x, y = prediction[around].ravel(), truth[around].ravel()
     offsets = np.indices((2 * radius + 1,) * truth.ndim).reshape(truth.ndim, -1) - radius
@@ -48,12 +51,25 @@ def slow_ssim(prediction, truth, place, window, data_range=1.0):
     return luminance * (2 * covariance + c2) / (variance_x + variance_y + c2)
 
 
+def surrounded_map(prediction, truth, window):
+    """scikit-image's map of images with so much background around them that its mirrored edges are not seen."""
+    width = 2 * RADIUS[window]
+    images = [np.pad(image, width) for image in (prediction, truth)]
+    inner = (slice(width, -width),) * truth.ndim
+    return structural_similarity(*images, data_range=1.0, full=True, **WINDOWS[window])[1][inner]
+
+
+def similarity(prediction, truth, window):
+    return ssim_map(torch.from_numpy(prediction), torch.from_numpy(truth), window=window).numpy()
+
+
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("shape", [(31, 24), (37, 26, 23), (11, 40, 13)])
 def test_agrees_with_scikit_image_on_the_uncropped_volume(shape, window):
     prediction, truth, mask = phantom(shape)
     result = image_quality(prediction, truth, mask, ssim_window=window)
-    mean, full_map = structural_similarity(prediction, truth, data_range=1.0, full=True, **WINDOWS[window])
+    mean = structural_similarity(prediction, truth, data_range=1.0, **WINDOWS[window])
+    full_map = surrounded_map(prediction, truth, window)
     assert result["psnr"] == pytest.approx(peak_signal_noise_ratio(truth, prediction, data_range=1.0), abs=1e-9)
     assert result["ssim"] == pytest.approx(mean, abs=1e-12)
     assert result["ssim_foreground"] == pytest.approx(full_map[mask].mean(), abs=1e-12)
@@ -64,9 +80,9 @@ def test_agrees_with_scikit_image_on_the_uncropped_volume(shape, window):
 @pytest.mark.parametrize("window", WINDOWS)
 def test_map_equals_the_definition(window):
     prediction, truth, _ = phantom((21, 19, 17))
-    similarity = ssim_map(prediction, truth, ssim_window=window)
+    found = similarity(prediction, truth, window)
     for place in [(10, 9, 8), (5, 5, 5), (15, 13, 11), (7, 12, 6)]:
-        assert similarity[place] == pytest.approx(slow_ssim(prediction, truth, place, window), abs=1e-10)
+        assert found[place] == pytest.approx(slow_ssim(prediction, truth, place, window), abs=1e-10)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -75,8 +91,62 @@ def test_cropping_around_one_differing_voxel_is_exact(place, window):
     truth = np.random.default_rng(1).random((30, 32, 28))
     prediction = truth.copy()
     prediction[place] += 0.5
-    full_map = structural_similarity(prediction, truth, data_range=1.0, full=True, **WINDOWS[window])[1]
-    np.testing.assert_allclose(ssim_map(prediction, truth, ssim_window=window), full_map, atol=1e-12)
+    expected = surrounded_map(prediction, truth, window)
+    np.testing.assert_allclose(similarity(prediction, truth, window), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("block", [16, 40, 128])
+@pytest.mark.parametrize("shape", [(70, 33, 12), (12, 65, 97)])
+def test_axes_longer_and_shorter_than_a_block_of_the_filter(shape, block, window, monkeypatch):
+    monkeypatch.setitem(ssim._BLOCK, "cpu", block)
+    prediction, truth = np.random.default_rng(2).random((2, *shape))
+    np.testing.assert_allclose(
+        similarity(prediction, truth, window), surrounded_map(prediction, truth, window), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_single_precision_map_in_smooth_bright_tissue(window):
+    """Where variances are differences of large numbers, of which float32 would leave 3e-4."""
+    smooth = np.linspace(0.6, 0.9, 40)[:, None, None] * np.ones((40, 36, 33))
+    truth = smooth + 0.01 * np.random.default_rng(3).standard_normal(smooth.shape)
+    single = similarity(smooth.astype(np.float32), truth.astype(np.float32), window)
+    expected = surrounded_map(smooth.astype(np.float32).astype(float), truth.astype(np.float32).astype(float), window)
+    np.testing.assert_allclose(single, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_foreground_does_not_depend_on_the_background_around_it(window):
+    """Tissue up to the edges of a crop, as CropForegroundd leaves it, padded by different amounts."""
+    prediction, truth = np.random.default_rng(4).random((2, 14, 13, 12))
+    expected = None
+    for widths in ([(0, 0)] * 3, [(3, 1), (0, 9), (20, 2)], [(30, 30)] * 3):
+        arrays = [np.pad(image, widths) for image in (prediction, truth, np.ones_like(truth))]
+        found = image_quality(*arrays, ssim_window=window, regions=["foreground"])
+        assert set(found) == {"psnr_foreground", "ssim_foreground"}
+        expected = expected or found
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_foreground_of_fewer_slices_than_the_window():
+    prediction, truth = np.random.default_rng(5).random((2, 30, 28, 4))
+    found = image_quality(prediction, truth, np.ones_like(truth), regions=["foreground"])
+    assert found["ssim_foreground"] == pytest.approx(surrounded_map(prediction, truth, "gaussian").mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(40, 37, 31), (40, 13, 31), (16, 14, 12)])
+def test_central_crop_is_measured_as_if_it_were_the_volume(shape):
+    prediction, truth, mask = phantom(shape)
+    crop = (20, 15, 14)
+    box = tuple(
+        slice(n // 2 - size // 2, n // 2 - size // 2 + size) if n > size else slice(None)
+        for n, size in zip(shape, crop, strict=True)
+    )
+    found = image_quality(prediction, truth, mask, regions=["central_crop"], central_crop=crop)
+    expected = image_quality(prediction[box], truth[box], np.ones_like(truth[box]), regions=["whole"])
+    assert found["psnr_central_crop"] == pytest.approx(expected["psnr"], abs=1e-12)
+    assert found["ssim_central_crop"] == pytest.approx(expected["ssim"], abs=1e-12)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -111,7 +181,9 @@ def test_data_range_scales(data_range):
 
 def test_constant_error_in_closed_form():
     truth = np.zeros((13, 15, 17))
-    result = image_quality(truth + 0.1, truth, truth == 0)
+    inside = np.zeros(truth.shape)
+    inside[5:8, 5:10, 5:12] = 1  # the voxels whose windows see nothing from beyond the edges
+    result = image_quality(truth + 0.1, truth, inside)
     ssim = 1e-4 / (0.1**2 + 1e-4)  # no variance: only the luminance term
     assert result == pytest.approx({"psnr": 20, "psnr_foreground": 20, "ssim": ssim, "ssim_foreground": ssim})
 
@@ -181,6 +253,7 @@ def test_reference_values_of_a_patient(shared_data, window):
         ({"data_range": 0.0}, "data_range is 0.0"),
         ({"data_range": -1.0}, "positive range"),
         ({"data_range": math.nan}, "positive range"),
+        ({"regions": ["brain"]}, "Unknown region 'brain'; choose one of foreground, whole, central_crop"),
         ({"ssim_window": "box"}, "Unknown SSIM window 'box'; choose one of gaussian, uniform"),
         ({"foreground": np.zeros((12, 12, 12))}, "foreground is empty"),
         ({"prediction": np.zeros((12, 12, 13))}, "has shape"),

@@ -35,7 +35,8 @@ def rows(subjects=("b", "001", "NA"), seed=0, **fixed):
 
 
 def test_columns_are_those_of_the_file_format():
-    header = "subject,source,target,psnr,ssim,lpips,psnr_foreground,ssim_foreground,data_range"
+    header = "subject,source,target,psnr,ssim,lpips,psnr_foreground,ssim_foreground"
+    header += ",psnr_central_crop,ssim_central_crop,data_range"
     assert ",".join(METRIC_COLUMNS) == header
 
 
@@ -105,7 +106,7 @@ def test_refuses_wrong_rows(change, message):
         (b"", "not a CSV table"),
         (b"\xff\xfe\x00\x01", "not a CSV table"),
         (b"subject,source\na,t1\n", "has the columns subject, source; expected"),
-        (",".join(METRIC_COLUMNS).encode() + b"\na,t1,t2,high,1,1,1,1,1\n", "column 'psnr'"),
+        (",".join(METRIC_COLUMNS).encode() + b"\na,t1,t2,high,1,1,1,1,1,1,1\n", "column 'psnr'"),
     ],
 )
 def test_refuses_wrong_files(tmp_path, content, message):

@@ -21,13 +21,26 @@ def test_gives_all_three_an_axis_of_timepoints(shape):
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [(np.uint8, np.float32), (np.float16, np.float32), (np.float32, np.float32), (np.float64, np.float64)],
+    [
+        (np.uint8, torch.float32),
+        (np.float16, torch.float32),
+        (np.float32, torch.float32),
+        (np.float64, torch.float64),
+    ],
 )
 def test_works_in_at_least_single_precision(given, expected):
     image = np.ones((4, 4, 4), dtype=given)
     prediction, truth, mask = check_volume_pair(image, image.astype(np.float32))
     assert prediction.dtype == truth.dtype == expected
-    assert mask.dtype == bool
+    assert mask.dtype == torch.bool
+
+
+def test_gives_plain_tensors_of_what_a_network_made():
+    made = MetaTensor(torch.rand(3, 4, 5, 6, requires_grad=True)).bfloat16()
+    prediction, truth, mask = check_volume_pair(made, np.flip(np.ones((3, 4, 5, 6))), made > 0)
+    assert [type(tensor) for tensor in (prediction, truth, mask)] == [torch.Tensor] * 3
+    assert prediction.dtype == truth.dtype == torch.float64
+    assert not prediction.requires_grad
 
 
 def test_tensors_of_any_kind_become_arrays():

@@ -92,7 +92,7 @@ def ranking(count):
 
 def metrics(count):
     pairs = itertools.permutations(names(count) if count > 1 else names(2), 2)
-    values = {"psnr": 25.123, "ssim": 0.9123, "lpips": 0.0123, "data_range": 1.0}
+    values = {"psnr_foreground": 25.123, "ssim_foreground": 0.9123, "lpips": 0.0123, "data_range": 1.0}
     rows = [
         {"subject": f"s{number}", "source": source, "target": target}
         | {name: value * (1 + number / 10) if name != "data_range" else value for name, value in values.items()}

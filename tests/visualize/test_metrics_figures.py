@@ -18,7 +18,9 @@ def metrics(names=("t1", "t1gd", "t2", "flair"), subjects=3):
         for source in names
         for target in names
     ]
-    return pd.DataFrame(rows, columns=["subject", "source", "target", "psnr", "ssim", "lpips", "data_range"])
+    return pd.DataFrame(
+        rows, columns=["subject", "source", "target", "psnr_foreground", "ssim_foreground", "lpips", "data_range"]
+    )
 
 
 @FIGURES
@@ -35,10 +37,10 @@ def test_one_panel_per_metric_with_all_targets(draw, count):
 
 def test_boxes_hold_only_translations():
     table = metrics()
-    table.loc[table["source"] == table["target"], "psnr"] = 1000.0  # would be the median's outlier
-    figure = metrics_boxplot(table, columns=["psnr"])
+    table.loc[table["source"] == table["target"], "psnr_foreground"] = 1000.0  # would be the median's outlier
+    figure = metrics_boxplot(table, columns=["psnr_foreground"])
     medians = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linewidth() == 1.4]
-    expected = table[table["source"] != table["target"]].groupby("target", sort=False)["psnr"].median()
+    expected = table[table["source"] != table["target"]].groupby("target", sort=False)["psnr_foreground"].median()
     np.testing.assert_allclose(medians, expected[["t1", "t1gd", "t2", "flair"]])
     assert [text.get_text() for text in figure.axes[0].texts] == ["n=9"] * 4
 
@@ -50,7 +52,7 @@ def test_strip_shows_every_point(texts):
     assert points == 3 * 12
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["source:", "t1", "T1Gd", "t2", "flair"]
     drawn = np.sort(np.concatenate([line.get_ydata() for line in figure.axes[1].lines]))
-    np.testing.assert_allclose(drawn, np.sort(table.loc[table["source"] != table["target"], "ssim"]))
+    np.testing.assert_allclose(drawn, np.sort(table.loc[table["source"] != table["target"], "ssim_foreground"]))
 
 
 @FIGURES
@@ -64,7 +66,7 @@ def test_metric_without_values_is_left_out(draw):
 def test_target_without_values_and_infinite_psnr(draw):
     table = metrics()
     table.loc[table["target"] == "t2", "lpips"] = np.nan
-    table.loc[table["target"] == "t1", "psnr"] = np.inf
+    table.loc[table["target"] == "t1", "psnr_foreground"] = np.inf
     figure = draw(table)
     assert len(figure.axes) == 3
     assert np.isfinite(figure.axes[0].get_ylim()).all()
@@ -88,11 +90,11 @@ def test_data_range_is_told(draw):
 
 @FIGURES
 def test_wrong_tables(draw):
-    with pytest.raises(ValueError, match="lacks the columns psnr"):
-        draw(metrics().drop(columns="psnr"))
+    with pytest.raises(ValueError, match="lacks the columns psnr_foreground"):
+        draw(metrics().drop(columns="psnr_foreground"))
     with pytest.raises(ValueError, match="lacks the columns source"):
         draw(metrics().drop(columns="source"))
-    with pytest.raises(ValueError, match="no value of psnr"):
-        draw(metrics(names=("t1",)), columns=["psnr"])
+    with pytest.raises(ValueError, match="no value of psnr_foreground"):
+        draw(metrics(names=("t1",)), columns=["psnr_foreground"])
     with pytest.raises(ValueError, match="differ in pd"):
         draw(metrics(), targets=["t1", "t1gd", "t2", "flair", "pd"])

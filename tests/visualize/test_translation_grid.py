@@ -63,7 +63,7 @@ def test_texts(subject, texts):
     assert "t1gd" not in written
     assert sum(text.endswith(" dB") for text in written) == 12  # off the diagonal
     assert "21.0 dB" in written
-    assert any("data range 2" in text for text in written)
+    assert any("PSNR: foreground, data range 2" in text for text in written)
     assert any("fraction of range" in text for text in written)
 
 

@@ -5,10 +5,12 @@ Source: Han et al., Synthesis-based imaging-differentiation representation learn
 Medical Image Analysis 2024, Eq. 4. From the table of image quality (``metrics.csv``) comes the adjacency matrix A:
 entry A_ij says how well source i synthesises target j, compared with all the other pairs. For S sequences
 
+    A_ij   =  nPSNR_ij + nSSIM_ij - nLPIPS_ij, each measure standardised over all pairs,
     C_t(i) =  1/S Σ_j A_ij    totipotency: high when i synthesises the others well,
     C_d(j) = -1/S Σ_i A_ij    imaging differentiation: high when the others synthesise j badly,
 
-with A_ii = 0. Both sum the same matrix, so Σ C_t + Σ C_d = 0.
+with A_ii = 0. Both sum the same matrix, so Σ C_t = -Σ C_d. Where LPIPS was not measured, A_ij = nPSNR_ij + nSSIM_ij, a
+sum of two, whose scores cannot be compared with those of three.
 """
 
 from __future__ import annotations
@@ -16,15 +18,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
+from seq2seq_mri.metrics.image_quality import QUALITY_COLUMNS, Region, check_region
 from seq2seq_mri.metrics.records import read_records, write_records
 
 __all__ = [
-    "Region",
     "adjacency_from_values",
     "adjacency_matrix",
     "contribution",
@@ -39,24 +40,17 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-Region = Literal["whole", "foreground"]
-
-# Columns that enter A, and +1 where a high value is good, -1 where it is bad. LPIPS has no foreground form: its
-# slices are those with foreground in either case.
-_MEASURES = {
-    "whole": {"psnr": 1.0, "ssim": 1.0, "lpips": -1.0},
-    "foreground": {"psnr_foreground": 1.0, "ssim_foreground": 1.0, "lpips": -1.0},
-}
 _RANKS = ("rank_t", "rank_d")
 
 
-def adjacency_matrix(table: pd.DataFrame, sequences: Iterable[str], region: Region = "whole") -> pd.DataFrame:
+def adjacency_matrix(table: pd.DataFrame, sequences: Iterable[str], region: Region = "foreground") -> pd.DataFrame:
     """Return the adjacency matrix A of Eq. 4.
 
     For each measure, z_ij = (mean over subjects of the pair i → j - mean of all rows) / standard deviation of all
-    rows (population form); the sign of LPIPS is turned, because low is good. A_ij is the mean of those z_ij that exist:
+    rows (population form); the sign of LPIPS is turned, because low is good. A_ij is the sum of the z_ij:
 
-    - a measure that no row has (LPIPS turned off) is left out;
+    - a measure that no row has (LPIPS turned off) adds nothing: A is then the sum of two;
+    - a measure that a pair lacks while others have it counts as an average one: its z is 0;
     - a measure that is the same in all rows tells no pair from another: its z is 0;
     - a pair that was not measured in any subject is NaN, and so reported;
     - rows with source = target are no synthesis of another sequence: ignored, and A_ii = 0.
@@ -64,7 +58,8 @@ def adjacency_matrix(table: pd.DataFrame, sequences: Iterable[str], region: Regi
     Args:
         table: the image-quality table (``metrics.csv``).
         sequences: names of all sequences (or the sequence table); their number is S, their order that of A.
-        region: whether PSNR and SSIM are those of the ``"whole"`` volume or of the ``"foreground"``.
+        region: whether PSNR and SSIM are those of the ``"foreground"``, the ``"whole"`` volume or its
+            ``"central_crop"``. LPIPS is that of all slices with foreground in each case.
 
     Returns:
         Float64 table ``[S, S]``, rows (index ``source``) are sources, columns are targets.
@@ -107,7 +102,7 @@ def contribution(adjacency: pd.DataFrame) -> pd.DataFrame:
     return table[["sequence", "c_t", "rank_t", "c_d", "rank_d"]]
 
 
-def pair_values(table: pd.DataFrame, sequences: Iterable[str], region: Region = "whole") -> np.ndarray:
+def pair_values(table: pd.DataFrame, sequences: Iterable[str], region: Region = "foreground") -> np.ndarray:
     """Return the measures that enter A, as an array ``[subjects, 3, S, S]`` (PSNR, SSIM, -LPIPS; source, target).
 
     NaN where a subject's pair was not measured, and on the diagonal.
@@ -116,9 +111,9 @@ def pair_values(table: pd.DataFrame, sequences: Iterable[str], region: Region = 
         ValueError: see ``adjacency_matrix``.
     """
     names = list(sequences)
-    if region not in get_args(Region):
-        raise ValueError(f"Unknown region {region!r}; choose one of {', '.join(get_args(Region))}.")
-    measures = _MEASURES[region]
+    check_region(region)
+    psnr, ssim = QUALITY_COLUMNS[region]
+    measures = {psnr: 1.0, ssim: 1.0, "lpips": -1.0}  # the sign says whether a high value is good
     absent = [column for column in ("subject", "source", "target", *measures) if column not in table.columns]
     if absent:
         raise ValueError(f"The image-quality table has no column {', '.join(absent)}.")
@@ -155,7 +150,7 @@ def pair_values(table: pd.DataFrame, sequences: Iterable[str], region: Region = 
 def adjacency_from_values(values: np.ndarray) -> np.ndarray:
     """Return A ``[S, S]`` of the array that ``pair_values`` gives; unmeasured pairs are NaN, the diagonal is 0."""
     standardised = np.stack([_standardised_pair_means(measure) for measure in np.moveaxis(values, 1, 0)])
-    adjacency = _mean_of_measured(standardised)
+    adjacency = np.where(np.isnan(standardised).all(axis=0), np.nan, np.nansum(standardised, axis=0))
     np.fill_diagonal(adjacency, 0.0)
     return adjacency
 

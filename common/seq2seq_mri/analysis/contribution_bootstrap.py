@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from seq2seq_mri.analysis.contribution import Region, adjacency_from_values, contribution_scores, pair_values
+from seq2seq_mri.analysis.contribution import adjacency_from_values, contribution_scores, pair_values
+from seq2seq_mri.metrics.image_quality import Region
 
 __all__ = ["SCORES", "ContributionBootstrap", "bootstrap_contribution", "check_bootstrap", "contribution_intervals"]
 
@@ -50,7 +51,7 @@ class ContributionBootstrap:
 def bootstrap_contribution(
     table: pd.DataFrame,
     sequences: Iterable[str],
-    region: Region = "whole",
+    region: Region = "foreground",
     samples: int = 2000,
     seed: int = 0,
 ) -> ContributionBootstrap:
@@ -59,7 +60,7 @@ def bootstrap_contribution(
     Args:
         table: the image-quality table (``metrics.csv``).
         sequences: names of all sequences (or the sequence table).
-        region: whether PSNR and SSIM are those of the ``"whole"`` volume or of the ``"foreground"``.
+        region: where PSNR and SSIM are taken from, see ``analysis.contribution.adjacency_matrix``.
         samples: number of bootstrap samples.
         seed: of the resampling, 0 or more.
 

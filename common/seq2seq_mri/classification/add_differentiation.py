@@ -39,7 +39,8 @@ class AddDifferentiationMapsd(MapTransform):
             translations to that sequence. By default all; an empty list computes none, and never loads the generator.
         image_key: key of the image, ``[ΣT, X, Y, Z]``.
         output_key: key of the maps.
-        include_self: whether the mean of Eq. 5 takes the target's reconstruction from itself, as in the paper.
+        include_self: whether the mean of Eq. 5 takes the target's reconstruction from itself, as in the paper. With it
+            the same errors give M_d of another scale in a patient with fewer sequences, which a classifier could learn.
 
     Raises:
         ValueError: when the generator has another sequence table, or a target is not in it.
@@ -52,7 +53,7 @@ class AddDifferentiationMapsd(MapTransform):
         targets: Sequence[str] | None = None,
         image_key: str = "image",
         output_key: str = "differentiation",
-        include_self: bool = True,
+        include_self: bool = False,
     ) -> None:
         super().__init__(keys=image_key)
         self.generator = generator

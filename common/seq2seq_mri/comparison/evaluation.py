@@ -14,6 +14,7 @@ import torch
 from seq2seq_mri.metrics.image_quality import image_quality
 from seq2seq_mri.metrics.lpips import LPIPSNetwork
 from seq2seq_mri.sequences import channel_slices
+from seq2seq_mri.transforms.source_grid import on_source_grid, source_margins
 from seq2seq_mri.visualize.slices import axial_view, informative_slice
 
 __all__ = ["SETTINGS", "Evaluation", "evaluate_subjects", "lpips_network", "tasks"]
@@ -69,7 +70,8 @@ def evaluate_subjects(
 ) -> Evaluation:
     """Measure PSNR, SSIM and LPIPS of all that a method synthesises.
 
-    Foreground is where any measured sequence is above 0, as in the bundles' evaluations.
+    Foreground is where any measured sequence is above 0, and the whole is the grid of the subject's file, as in the
+    bundles' evaluations.
 
     Args:
         complete: called with a volume ``[ΣT, X, Y, Z]`` and the names of the sources; returns the completed volume.
@@ -88,9 +90,10 @@ def evaluate_subjects(
         image = torch.as_tensor(sample["image"], dtype=torch.float32).cpu()
         if hasattr(image, "as_tensor"):
             image = image.as_tensor()
+        margins = source_margins(sample["image"])
         available, measured = (_names(sequences, sample[key]) for key in ("available", "measured"))
         truth = {name: image[channels[name]] for name in measured}
-        foreground = torch.stack([volume.amax(0) for volume in truth.values()]).amax(0) > 0
+        foreground = on_source_grid(torch.stack([volume.amax(0) for volume in truth.values()]).amax(0) > 0, margins)
         views: dict[str, np.ndarray] = {}
         index = informative_slice(torch.stack([volume[0] for volume in truth.values()]).mean(0))
         for setting in SETTINGS:
@@ -104,9 +107,10 @@ def evaluate_subjects(
                         "sources": "+".join(sources),
                         "target": target,
                     }
+                    synthesised, real = (on_source_grid(one, margins) for one in (volume, truth[target]))
                     try:
-                        row |= image_quality(volume, truth[target], foreground, data_range=DATA_RANGE)
-                        row["lpips"] = float("nan") if lpips is None else lpips(volume, truth[target], foreground)
+                        row |= image_quality(synthesised, real, foreground, DATA_RANGE)
+                        row["lpips"] = float("nan") if lpips is None else lpips(synthesised, real, foreground)
                     except ValueError as error:
                         raise ValueError(f"Subject {subject}, {target} from {row['sources']}: {error}") from error
                     evaluation.rows.append(row | {"data_range": DATA_RANGE})

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from seq2seq_mri.analysis.contribution import Region
 from seq2seq_mri.analysis.contribution_bootstrap import bootstrap_contribution, check_bootstrap
 from seq2seq_mri.analysis.contribution_table import CohortContribution, cohort_contribution, format_contribution
 from seq2seq_mri.contribution.evaluation import name_evaluations, read_evaluation
 from seq2seq_mri.contribution.results_page import write_page
 from seq2seq_mri.data.datalist import names_in_list
 from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.metrics.image_quality import Region
 from seq2seq_mri.metrics.records import write_records
 from seq2seq_mri.results.page import command_line
 from seq2seq_mri.visualize.contribution_stability import contribution_stability
@@ -27,7 +27,7 @@ def contribution_table(
     evaluation_dirs: str | Sequence[str],
     output_dir: str | os.PathLike,
     names: str | Sequence[str] | None = None,
-    region: Region = "whole",
+    region: Region = "foreground",
     samples: int = 2000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -53,7 +53,7 @@ def contribution_table(
         output_dir: folder for the results; made when absent.
         names: what to call the cohorts, with commas; by default as the folders, or as the folder around one that is
             called evaluation.
-        region: whole or foreground, where PSNR and SSIM are taken from; as the evaluation's own --region.
+        region: foreground, whole or central_crop, where PSNR and SSIM are taken from; as the evaluation's own --region.
         samples: number of bootstrap samples.
         confidence: coverage of the intervals.
         seed: of the bootstrap.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from seq2seq_mri.analysis.contribution import Region
 from seq2seq_mri.analysis.contribution_table import CohortContribution, format_contribution
+from seq2seq_mri.metrics.image_quality import Region
 from seq2seq_mri.metrics.records import write_records
 from seq2seq_mri.results.machine import describe_machine
 from seq2seq_mri.results.page import write_results_page
@@ -20,7 +20,11 @@ from seq2seq_mri.visualize.style import save_figure
 
 __all__ = ["write_page"]
 
-_REGIONS = {"whole": "in the whole volume", "foreground": "in the foreground"}
+_REGIONS = {
+    "foreground": "in the foreground",
+    "whole": "in the whole volume",
+    "central_crop": "in the central crop",
+}
 
 
 def write_page(
@@ -50,9 +54,9 @@ def write_page(
     subjects = ", ".join(f"{metrics[cohort.name]['subject'].nunique()} subjects of {cohort.name}" for cohort in cohorts)
     tables_text = "\n\n".join(map(format_contribution, cohorts))
     body = f"""C_t (totipotency) is high where a sequence generates the others well, C_d (imaging differentiation) where
-the others generate it badly; rank 1 is the highest. Both are mean standard scores (Eq. 4 of the paper) of
-{_measures(metrics)} {_REGIONS[region]}. n is the number of subjects that have the sequence
-and another one.
+the others generate it badly; rank 1 is the highest. Both are sums over the other sequences, divided by the
+number of sequences, of A (Eq. 4 of the paper), the sum of the standard scores of {_measures(metrics)}
+{_REGIONS[region]}. n is the number of subjects that have the sequence and another one.
 
 The intervals are percentiles of a bootstrap over subjects, all pairs of a subject together; with few subjects they are
 too narrow. They say how much depends on which subjects were measured, not how much depends on the generator: weights
@@ -78,5 +82,5 @@ def _measures(metrics: Mapping[str, pd.DataFrame]) -> str:
         return "PSNR, SSIM and LPIPS"
     without = [name for name, table in metrics.items() if table["lpips"].isna().all()]
     if len(without) == len(metrics):
-        return "PSNR and SSIM (LPIPS was not measured)"
-    return f"PSNR, SSIM and LPIPS (which was not measured in {', '.join(without)})"
+        return "PSNR and SSIM (LPIPS was not measured, so A is a sum of two, not three)"
+    return f"PSNR, SSIM and LPIPS (not measured in {', '.join(without)}, where A is a sum of two)"

@@ -13,7 +13,6 @@ import torch
 from ignite.engine import Events
 
 from seq2seq_mri.analysis.contribution import (
-    Region,
     adjacency_matrix,
     contribution,
     write_adjacency,
@@ -29,6 +28,7 @@ from seq2seq_mri.analysis.enhancement import (
 from seq2seq_mri.engines.distributed import gather_rows, rank, world_size
 from seq2seq_mri.engines.evaluator import lesion_mask, unique_mask
 from seq2seq_mri.files import check_writable_directory
+from seq2seq_mri.metrics.image_quality import QUALITY_COLUMNS, Region, check_region
 from seq2seq_mri.metrics.table import format_summary, metrics_table, write_metrics
 from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
 from seq2seq_mri.visualize import (
@@ -63,7 +63,8 @@ class EvaluationReport:
     Args:
         output_dir: where to write.
         sequences: the sequence table.
-        region: which PSNR and SSIM rank the sequences, ``"whole"`` or ``"foreground"``.
+        region: where the PSNR and SSIM are measured that rank the sequences and that figures show: ``"foreground"``,
+            ``"whole"`` or ``"central_crop"``, see :func:`~seq2seq_mri.metrics.image_quality.image_quality`.
         figure_subjects: most subjects to draw, over all processes.
         overwrite: whether files of an earlier evaluation may be replaced.
         times: for dynamic sequences the time of each timepoint in seconds from the first; they name timepoints.
@@ -71,14 +72,15 @@ class EvaluationReport:
 
     Raises:
         FileExistsError: when the directory holds an evaluation and ``overwrite`` is not set.
-        ValueError: when the directory cannot be written, or ``times`` or ``b_values`` do not fit the sequence table.
+        ValueError: when the directory cannot be written, the region is unknown, or ``times`` or ``b_values`` do not
+            fit the sequence table.
     """
 
     def __init__(
         self,
         output_dir: str | Path,
         sequences: Mapping[str, int],
-        region: Region = "whole",
+        region: Region = "foreground",
         figure_subjects: int = 10,
         overwrite: bool = False,
         times: Mapping[str, Sequence[float]] | None = None,
@@ -86,6 +88,7 @@ class EvaluationReport:
     ) -> None:
         self.output_dir = check_writable_directory(output_dir)
         self.sequences = check_sequences(sequences)
+        check_region(region)
         self.region = region
         self.figure_subjects = figure_subjects
         self.overwrite = overwrite
@@ -172,9 +175,9 @@ class EvaluationReport:
         }
         spacing = [float(size) for size in sample["image"].pixdim]
         shown: dict[str, Any] = {"subject": subject, "spacing": spacing, "slice_index": slice_index}
-        psnr = {(row["source"], row["target"]): row["psnr"] for row in output["rows"]}
+        psnr = {(row["source"], row["target"]): row[QUALITY_COLUMNS[self.region][0]] for row in output["rows"]}
         self._save(
-            translation_grid(measured, translated, psnr=psnr, frames=self.frames, **shown),
+            translation_grid(measured, translated, psnr=psnr, region=self.region, frames=self.frames, **shown),
             f"{subject}_translations.png",
         )
         if "differentiation" not in output:
@@ -224,7 +227,7 @@ class EvaluationReport:
         table = metrics_table(rows, self.sequences)
         write_metrics(self.output_dir / "metrics.csv", table, overwrite=self.overwrite)
         logger.info("Image quality\n%s", format_summary(table))
-        self._save(metrics_boxplot(table), "metrics.png")
+        self._save(metrics_boxplot(table, columns=(*QUALITY_COLUMNS[self.region], "lpips")), "metrics.png")
         adjacency = adjacency_matrix(table, self.sequences, self.region)
         ranking = contribution(adjacency)
         write_adjacency(self.output_dir / "adjacency.csv", adjacency, overwrite=self.overwrite)

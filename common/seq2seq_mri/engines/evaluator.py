@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
@@ -11,8 +13,9 @@ from monai.data import MetaTensor
 
 from seq2seq_mri.analysis.differentiation import differentiation_map, voxel_auc
 from seq2seq_mri.engines.subject_evaluator import SubjectEvaluator
-from seq2seq_mri.metrics.image_quality import image_quality
+from seq2seq_mri.metrics.image_quality import CENTRAL_CROP, QUALITY_COLUMNS, Region, check_region, image_quality
 from seq2seq_mri.sequences import channel_slices, sequence_index
+from seq2seq_mri.transforms.source_grid import on_source_grid, source_margins
 
 __all__ = ["SynthesisEvaluator", "TranslationEvaluator", "lesion_mask", "synthesised_sequences", "unique_mask"]
 
@@ -79,14 +82,19 @@ class TranslationEvaluator(SubjectEvaluator):
     A withheld sequence is measured but not available: it is only a target, never a source.
 
     Output per subject: ``rows``, one dictionary per pair of two different sequences with the image quality, see
-    :func:`~seq2seq_mri.metrics.image_quality.image_quality`; ``psnr`` and ``ssim``, their means over these pairs; and,
-    if ``differentiation`` is set, ``differentiation``, M_d (``[sum of T of the targets, X, Y, Z]``, each timepoint by
-    itself) of the ``targets`` that another sequence was translated into, with ``differentiation_rows``, its voxel AUC
-    against the masks of what only that sequence shows, where the sample has ``unique_masks``; where some of these
-    targets have several timepoints, ``differentiation_mean``, the mean of their M_d over timepoints (one channel each),
-    and ``series_targets``, their names. A subject without a pair has no output.
+    :func:`~seq2seq_mri.metrics.image_quality.image_quality`; the means of its PSNR and SSIM over these pairs, by the
+    same names; and, if ``differentiation`` is set, ``differentiation``, M_d (``[sum of T of the targets, X, Y, Z]``,
+    each timepoint by itself) of the ``targets`` that another sequence was translated into, with
+    ``differentiation_rows``, its voxel AUC against the masks of what only that sequence shows, where the sample has
+    ``unique_masks``, and ``differentiation_descriptions``, which say over how many sources each mean is and whether the
+    target is among them; where some of these targets have several timepoints, ``differentiation_mean``, the mean of
+    their M_d over timepoints (one channel each), and ``series_targets``, their names. A subject without a pair has no
+    output.
 
-    All measures of a pair are means over the target's timepoints.
+    All measures of a pair are means over the target's timepoints. They are taken on the grid of the subject's file, so
+    that they do not depend on how the images were cropped and padded for the network: in the foreground, where any
+    measured sequence is above 0; in the whole of that grid; and in its central crop. What a crop cut away counts as
+    background of both images. After a resampling the grid has the new voxels in the old field of view.
 
     Args:
         sequences: the sequence table.
@@ -96,13 +104,16 @@ class TranslationEvaluator(SubjectEvaluator):
         include_self: whether M_d averages over the self-reconstruction too (the paper's Eq. 5 does).
         perceptual_metric: called with (prediction, truth, foreground), see
             :class:`~seq2seq_mri.metrics.lpips.SliceLPIPS`; or ``None``.
+        regions: where PSNR and SSIM are measured. A validation that chooses weights needs the foreground alone, which
+            is measured on the images as they are: it does not depend on what is around them.
+        central_crop: voxels of the central crop along the axes of the image.
         data_range: of the images, recorded with every number.
         report: receives every subject's images and output, see
             :class:`~seq2seq_mri.engines.evaluation_report.EvaluationReport`; or ``None``.
         **kwargs: of :class:`~seq2seq_mri.engines.subject_evaluator.SubjectEvaluator`.
 
     Raises:
-        ValueError: when the protocol is unknown.
+        ValueError: when the protocol or a region is unknown.
     """
 
     def __init__(
@@ -112,6 +123,8 @@ class TranslationEvaluator(SubjectEvaluator):
         differentiation: bool = False,
         include_self: bool = True,
         perceptual_metric: Any = None,
+        regions: Sequence[Region] = tuple(QUALITY_COLUMNS),
+        central_crop: Sequence[int] = CENTRAL_CROP,
         data_range: float = 1.0,
         report: Any = None,
         **kwargs: Any,
@@ -123,6 +136,10 @@ class TranslationEvaluator(SubjectEvaluator):
         self.differentiation = differentiation
         self.include_self = include_self
         self.perceptual_metric = perceptual_metric
+        for region in regions:
+            check_region(region)
+        self.regions = list(regions)
+        self.central_crop = list(central_crop)
         self.data_range = data_range
         self.report = report
         super().__init__(**kwargs)
@@ -136,34 +153,60 @@ class TranslationEvaluator(SubjectEvaluator):
             self.logger.info(f"{sample['subject']} has no pair of sequences to measure.")
             return None
         image = sample["image"]
-        predictions = self.inferer(image[None], self.network, sources=sources, targets=targets)
+        # No sequence is made of itself unless M_d or a figure shows it.
+        include_self = self.report is not None or (self.differentiation and self.include_self)
+        inferer: Any = copy.copy(self.inferer)  # it shares the prepared network
+        inferer.include_self = include_self
+        kept = self.report is not None or self.differentiation
+        if not kept:
+            inferer.output_device = self.state.device  # where they are measured, and then forgotten
+        predictions = inferer(image[None], self.network, sources=sources, targets=targets)
+        if kept:
+            predictions = predictions.cpu()
         truth = {name: image.as_tensor()[channels].cpu() for name, channels in channel_slices(self.sequences).items()}
         translated = {
             (source, target): predictions[k, channels]
             for k, source in enumerate(sources)
             for target, channels in channel_slices({name: self.sequences[name] for name in targets}).items()
+            if include_self or source != target
         }
         foreground = torch.stack([truth[name].amax(dim=0) for name in measured]).amax(dim=0) > 0
-        output: dict[str, Any] = {
-            "rows": [
-                {"subject": str(sample["subject"]), "source": source, "target": target, "data_range": self.data_range}
-                | self._quality(prediction, truth[target], foreground)
-                for (source, target), prediction in translated.items()
-                if source != target
-            ]
-        }
-        for name in ("psnr", "ssim"):
-            output[name] = sum(row[name] for row in output["rows"]) / len(output["rows"])
+        output: dict[str, Any] = {"rows": self._measure(sample, translated, truth, foreground)}
+        for name in (column for region in self.regions for column in QUALITY_COLUMNS[region]):
+            output[name] = math.fsum(row[name] for row in output["rows"]) / len(output["rows"])
         if self.differentiation:
             output |= self._differentiation(sample, translated, truth, foreground)
         if self.report is not None:
             self.report.add(sample, output, truth, translated)
         return output
 
-    def _quality(self, prediction: torch.Tensor, truth: torch.Tensor, foreground: torch.Tensor) -> dict[str, float]:
-        quality = image_quality(prediction, truth, foreground, data_range=self.data_range)
-        lpips = self.perceptual_metric
-        return quality | {"lpips": float("nan") if lpips is None else lpips(prediction, truth, foreground)}
+    def _measure(
+        self,
+        sample: dict[str, Any],
+        translated: dict[tuple[str, str], torch.Tensor],
+        truth: dict[str, torch.Tensor],
+        foreground: torch.Tensor,
+    ) -> list[dict[str, Any]]:
+        """Measure every translation into another sequence, on the device of the network."""
+        everywhere = self.perceptual_metric is not None or self.regions != ["foreground"]
+        margins = source_margins(sample["image"]) if everywhere else [0] * 6
+        mask = on_source_grid(foreground.to(self.state.device), margins)
+        rows: list[dict[str, Any]] = []
+        for (source, target), prediction in translated.items():
+            if source == target:
+                continue
+            image, measured = (
+                on_source_grid(one.to(self.state.device), margins) for one in (prediction, truth[target])
+            )
+            quality = image_quality(
+                image, measured, mask, self.data_range, regions=self.regions, central_crop=self.central_crop
+            )
+            lpips = math.nan
+            if self.perceptual_metric is not None:
+                lpips = self.perceptual_metric(image, measured, mask)
+            names = {"subject": str(sample["subject"]), "source": source, "target": target}
+            rows.append(names | quality | {"lpips": lpips, "data_range": self.data_range})
+        return rows
 
     def _differentiation(
         self,
@@ -176,19 +219,23 @@ class TranslationEvaluator(SubjectEvaluator):
         sources = list(dict.fromkeys(source for source, _ in translated))
         targets = [name for name in self.sequences if any(target == name != source for source, target in translated)]
         maps, rows = [], []
+        descriptions = {}
         for name in targets:
-            difference = differentiation_map(
-                [translated[source, name] for source in sources],
-                truth[name],
-                target=sources.index(name) if name in sources else None,
-                include_self=self.include_self or name not in sources,
-            )
+            used = [source for source in sources if source != name or self.include_self]
+            difference = differentiation_map([translated[source, name] for source in used], truth[name])
             maps.append(difference)
+            itself = "itself" if name in used else "not itself"
+            descriptions[name] = f"M_d (Eq. 5), mean over {len(used)} sources, {itself} among them"
             region = unique_mask(sample, self.sequences, name)
             if region is not None and bool(region[foreground].any()):
                 auc = voxel_auc(difference, region, foreground)
                 rows.append({"subject": str(sample["subject"]), "sequence": name, "auc": auc})
-        output = {"differentiation": MetaTensor(torch.cat(maps)), "differentiation_rows": rows, "targets": targets}
+        output = {
+            "differentiation": MetaTensor(torch.cat(maps)),
+            "differentiation_rows": rows,
+            "differentiation_descriptions": descriptions,
+            "targets": targets,
+        }
         means = {name: part.mean(dim=0) for name, part in zip(targets, maps, strict=True) if len(part) > 1}
         if means:
             output |= {"differentiation_mean": MetaTensor(torch.stack([*means.values()])), "series_targets": [*means]}

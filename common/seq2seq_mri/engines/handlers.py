@@ -60,19 +60,21 @@ class SubjectAverage(Average):
     """The mean of a number over the subjects of a validation; a subject that has no such number does not count.
 
     Args:
-        name: of the number in a TranslationEvaluator's output: ``"psnr"`` (dB) or ``"ssim"``, each the mean over the
-            subject's pairs of two different sequences.
+        name: of the number in a TranslationEvaluator's output, for example ``"psnr_foreground"`` (dB): the mean over
+            the subject's pairs of two different sequences.
 
     Raises:
-        ValueError: when it is computed and no subject had the number.
+        ValueError: when it is computed and no subject had the number; it says why.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._failures: list[tuple[str, str]] = []
         super().__init__(output_transform=lambda output: output[name])
 
     def iteration_completed(self, engine: Any) -> None:
         """Take in a subject's number, if it has one."""
+        self._failures = getattr(engine, "failures", [])
         if self.name in engine.state.output:
             super().iteration_completed(engine)
 
@@ -81,6 +83,9 @@ class SubjectAverage(Average):
         try:
             return super().compute()
         except NotComputableError as error:
+            if self._failures:
+                listed = "\n".join(f"  {subject}: {reason}" for subject, reason in self._failures)
+                raise ValueError(f"No subject could be measured, so there is no {self.name}:\n{listed}") from error
             raise ValueError(
                 f"No subject has two measured sequences, so there is no {self.name} to average; "
                 "put a subject with two or more sequences into the datalist's section."

@@ -97,10 +97,12 @@ class MeanFusion(Fusion):
 class AdjacencyFusion(Fusion):
     """Sources from which a target is easy to make weigh more.
 
-    The adjacency A_{source,target} (Han et al., Medical Image Analysis 2024, Eq. 4) is the quality of a translation in
-    standard deviations from the average pair. A source's weight is the softmax of A over the available sources, so one
-    that is better by one standard deviation weighs e ≈ 2.7 times as much. A pair that was not measured (NaN) counts as
-    an average one, A = 0, as in C_t and C_d.
+    The adjacency A_{source,target} (Han et al., Medical Image Analysis 2024, Eq. 4) is the sum of a translation's PSNR,
+    SSIM and LPIPS, each in standard deviations from the average pair (of PSNR and SSIM alone where LPIPS was not
+    measured). A source's weight is the softmax of A over the available sources: one whose A is higher by 1 weighs
+    e ≈ 2.7 times as much, and one that is better by one standard deviation in all three measures e³ ≈ 20 times, so
+    that the best source decides nearly alone where the sources differ much. A pair that was not measured (NaN) counts
+    as an average one, A = 0, as in C_t and C_d.
 
     Args:
         adjacency: a table with sources as index and targets as columns, or the ``adjacency.csv`` of an evaluation.

@@ -12,7 +12,6 @@ import warnings
 from pickle import UnpicklingError
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
@@ -108,13 +107,13 @@ class SliceLPIPS:
         timepoints = [
             self._one_timepoint(self.distance, *images) for images in zip(predictions, truths, masks, strict=True)
         ]
-        return float(np.mean(timepoints))
+        return math.fsum(timepoints) / len(timepoints)
 
     @torch.inference_mode()
     def _one_timepoint(
-        self, distance: torch.nn.Module, prediction: np.ndarray, truth: np.ndarray, foreground: np.ndarray
+        self, distance: torch.nn.Module, prediction: torch.Tensor, truth: torch.Tensor, foreground: torch.Tensor
     ) -> float:
-        slices = np.flatnonzero(foreground.any(axis=(0, 1)))
+        slices = foreground.any(dim=0).any(dim=0).nonzero()[:, 0]
         distances = []
         for start in range(0, len(slices), self.batch_size):
             batch = slices[start : start + self.batch_size]
@@ -122,10 +121,10 @@ class SliceLPIPS:
         total = torch.cat(distances).double()
         return (total.mean() if self.reduction == "mean" else total.sum()).item()
 
-    def _as_colour(self, volume: np.ndarray, slices: np.ndarray) -> torch.Tensor:
+    def _as_colour(self, volume: torch.Tensor, slices: torch.Tensor) -> torch.Tensor:
         low, high = self.value_range
-        images = np.moveaxis(volume[..., slices], -1, 0).astype(np.float32)
-        scaled = torch.from_numpy(images).to(self.device).sub_(low).mul_(2.0 / (high - low)).sub_(1.0)
+        images = volume[..., slices].movedim(-1, 0).to(self.device, torch.float32, copy=True)
+        scaled = images.sub_(low).mul_(2.0 / (high - low)).sub_(1.0)
         return scaled[:, None].expand(-1, 3, -1, -1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from seq2seq_mri.metrics.image_quality import QUALITY_COLUMNS
 from seq2seq_mri.metrics.records import build_records, read_records, write_records
 
 __all__ = [
@@ -21,7 +22,7 @@ __all__ = [
     "write_metrics",
 ]
 
-_MEASURES = ("psnr", "ssim", "lpips", "psnr_foreground", "ssim_foreground")
+_MEASURES = (*QUALITY_COLUMNS["whole"], "lpips", *QUALITY_COLUMNS["foreground"], *QUALITY_COLUMNS["central_crop"])
 _TEXT_COLUMNS = ("subject", "source", "target")
 _NUMBER_COLUMNS = (*_MEASURES, "data_range")
 

@@ -27,7 +27,7 @@ def check_volume_pair(
     prediction: ArrayLike | torch.Tensor,
     truth: ArrayLike | torch.Tensor,
     foreground: ArrayLike | torch.Tensor | None = None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Check that a prediction can be compared with its truth, and give both a leading axis of timepoints.
 
     Args:
@@ -37,34 +37,43 @@ def check_volume_pair(
             None takes every voxel.
 
     Returns:
-        ``(prediction, truth, foreground)``, each ``[T, X, Y(, Z)]`` with ``T = 1`` for images without that axis;
-        the images in floating point, in the wider of their two precisions but at least float32; the mask boolean.
+        ``(prediction, truth, foreground)``, plain tensors ``[T, X, Y(, Z)]`` on the prediction's device, with ``T = 1``
+        for images without that axis; the images in floating point, in the wider of their two precisions but at least
+        float32; the mask boolean.
 
     Raises:
         ValueError: when shapes differ, the number of axes is not 2, 3 or 4, an image has NaN or infinite values, or
             a timepoint of the foreground is empty.
     """
-    prediction, truth = as_array(prediction), as_array(truth)
+    prediction = _as_tensor(prediction)
+    truth = _as_tensor(truth).to(prediction.device)
+    shape = tuple(truth.shape)
     if prediction.shape != truth.shape:
-        raise ValueError(f"The prediction has shape {prediction.shape} but the truth {truth.shape}.")
+        raise ValueError(f"The prediction has shape {tuple(prediction.shape)} but the truth {shape}.")
     if truth.ndim not in (2, 3, 4):
-        raise ValueError(f"Images of shape {truth.shape} cannot be compared; give [X, Y], [X, Y, Z] or [T, X, Y, Z].")
-    if 0 in truth.shape:
-        raise ValueError(f"Images of shape {truth.shape} have no voxels.")
-    dtype = np.result_type(prediction, truth, np.float32)
+        raise ValueError(f"Images of shape {shape} cannot be compared; give [X, Y], [X, Y, Z] or [T, X, Y, Z].")
+    if 0 in shape:
+        raise ValueError(f"Images of shape {shape} have no voxels.")
+    dtype = torch.promote_types(torch.promote_types(prediction.dtype, truth.dtype), torch.float32)
     for name, image in (("prediction", prediction), ("truth", truth)):
-        if not np.isfinite(image).all():
+        if not bool(image.isfinite().all()):
             raise ValueError(f"The {name} has NaN or infinite values.")
 
     if foreground is None:
-        mask = np.ones(truth.shape, dtype=bool)
+        mask = truth.new_ones(shape, dtype=torch.bool)
     else:
-        mask = as_array(foreground) != 0
+        mask = _as_tensor(foreground).to(prediction.device) != 0
         if mask.shape != truth.shape and not (truth.ndim == 4 and mask.shape == truth.shape[1:]):
-            raise ValueError(f"The foreground has shape {mask.shape} but the images have {truth.shape}.")
-        mask = np.broadcast_to(mask, truth.shape)
+            raise ValueError(f"The foreground has shape {tuple(mask.shape)} but the images have {shape}.")
+        mask = mask.expand(shape)
     if truth.ndim < 4:
         prediction, truth, mask = prediction[None], truth[None], mask[None]
-    if not mask.any(axis=tuple(range(1, mask.ndim))).all():
+    if not bool(mask.flatten(1).any(dim=1).all()):
         raise ValueError("The foreground is empty; check the mask, or the truth that it was made from.")
-    return prediction.astype(dtype, copy=False), truth.astype(dtype, copy=False), mask
+    return prediction.to(dtype), truth.to(dtype), mask
+
+
+def _as_tensor(values: ArrayLike | torch.Tensor) -> torch.Tensor:
+    if isinstance(values, torch.Tensor):
+        return values.detach().as_subclass(torch.Tensor)  # MetaTensor would copy its metadata at every step
+    return torch.from_numpy(np.array(values))  # a copy: the array may be read-only, or run backwards

@@ -38,6 +38,7 @@ def save_volume(
     existing: str = "error",
     times: Sequence[float] | None = None,
     b_values: Sequence[float] | None = None,
+    description: str = "",
 ) -> bool:
     """Save a volume as float32 NIfTI, whole or not at all.
 
@@ -53,6 +54,7 @@ def save_volume(
         existing: ``"error"``, ``"skip"`` or ``"overwrite"`` a file that exists.
         times: seconds at which the ``T`` > 1 timepoints start.
         b_values: of the ``T`` > 1 timepoints, in s/mm².
+        description: what the volume is, for the header's ``descrip``; at most 79 bytes.
 
     Returns:
         Whether the file was written; false only when ``existing`` is ``"skip"`` and the file was there.
@@ -77,6 +79,7 @@ def save_volume(
     if not np.isfinite(voxels).all():
         raise ValueError(f"{path}: the volume holds NaN or infinite values, it is not saved.")
     image = _on_grid_of_file(voxels, like, path) if isinstance(like, (str, os.PathLike)) else _on_affine(voxels, like)
+    image.header["descrip"] = description.encode()
     sidecars: dict[Path, str | None] = {}
     if voxels.ndim == 4:
         sidecars = sidecar_texts(path, voxels.shape[3], times, b_values)
@@ -119,6 +122,7 @@ class SaveImageSequencesd(MapTransform):
         threads: most files that are written at the same time.
         times: sequence → seconds from its first frame to each of its timepoints, saved with it.
         b_values: sequence → b-values of its timepoints in s/mm², saved with it.
+        descriptions_key: key of a mapping from sequences to what their volumes are, saved in the header's ``descrip``.
 
     Raises:
         ValueError: when ``existing`` is none of the three, ``threads`` is less than 1, or ``times`` or ``b_values`` do
@@ -139,6 +143,7 @@ class SaveImageSequencesd(MapTransform):
         threads: int = 4,
         times: Mapping[str, Sequence[float]] | None = None,
         b_values: Mapping[str, Sequence[float]] | None = None,
+        descriptions_key: str | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if threads < 1:
@@ -153,6 +158,7 @@ class SaveImageSequencesd(MapTransform):
         self.threads = threads
         self.times = check_times(self.sequences, times)
         self.b_values = check_b_values(self.sequences, b_values)
+        self.descriptions_key = descriptions_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Save the volumes of one subject; ``data`` is returned as it is.
@@ -187,9 +193,19 @@ class SaveImageSequencesd(MapTransform):
                     )
                 volumes[path] = (name, volume[part])
         like = _grid_of_source(data[self.image_key].meta, {path: part for path, (_, part) in volumes.items()})
+        descriptions = {} if self.descriptions_key is None else data[self.descriptions_key]
         with ThreadPoolExecutor(self.threads, thread_name_prefix="save") as pool:
             saved = [
-                pool.submit(save_volume, path, part, like, self.existing, self.times.get(name), self.b_values.get(name))
+                pool.submit(
+                    save_volume,
+                    path,
+                    part,
+                    like,
+                    self.existing,
+                    self.times.get(name),
+                    self.b_values.get(name),
+                    descriptions.get(name, ""),
+                )
                 for path, (name, part) in volumes.items()
             ]
         for future in saved:

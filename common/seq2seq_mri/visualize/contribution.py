@@ -49,8 +49,8 @@ def adjacency_heatmap(
     """Draw the adjacency matrix A: how well each target (column) is generated from each source (row).
 
     Args:
-        adjacency: S × S table of standard scores (Eq. 4 of the paper), sources as index and targets as columns, in
-            the same order; NaN where a pair was never measured.
+        adjacency: S × S table A of summed standard scores (Eq. 4 of the paper), sources as index and targets as
+            columns, in the same order; NaN where a pair was never measured.
         limit: score at both ends of the colours; default: the largest magnitude in the table.
         labels: how to write a sequence's name.
 
@@ -109,7 +109,7 @@ def adjacency_heatmap(
     bar = figure.colorbar(image, cax=bar_axes)
     bar.locator = MaxNLocator(nbins=6, steps=[1, 2, 5, 10])
     bar.update_ticks()
-    bar.set_label("standard score\n(high: easy to generate)", fontsize=7, labelpad=2)
+    bar.set_label("A, sum of standard scores\n(high: easy to generate)", fontsize=7, labelpad=2)
     bar.ax.tick_params(length=2, width=0.4, labelsize=6.5, pad=1.5)
     bar.outline.set_linewidth(0.4)  # type: ignore[operator]
     return figure
@@ -168,7 +168,7 @@ def _draw_ranking(axes: Axes, contribution: pd.DataFrame, measure: _Measure, lab
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.axvline(0.0, color=TEXT_COLOUR, linewidth=0.6)
     axes.set_title(measure.title, loc="left", pad=4, linespacing=1.3)
-    axes.set_xlabel("mean standard score", labelpad=2)
+    axes.set_xlabel("mean of A (sum of standard scores)", labelpad=2)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

@@ -27,8 +27,10 @@ _CHARACTER = 0.066  # inches that a character of an 8-point label takes
 
 #: Column of the table → title, axis label, which direction is good.
 _METRICS = {
-    "psnr": ("PSNR", "PSNR (dB)", "higher is better"),
-    "ssim": ("SSIM", "SSIM", "higher is better"),
+    "psnr": ("PSNR, whole volume", "PSNR (dB)", "higher is better"),
+    "ssim": ("SSIM, whole volume", "SSIM", "higher is better"),
+    "psnr_central_crop": ("PSNR, central crop", "PSNR (dB)", "higher is better"),
+    "ssim_central_crop": ("SSIM, central crop", "SSIM", "higher is better"),
     "lpips": ("LPIPS", "LPIPS", "lower is better"),
     "psnr_foreground": ("PSNR, foreground", "PSNR (dB)", "higher is better"),
     "ssim_foreground": ("SSIM, foreground", "SSIM", "higher is better"),
@@ -39,7 +41,7 @@ _METRICS = {
 def metrics_boxplot(
     metrics: pd.DataFrame,
     *,
-    columns: Sequence[str] = ("psnr", "ssim", "lpips"),
+    columns: Sequence[str] = ("psnr_foreground", "ssim_foreground", "lpips"),
     targets: Sequence[str] | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> Figure:
@@ -96,7 +98,7 @@ def metrics_boxplot(
 def metrics_strip(
     metrics: pd.DataFrame,
     *,
-    columns: Sequence[str] = ("psnr", "ssim", "lpips"),
+    columns: Sequence[str] = ("psnr_foreground", "ssim_foreground", "lpips"),
     targets: Sequence[str] | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> Figure:

@@ -53,6 +53,7 @@ def translation_grid(
     subject: str = "",
     slice_index: int | None = None,
     psnr: Mapping[Pair, float] | None = None,
+    region: str = "foreground",
     data_range: float = 1.0,
     window: tuple[float, float] = (0.0, 1.0),
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
@@ -72,7 +73,8 @@ def translation_grid(
         subject: name for the title.
         slice_index: axial slice, counted from 0; default: the most informative one of the measured images.
         psnr: ``(source, target)`` to PSNR in dB, printed in the cells off the diagonal.
-        data_range: the range that the PSNR refers to, printed with it.
+        region: where the PSNR was measured, printed with it.
+        data_range: the range that the PSNR refers to, likewise.
         window: intensities shown as black and white.
         spacing: voxel sizes along X, Y, Z in millimetres.
         crop: whether to leave out the empty border around what was measured.
@@ -151,7 +153,7 @@ def translation_grid(
     write_title(figure, slice_title(subject, index, shape[-1]), axes)
     note = "First row and column: measured; others: synthesised."
     if psnr:
-        note += f" PSNR: data range {data_range:g}."
+        note += f" PSNR: {region.replace('_', ' ')}, data range {data_range:g}."
     if any(narrower != (low, high) for narrower in windows.values()):
         note += f" {BRIGHTER_NOTE}"
     write_note(figure, note, axes)
