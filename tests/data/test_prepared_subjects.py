@@ -303,8 +303,12 @@ def test_damaged_images(entries, tmp_path, content, key):
     prepared = prepare(entries, tmp_path / "prepared")
     path = tmp_path / "prepared" / f"p1.{key}.npy"
     path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"p1.{key}.npy cannot be read: .* Remove it"):
-        prepared[1]
+    reads = [lambda: prepared[1]]
+    if key == "image":
+        reads += [lambda: prepared.stored(1)["image"].read(0, 2), lambda: prepared.stored(1)["image"].map()]
+    for read in reads:
+        with pytest.raises(ValueError, match=rf"p1.{key}.npy cannot be read: .* Remove it"):
+            read()
     transform = Transform()
     prepare(entries, tmp_path / "prepared", transform)
     assert transform.called == ["p1"]
@@ -366,14 +370,18 @@ def test_workers(entries, tmp_path):
 def test_slices_come_first_and_tissue_is_counted(entries, tmp_path):
     prepared = prepare(entries, tmp_path / "prepared")
     for index in range(3):
-        mapped, whole = prepared.mapped(index), prepared[index]
-        assert isinstance(mapped["image"], np.memmap)
-        assert mapped["image"].shape == (3, 3, 5, 4)
-        np.testing.assert_array_equal(np.moveaxis(mapped["image"], 0, -1), whole["image"].numpy())
+        stored, whole = prepared.stored(index), prepared[index]
+        assert stored["image"].shape == (3, 3, 5, 4)
+        assert len(stored["image"]) == 3
+        slices = np.moveaxis(whole["image"].numpy(), -1, 0)
+        assert isinstance(stored["image"].map(), np.memmap)
+        np.testing.assert_array_equal(stored["image"].map(), slices)
+        for first, last in ((0, 3), (1, 2), (0, 1), (1, 3)):
+            np.testing.assert_array_equal(stored["image"].read(first, last), slices[first:last])
         counts = (whole["image"] > whole["image"].min()).sum(dim=(1, 2)).T
-        np.testing.assert_array_equal(mapped["tissue"], counts)
-        assert mapped["tissue"].sum() == whole["image"].numel() - 1  # but for the lowest value
-        assert torch.equal(mapped["available"], whole["available"])
+        np.testing.assert_array_equal(stored["tissue"], counts)
+        assert stored["tissue"].sum() == whole["image"].numel() - 1  # but for the lowest value
+        assert torch.equal(stored["available"], whole["available"])
 
 
 def test_flags_are_kept(entries, tmp_path):
@@ -386,7 +394,7 @@ def test_flags_are_kept(entries, tmp_path):
 def test_writing_to_what_is_mapped_changes_no_file(entries, tmp_path):
     prepared = prepare(entries, tmp_path / "prepared")
     before = prepared[0]["image"]
-    prepared.mapped(0)["image"][:] = 3
+    prepared.stored(0)["image"].map()[:] = 3
     assert torch.equal(prepared[0]["image"], before)
 
 

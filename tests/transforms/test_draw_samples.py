@@ -17,11 +17,28 @@ TABLE = {"t1": 1, "dce": 2}
 BRATS = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
 
 
+class InMemory:
+    """Stands in for the file of a prepared subject."""
+
+    def __init__(self, slices: np.ndarray) -> None:
+        self.slices, self.shape = slices, slices.shape
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        assert 0 <= first < last <= len(self.slices)
+        return self.slices[first:last]
+
+    def map(self) -> np.ndarray:
+        return self.slices
+
+
 def subject(image: torch.Tensor, available: tuple[bool, ...] = (True, True)) -> dict:
     """Return ``[ΣT, X, Y, Z]`` as prepared subjects come."""
     slices = image.half().movedim(-1, 0).contiguous()
     tissue = (slices > slices.min()).flatten(2).sum(dim=2).numpy()
-    return {"subject": "p1", "image": slices.numpy(), "tissue": tissue, "available": torch.tensor(available)}
+    return {"subject": "p1", "image": InMemory(slices.numpy()), "tissue": tissue, "available": torch.tensor(available)}
 
 
 def noise(shape: tuple[int, ...]) -> torch.Tensor:
@@ -36,7 +53,7 @@ def draws(transform, sample: dict, number: int = 60) -> list[dict]:
 
 def middles(transform, sample: dict, number: int = 200) -> set[int]:
     """Return the slices that are drawn; the image's first voxel is the slice's number."""
-    sample["image"][:, 0, 0, 0] = np.arange(len(sample["image"]))
+    sample["image"].slices[:, 0, 0, 0] = np.arange(len(sample["image"]))
     return {int(drawn["image"][0, 0, 0, drawn["image"].shape[-1] // 2]) for drawn in draws(transform, sample, number)}
 
 
@@ -186,10 +203,10 @@ def test_slices_of_real_patients(real_subject, tmp_path, name) -> None:
         ]
     )
     prepared = PreparedSubjects([real_subject(name)], prepare, tmp_path, differentiation=False, progress=False)
-    width, height = prepared.mapped(0)["image"].shape[2:]
+    width, height = prepared.stored(0)["image"].shape[2:]
     assert width <= 160
     assert height <= 192
     transform = Compose([RandTissueSliced(BRATS, (160, 192), 3), RandFlipd(keys="image", prob=0.5, spatial_axis=0)])
-    for drawn in draws(transform, prepared.mapped(0), 40):
+    for drawn in draws(transform, prepared.stored(0), 40):
         tissue = (drawn["image"][..., 1] > 0).sum(dim=(1, 2))
         assert (tissue >= 0.02 * width * height).sum() >= 2

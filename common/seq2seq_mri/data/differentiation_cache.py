@@ -146,8 +146,8 @@ class DifferentiationMaps(Dataset):
         intensity, rounded to half precision.
         """
         chunk, place = divmod(range(self.count)[index], self.chunk_size)
-        slices = torch.from_numpy(self.chunks.mapped(chunk)["image"])
-        return slices[place, ..., None].to(torch.float32)
+        image = self.chunks.stored(chunk)["image"].read(place, place + 1)
+        return torch.from_numpy(image)[0, ..., None].to(torch.float32)
 
 
 @torch.no_grad()

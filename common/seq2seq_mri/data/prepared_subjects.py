@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from seq2seq_mri.data.origin import as_json, describe, file_states
 from seq2seq_mri.data.preparation import Preparation
-from seq2seq_mri.data.prepared_files import FLAGS, PreparedFiles
+from seq2seq_mri.data.prepared_files import FLAGS, PreparedFiles, StoredSlices
 from seq2seq_mri.files import check_writable_directory
 
 __all__ = ["PreparedSubjects", "SubjectSamples"]
@@ -130,19 +130,19 @@ class PreparedSubjects(Dataset):
         images = {key: files.read(key, stored[key][1]) for key in self.keys}
         return {"subject": files.subject, **images, **self._flags(index)}
 
-    def mapped(self, index: int) -> dict[str, Any]:
+    def stored(self, index: int) -> dict[str, Any]:
         """Return a subject of which nothing is read yet, to draw samples from.
 
         Returns:
-            ``subject``; ``image``, float16 ``[Z, ΣT, X, Y]``, mapped to memory; ``tissue``, int32 ``[Z, ΣT]``, the
-            voxels above background in each slice; and the flags of :meth:`__getitem__`.
-
-        Raises:
-            ValueError: when the image's file is absent or damaged.
+            ``subject``; ``image``, :class:`~seq2seq_mri.data.prepared_files.StoredSlices` ``[Z, ΣT, X, Y]``;
+            ``tissue``, int32 ``[Z, ΣT]``, the voxels above background in each slice; and the flags of
+            :meth:`__getitem__`.
         """
         files = PreparedFiles(self.folder, self.subjects[index])
-        tissue = self._descriptions[index]["tissue"]  # type: ignore[index]
-        return {"subject": files.subject, "image": files.open("image"), "tissue": tissue, **self._flags(index)}
+        description: Mapping[str, Any] = self._descriptions[index]  # type: ignore[assignment]
+        size, _, shape = description["images"]["image"]
+        image = StoredSlices(files.image("image"), tuple(shape), size)
+        return {"subject": files.subject, "image": image, "tissue": description["tissue"], **self._flags(index)}
 
     def _flags(self, index: int) -> dict[str, torch.Tensor]:
         description: Mapping[str, Any] = self._descriptions[index]  # type: ignore[assignment]
@@ -244,8 +244,8 @@ class SubjectSamples(Dataset):
         return len(self.prepared) * self.samples_per_subject
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return :meth:`PreparedSubjects.mapped` of subject ``index`` modulo their number."""
-        return self.prepared.mapped(range(len(self))[index] % len(self.prepared))
+        """Return :meth:`PreparedSubjects.stored` of subject ``index`` modulo their number."""
+        return self.prepared.stored(range(len(self))[index] % len(self.prepared))
 
 
 @contextmanager

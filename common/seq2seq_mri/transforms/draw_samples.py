@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from monai.transforms import MapTransform, RandomizableTransform
 
+from seq2seq_mri.data.prepared_files import StoredSlices
 from seq2seq_mri.sequences import channel_slices, check_sequences
 
 __all__ = ["RandTissueCropd", "RandTissueSliced"]
@@ -34,7 +35,7 @@ class _RandTissued(RandomizableTransform, MapTransform):
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Draw a sample of a subject, :meth:`~seq2seq_mri.data.prepared_subjects.PreparedSubjects.mapped`.
+        """Draw a sample of a subject, :meth:`~seq2seq_mri.data.prepared_subjects.PreparedSubjects.stored`.
 
         Returns:
             ``data`` without ``tissue``, its image replaced by float16 ``[ΣT, H, W, D]``, a plain tensor.
@@ -48,7 +49,7 @@ class _RandTissued(RandomizableTransform, MapTransform):
         return {**rest, self.image_key: self.draw(slices, middle)}
 
     @abstractmethod
-    def draw(self, slices: np.ndarray, middle: int) -> torch.Tensor:
+    def draw(self, slices: StoredSlices, middle: int) -> torch.Tensor:
         """Return a sample ``[ΣT, H, W, D]`` around slice ``middle`` of ``[Z, ΣT, X, Y]``."""
 
     def _slices_with_tissue(self, data: Mapping[Hashable, Any], area: int) -> np.ndarray:
@@ -101,13 +102,13 @@ class RandTissueSliced(_RandTissued):
         self.slice_size = _checked_size(slice_size, 2, "slice_size")
         self.in_channels = in_channels
 
-    def draw(self, slices: np.ndarray, middle: int) -> torch.Tensor:
+    def draw(self, slices: StoredSlices, middle: int) -> torch.Tensor:
         """Return the slice and its neighbours."""
-        first = middle - self.in_channels // 2
-        inside = slices[max(first, 0) : max(first, 0) + self.in_channels + min(first, 0)]
-        # Without neighbours at the ends of the volume.
-        order = np.clip(np.arange(first, first + self.in_channels), 0, len(slices) - 1) - max(first, 0)
-        stack = torch.from_numpy(inside) if len(inside) == self.in_channels else torch.from_numpy(inside[order])
+        wanted = np.arange(self.in_channels) + middle - self.in_channels // 2
+        order = wanted.clip(0, len(slices) - 1)  # beyond its ends a volume has no slices
+        stack = torch.from_numpy(slices.read(int(order[0]), int(order[-1]) + 1))
+        if len(stack) < self.in_channels:
+            stack = stack[order - order[0]]
         sample = stack.new_zeros(self.in_channels, slices.shape[1], *self.slice_size)
         (width, x), (height, y) = (
             _overlap(size, wanted) for size, wanted in zip(slices.shape[2:], self.slice_size, strict=True)
@@ -141,9 +142,10 @@ class RandTissueCropd(_RandTissued):
         super().__init__(sequences, min_tissue, image_key)
         self.crop_size = _checked_size(crop_size, 3, "crop_size")
 
-    def draw(self, slices: np.ndarray, middle: int) -> torch.Tensor:
+    def draw(self, slices: StoredSlices, middle: int) -> torch.Tensor:
         """Return the part."""
-        plane = np.asarray(slices[middle])
+        mapped = slices.map()
+        plane = mapped[middle]
         # Slices are chosen by what lies above the lowest value of the volume, which an empty corner of the plane has.
         voxels = np.argwhere((plane > plane.min()).any(axis=0))
         x, y = voxels[self.R.randint(len(voxels))] if len(voxels) else np.array(plane.shape[1:]) // 2
@@ -158,7 +160,7 @@ class RandTissueCropd(_RandTissued):
                 inside, outside = slice(start, start + wanted), slice(0, wanted)
             source.append(inside)
             place.append(outside)
-        part = torch.from_numpy(slices[source[2], :, source[0], source[1]]).movedim(0, -1)
+        part = torch.from_numpy(mapped[source[2], :, source[0], source[1]]).movedim(0, -1)
         sample[:, place[0], place[1], place[2]] = part
         return sample
 
