@@ -51,6 +51,8 @@ def device() -> Iterator[torch.device]:
     before = [backend.allow_tf32 for backend in backends]
     for backend in backends:
         backend.allow_tf32 = False
-    yield torch.device(name)
+    # Compiling takes longer than most tests, which are of many shapes; one test has a network's functions compiled.
+    with torch.compiler.set_stance("force_eager"):
+        yield torch.device(name)
     for backend, allowed in zip(backends, before, strict=True):
         backend.allow_tf32 = allowed

@@ -110,6 +110,7 @@ class Seq2SeqTrainer(SupervisedTrainer):
         super().run()
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict:
+        engine.state.output = {}  # the last step's images need not be kept beside this one's
         # A plain tensor: MetaTensor would carry every subject's metadata through all that follows.
         image = convert_to_tensor(batchdata["image"], track_meta=False)
         available = self.step.signal(image, batchdata["available"])
