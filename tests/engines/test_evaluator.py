@@ -256,6 +256,12 @@ class TestGrid:
         ssim = structural_similarity(truth, made, data_range=1.0, **window)
         assert row["ssim_central_crop"] == pytest.approx(ssim, abs=1e-5)
 
+    def test_prepared_subjects_are_plain_tensors(self) -> None:
+        sample = make_sample("p1", NAMES)
+        ((expected, *_),) = evaluate([sample]).values()
+        ((found, *_),) = evaluate([dict(sample, image=sample["image"].as_tensor())]).values()
+        assert found["rows"] == [pytest.approx(row, nan_ok=True) for row in expected["rows"]]
+
     def test_unknown_region(self) -> None:
         with pytest.raises(ValueError, match="Unknown region 'brain'"):
             translation_evaluator([], regions=["brain"])

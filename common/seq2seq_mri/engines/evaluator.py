@@ -163,7 +163,8 @@ class TranslationEvaluator(SubjectEvaluator):
         predictions = inferer(image[None], self.network, sources=sources, targets=targets)
         if kept:
             predictions = predictions.cpu()
-        truth = {name: image.as_tensor()[channels].cpu() for name, channels in channel_slices(self.sequences).items()}
+        measurements = image.as_subclass(torch.Tensor).float().cpu()  # prepared subjects are plain, others MetaTensors
+        truth = {name: measurements[channels] for name, channels in channel_slices(self.sequences).items()}
         translated = {
             (source, target): predictions[k, channels]
             for k, source in enumerate(sources)
