@@ -166,7 +166,7 @@ def test_validation_passes_over_a_subject_that_has_nothing_to_compare(runs, tmp_
 
 
 def test_unpaired_training_updates_every_discriminator(runs, tmp_path) -> None:
-    quick = {"max_epochs": 1, "val_interval": 1, "val_slices": 12, "num_workers": 0}
+    quick = {"max_epochs": 6, "val_interval": 6, "val_slices": 12, "num_workers": 0}
     workflow = runs.workflow("train", ("unpaired.json",), output_dir=str(tmp_path), **quick)
     discriminators = workflow.parser.get_parsed_content("train#discriminators")
     before = {name: value.clone() for name, value in discriminators.named_parameters()}
