@@ -59,18 +59,18 @@ def test_writes_tables_and_figures(experiment, tmp_path):
 
 def test_goes_on_and_adds_seeds(experiment, tmp_path):
     first = experiment(seeds=[0]).run()
-    maps = (tmp_path / "maps" / "testing" / "maps.npy").stat().st_mtime_ns
+    maps = (tmp_path / "maps" / "testing" / "00000000.image.npy").stat().st_mtime_ns
     both = experiment().run()
     assert len(both) == 2 * len(first)
     merged = both.merge(first, on=["label", "inputs", "size", "seed"], suffixes=("", "_first"))
     assert len(merged) == len(first)
     assert merged["accuracy"].tolist() == merged["accuracy_first"].tolist()
-    assert (tmp_path / "maps" / "testing" / "maps.npy").stat().st_mtime_ns == maps
+    assert (tmp_path / "maps" / "testing" / "00000000.image.npy").stat().st_mtime_ns == maps
 
 
 def test_refuses_the_folder_of_another_experiment(experiment):
     experiment(seeds=[0]).run()
     with pytest.raises(ValueError, match="another protocol"):
         experiment(seeds=[0], settings={"max_epochs": 2, "batch_size": 4}).run()
-    with pytest.raises(ValueError, match="made from something else"):
+    with pytest.raises(ValueError, match="was prepared otherwise"):
         experiment(seeds=[0], shape=(34, 37)).run()
