@@ -43,9 +43,7 @@ def steps(setting: Setting) -> None:
         for size in ("published", "bundle"):
             for name, make in (("plain", plain_training), ("trainer", product_training)):
                 rates, memory = {}, {}
-                for batch in setting.batches:
-                    if dtype is None and batch not in (setting.batches[0], 8, 32):
-                        continue
+                for batch in (setting.batches[0], 8, 64) if dtype else (8,):
                     try:
                         rates[batch], memory[batch] = _rate(setting, make, size, dtype, batch)
                     except torch.OutOfMemoryError:

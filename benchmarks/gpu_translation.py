@@ -17,13 +17,13 @@ from seq2seq_mri.engines.trainer import autocast
 
 __all__ = ["translation"]
 
-DTYPES = {"float32": torch.float32, "TF32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"TF32": torch.float32, "bfloat16": torch.bfloat16}
 TARGET = 6.0
 
 
 @torch.inference_mode()
 def translation(setting: Setting) -> None:
-    """Time a translation per slice, in bfloat16, TF32 and float32; the target is set in bfloat16."""
+    """Time a translation per slice, in bfloat16 and TF32; the target is set in bfloat16."""
     generator = build_generator(setting.size).to(setting.where)
     code = torch.eye(len(generator.sequences))[1:2]
     best: dict[tuple[str, str], float] = {}

@@ -89,17 +89,18 @@ def missing(setting: Setting) -> None:
     judged = {"target": f"<= {NETWORK_SECONDS:g}", "reached": seconds <= NETWORK_SECONDS}
     write_row(setting, "missing", f"{what}, default batch", "s", value=seconds, **judged)
     by_batch = {}
-    for inferer.slice_batch_size in setting.batches:
+    for inferer.slice_batch_size in setting.batches[1:]:
         by_batch[inferer.slice_batch_size] = milliseconds(translate, setting.where, 0.0, warm_up=1) / 1e3
     write_row(setting, "missing", f"{what}, by batch", "s", by_batch=by_batch, value=min(by_batch.values()))
-    first.finalize()
-    for figures in (False, True):
+    inferer.slice_batch_size = None
+    report = parser.get_parsed_content("report")
+    for report.figures in (False, True):
         for _ in range(2):  # the first is a warm-up
-            alone = workflow(datalist=str(folder / "one.json"), num_workers=0, figures=figures)
-            seconds = _seconds_of(alone, setting)
-        judged = {} if figures else {"target": f"<= {FILE_SECONDS:g}", "reached": seconds <= FILE_SECONDS}
-        drawn = "with its picture" if figures else "no picture"
+            seconds = _seconds_of(first, setting)
+        judged = {} if report.figures else {"target": f"<= {FILE_SECONDS:g}", "reached": seconds <= FILE_SECONDS}
+        drawn = "with its picture" if report.figures else "no picture"
         write_row(setting, "missing", f"file to file, one subject, {drawn}", "s", value=seconds, **judged)
+    first.finalize()
     seconds = _seconds_of(workflow(), setting) / COPIES
     write_row(setting, "missing", f"file to file, each of {COPIES} subjects, as shipped", "s/subject", value=seconds)
 
@@ -116,9 +117,7 @@ def _seconds_of(workflow: ConfigWorkflow, setting: Setting) -> float:
     evaluator.run()
     if setting.device == "cuda":
         torch.cuda.synchronize()
-    taken = time.perf_counter() - began
-    workflow.finalize()
-    return taken
+    return time.perf_counter() - began
 
 
 def analysis(setting: Setting) -> None:

@@ -165,13 +165,12 @@ def test_shipped_weights_are_plain_and_small(bundle: Path) -> None:
     path = bundle / "models" / "model.pt"
     if not path.is_file():
         pytest.skip("models/model.pt is not there yet")
-    assert path.stat().st_size <= 16 * 2**20
+    assert path.stat().st_size <= 24e6  # what the model zoo keeps in its repository ends at 25 MB
     weights = torch.load(path, weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in weights.values())
     assert {value.dtype for value in weights.values()} <= {torch.bfloat16, torch.float16, torch.int64}
 
 
-@pytest.mark.xfail(strict=True, reason="the weights were trained before the bound of the intensities was chosen")
 @pytest.mark.parametrize("name", ["seq2seq_brats", "seq2seq_breast"])
 def test_shipped_weights_name_the_intensities_of_their_bundle(repository: Path, name: str) -> None:
     bundle = repository / "bundles" / name

@@ -91,7 +91,7 @@ MUTANTS = {
     ),
     "training on other intensities than inference": Mutant(
         "inference",
-        add("normalize#percentile", 90.0),
+        put_in("normalize", "NormalizeSequencesd", "percentile", 90.0),
         facts.validation_has_the_validation_subjects_as_inference_sees_them,
     ),
     "the best weights are not the average": Mutant(

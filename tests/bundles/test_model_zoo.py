@@ -95,8 +95,8 @@ def test_published_overlay_has_the_class_defaults(brats) -> None:
 
 
 @pytest.mark.parametrize("configs", [("train.json",), ("inference.json",)])
-def test_weights_of_the_bundle_fit_into_sixteen_megabytes(generator_bundle, configs) -> None:
-    assert parameters(network(generator_bundle, *configs)) * 2 < 16
+def test_weights_of_the_bundle_fit_into_the_model_zoo(generator_bundle, configs) -> None:
+    assert parameters(network(generator_bundle, *configs)) * 2 < 24  # MB in bfloat16
 
 
 @pytest.mark.parametrize("config", ["train.json", "inference.json"])
