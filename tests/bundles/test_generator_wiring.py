@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import wiring_generator as facts
-from wiring import Mutant, Wiring, add, darken_the_left, drop, put, put_in, swap
+from wiring import Mutant, Wiring, darken_the_left, drop, put, put_in, swap
 
 from seq2seq_mri.data.simulation.brain import simulate_brain
 from seq2seq_mri.data.simulation.breast import simulate_breast
