@@ -114,7 +114,8 @@ class BundleRuns:
 
     def workflow(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
         """Return the initialized workflow of ``kind`` in ``KINDS``."""
-        options = {"bundle_root": str(self.bundle), "dataset_dir": str(self.dataset_dir)} | self.options | overrides
+        places = {"dataset_dir": str(self.dataset_dir), "output_dir": str(self.dataset_dir.parent / "output")}
+        options = {"bundle_root": str(self.bundle)} | places | self.options | overrides
         return start(self.bundle, kind, overlays, options)
 
     def run(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
