@@ -126,12 +126,13 @@ def test_training(tmp_path, cycle) -> None:
 
 @pytest.mark.parametrize("cycle", [False, True])
 def test_both_steps_train_the_same(tmp_path, monkeypatch, cycle) -> None:
-    pairs = torch.zeros(2, 4, 4, dtype=torch.bool)
-    pairs[:, 1, [1, 3]] = True
+    # Weights that make the sum over 4 x 4 pairs the mean over the two of the naive step, and over its one cycle.
+    pairs = torch.zeros(2, 4, 4)
+    pairs[:, 1, [1, 3]] = 4 * 4 / 2
     between = torch.zeros_like(pairs)
-    between[:, 1, 2] = True
+    between[:, 1, 2] = 4 * 4
     monkeypatch.setattr(translation_step, "choose_pairs", lambda *_: pairs)
-    monkeypatch.setattr(translation_step, "choose_cycle_targets", lambda *_: between)
+    monkeypatch.setattr(translation_step, "choose_cycles", lambda *_: between)
     torch.manual_seed(0)
     images, weights = torch.rand(2, 4, 16, 16, 3), random_vgg19(tmp_path)
     naive, ours = (step(memory_module.build_generator("tiny"), images, weights, cycle) for step in (NaiveStep, OurStep))
@@ -141,7 +142,9 @@ def test_both_steps_train_the_same(tmp_path, monkeypatch, cycle) -> None:
     found.backward()
     gradients = dict(naive.network.named_parameters())
     for name, parameter in ours.network.named_parameters():
-        torch.testing.assert_close(parameter.grad, gradients[name].grad, msg=name, rtol=1e-3, atol=1e-5)
+        expected_gradient = gradients[name].grad
+        # As a whole: single values near zero are rounding, which differs from processor to processor.
+        assert (parameter.grad - expected_gradient).norm() <= 1e-3 * expected_gradient.norm(), name
 
 
 def test_memory(tmp_path, in_this_process) -> None:

@@ -110,13 +110,14 @@ def test_seq2seq_trains_a_pair_as_the_bundle_does(tiny_recipe, batch) -> None:
     output = recipe.step(image, measured)
     torch.testing.assert_close(loss, 10 * output.terms["reconstruction"])
     group = output.translations[0]
-    expected = [
-        F.l1_loss(group.prediction[row, 0], image[subject, target].movedim(-1, 0))
-        for row, (subject, target) in enumerate(
-            zip(output.encodings.subject[group.encoding].tolist(), group.target.tolist(), strict=True)
-        )
-    ]
-    torch.testing.assert_close(output.terms["reconstruction"], torch.stack(expected).mean())
+    encodings, expected = output.encodings, torch.zeros(())
+    for row, encoding in enumerate(group.encoding.tolist()):
+        subject, source, target = int(encodings.subject[encoding]), int(encodings.source[encoding]), group.target[row]
+        count = int(measured[subject].sum())
+        # One over the probability of the pair, so that the expectation is the sum over all pairs (Eq. 1).
+        weight = count if source == target else count * (count - 1)
+        expected = expected + weight * F.l1_loss(group.prediction[row, 0], image[subject, target].movedim(-1, 0))
+    torch.testing.assert_close(output.terms["reconstruction"], expected / (len(image) * measured.shape[1] ** 2))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -196,19 +196,20 @@ def test_a_folder_without_known_images(tmp_path):
 def test_real_patients(shared_data, tmp_path):
     text = make_datalist(str(shared_data / "data" / "brain"), str(tmp_path / "d.json"), testing="patient19")
     content, entries = read(tmp_path / "d.json")
-    assert sorted(entries) == ["BraTS-MET-00110-000", "TCGA-DU-7294", "patient07", "patient19"]
+    assert {"BraTS-MET-00110-000", "TCGA-DU-7294", "patient07", "patient19"} <= set(entries)
     assert all(list(entry) == ["subject", *SEQUENCES] for entry in entries.values())
     assert [entry["subject"] for entry in content["testing"]] == ["patient19"]
     assert entries["patient07"]["t1gd"] == "patient07/patient07_T1POST.nii.gz"
     assert entries["TCGA-DU-7294"]["t1gd"] == "TCGA-DU-7294/TCGA-DU-7294-t1c.nii.gz"
     for expected in ("240 x 240 x 155, 1 x 1 x 1 mm", "182 x 218 x 182", "Problems: none", "RAS", "LPS", "LAS"):
         assert expected in text
-    assert len(load_datalist(tmp_path / "d.json", "training", shared_data / "data" / "brain")) == 2
+    training = load_datalist(tmp_path / "d.json", "training", shared_data / "data" / "brain")
+    assert len(training) == len(content["training"]) >= 2
 
 
 @pytest.mark.real_data
 def test_real_raw_scans_do_not_share_a_grid(shared_data, tmp_path):
-    raw = shared_data / "data" / "brain_raw"
+    raw = shared_data / "data" / "brain_raw" / "patient01"
     with pytest.raises(ValueError, match=r"patient01_study1: t1 and t2: .*T1W.nii.gz and .*T2W.nii.gz lie on"):
         make_datalist(str(raw), str(tmp_path / "d.json"))
     text = make_datalist(str(raw), str(tmp_path / "d.json"), allow_different_grids=True)

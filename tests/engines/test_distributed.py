@@ -138,6 +138,7 @@ def test_first_update_equals_that_of_the_doubled_batch(brain_cohort, brats_confi
     common = {
         "dataset_dir": str(brain_cohort),
         "batch_size": 2,
+        "samples_per_subject": 1,
         "initial_weights": str(weights),
         "max_epochs": 1,
         "val_interval": 1,

@@ -119,7 +119,9 @@ class TranslationStep:
             available: bool ``[B, S]``.
         """
         values = image.flatten(2)
-        varies = (values.amax(2) != values.amin(2)).cpu()
+        highest, lowest = values.amax(2), values.amin(2)
+        # What is not finite is no constant: its loss has to tell.
+        varies = ((highest != lowest) | ~highest.isfinite()).cpu()
         slices = channel_slices(self.generator.sequences).values()
         return available.cpu() & torch.stack([varies[:, part].any(1) for part in slices], dim=1)
 
