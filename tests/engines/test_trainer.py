@@ -202,6 +202,30 @@ def test_a_step_without_a_finite_gradient_is_skipped_and_several_in_a_row_stop_t
     assert all(value.isfinite().all() for _, values, state in seen for value in values + state)
 
 
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_hard_patches_leave_all_finite_and_moving(dtype) -> None:
+    """A sequence that ends early, a patch without tissue, one with one voxel of it, and a usual one, many times."""
+    batch = smooth_batch()
+    usual = batch["image"][:1]
+    ends_early, nothing, one_voxel = usual.clone(), torch.zeros_like(usual), torch.zeros_like(usual)
+    ends_early[:, 1] = 0
+    one_voxel[:, :, 7, 5, 1] = 0.02
+    batch["image"] = torch.cat([ends_early, nothing, one_voxel, usual])
+    batch["available"], batch["subject"] = torch.ones(4, 3, dtype=torch.bool), ["p1", "p2", "p3", "p4"]
+    trainer = make_trainer(batch, epochs=12, autocast_dtype=dtype)
+    before, norms = weights(trainer.network), []
+    trainer.add_event_handler(
+        IterationEvents.MODEL_COMPLETED, lambda engine: norms.append(float(engine.state.output["gradient_norm"]))
+    )
+    trainer.run()
+    assert int(trainer.skipped) == 0
+    assert all(0 < norm < 1e3 for norm in norms)
+    after = weights(trainer.network)
+    assert all(value.isfinite().all() for value in after)
+    assert not any(map(torch.equal, before, after))
+    assert all(value.isfinite().all() for part in trainer.optimizer.state.values() for value in part.values())
+
+
 def test_a_batch_without_any_signal_teaches_nothing() -> None:
     batch = smooth_batch()
     batch["image"] = torch.zeros_like(batch["image"])
