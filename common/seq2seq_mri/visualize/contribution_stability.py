@@ -97,7 +97,7 @@ def _draw_scores(axes: Axes, cohort: CohortContribution, score: str, place: int,
     axes.set_xlim(*limits)
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_title(_TITLES[score], loc="left", pad=4, linespacing=1.2, fontsize=7.5)
-    axes.set_xlabel("mean of A (sum of standard scores)", labelpad=2, fontsize=7)
+    axes.set_xlabel("mean of A", labelpad=2, fontsize=7)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
