@@ -40,8 +40,8 @@ class Seq2SeqTrainer(SupervisedTrainer):
 
     Each iteration's ``engine.state.output`` holds numbers as tensors on the device, so that nothing waits for it:
     ``loss`` (the weighted sum), each term under its name, ``gradient_norm`` (before clipping) and ``skipped`` (1 if the
-    weights were left as they were, because the gradient was not finite, else 0); and ``translation`` (the
-    :class:`~seq2seq_mri.engines.translation_step.StepOutput`) and ``image``, for image grids.
+    weights, or those of the discriminators, were left as they were because a gradient was not finite, else 0); and
+    ``translation`` (the :class:`~seq2seq_mri.engines.translation_step.StepOutput`) and ``image``, for image grids.
 
     Args:
         step: computes the generator's losses; holds the network, the loss and the discriminators.
@@ -58,7 +58,7 @@ class Seq2SeqTrainer(SupervisedTrainer):
 
     Raises:
         ValueError: when discriminators are to be trained without an optimizer, or the gradient was not finite in
-            ``MOST_SKIPPED`` steps in a row.
+            ``MOST_SKIPPED`` steps in a row. On a GPU this is looked at every tenth iteration and at an epoch's end.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Seq2SeqTrainer(SupervisedTrainer):
         self.autocast_dtype = autocast_dtype
         self.skipped = torch.zeros((), device=device)
         self._skipped_in_a_row = torch.zeros((), device=device)
+        self._longest_skipped = torch.zeros((), device=device)
         super().__init__(
             device=device,
             max_epochs=max_epochs,
@@ -125,18 +126,23 @@ class Seq2SeqTrainer(SupervisedTrainer):
             output.loss.backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         norm, finite = self._update(self.network, self.optimizer)
-        result = {"loss": output.loss.detach(), **output.terms, "gradient_norm": norm, "skipped": 1 - finite}
-        self._count_skipped(finite, batchdata)
+        result = {"loss": output.loss.detach(), **output.terms, "gradient_norm": norm}
         if self.step.loss.lambda_adversarial > 0:
-            result["discriminator"] = self._train_discriminators(output, image, available)
+            result["discriminator"], others_finite = self._train_discriminators(output, image, available)
+            finite = finite * others_finite
+        result["skipped"] = 1 - finite
+        self._count_skipped(finite, batchdata)
         engine.state.output = {**result, "translation": output, "image": image}
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
-    def _train_discriminators(self, output: StepOutput, image: torch.Tensor, available: torch.Tensor) -> torch.Tensor:
-        """Update each D_j on the batch's real images of j and on the step's translations of others to j (Eq. 2).
+    def _train_discriminators(
+        self, output: StepOutput, image: torch.Tensor, available: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss of the D_j, and 1 if its gradient is finite, else 0, after updating them.
 
-        One that sees no real image beside a translation, or the reverse, has nothing to tell apart and is left alone.
+        Each learns from the batch's real images of j and from the step's translations of others to j (Eq. 2). One that
+        sees no real image beside a translation, or the reverse, has nothing to tell apart and is left alone.
         """
         discriminators, optimizer = self.step.discriminators, self.discriminator_optimizer
         if discriminators is None or optimizer is None:
@@ -155,8 +161,8 @@ class Seq2SeqTrainer(SupervisedTrainer):
                     total = total + self.step.loss.discriminator(discriminators(images, name), real=is_real).mean()
         if total.requires_grad:
             total.backward()
-        self._update(discriminators, optimizer)
-        return total.detach()
+        _, finite = self._update(discriminators, optimizer)
+        return total.detach(), finite
 
     def _update(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[torch.Tensor, torch.Tensor]:
         """Step if the gradient is finite; return its norm, and 1 if it is finite, else 0, without waiting for it."""
@@ -176,13 +182,15 @@ class Seq2SeqTrainer(SupervisedTrainer):
     def _count_skipped(self, finite: torch.Tensor, batchdata: dict[str, Any]) -> None:
         self.skipped += 1 - finite
         self._skipped_in_a_row = (self._skipped_in_a_row + 1) * (1 - finite)
+        self._longest_skipped = torch.maximum(self._longest_skipped, self._skipped_in_a_row)
         # A GPU is waited for only now and then.
-        if self.state.device.type != "cpu" and self.state.iteration % 10 != 0:
+        is_last = self.state.iteration % self.state.epoch_length == 0
+        if self.state.device.type != "cpu" and self.state.iteration % 10 != 0 and not is_last:
             return
-        if self._skipped_in_a_row >= MOST_SKIPPED:
+        if self._longest_skipped >= MOST_SKIPPED:
             raise ValueError(
-                f"The gradient was not finite in {int(self._skipped_in_a_row)} steps in a row, the last of them "
-                f"iteration {self.state.iteration} with images of "
+                f"The gradient was not finite in {int(self._longest_skipped)} steps in a row, up to iteration "
+                f"{self.state.iteration} with images of "
                 f"{', '.join(dict.fromkeys(batchdata.get('subject', [])))}. The weights are as they were before. Check "
                 "these images, and initial weights if there are any; otherwise lower the learning rate."
             )

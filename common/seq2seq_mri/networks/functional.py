@@ -15,8 +15,8 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
     """Return ``x`` ``(N, C, *spatial)`` with the channels last in memory, where that is faster.
 
     Convolutions keep the format of their input. On a CPU, bfloat16 convolutions take half the time in this one and
-    upsampling a third. On a GPU (measured on an H100), convolutions gain, while torch's padding and normalisation lose
-    as much; only in training, where these two are compiled, it pays.
+    upsampling a third. On a GPU, measured one by one on an H100, convolutions of 64 channels gain, while torch's
+    padding and normalisation lose as much; it pays in training, where these two are compiled.
     """
     if x.device.type != "cpu" and not torch.is_grad_enabled():
         return x
