@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
-from seq2seq_mri.visualize.style import SERIES_COLOURS, SERIES_MARKERS, new_figure, publication_style
+from seq2seq_mri.plots.style import SERIES_COLOURS, SERIES_MARKERS, new_figure, publication_style
 
 __all__ = ["Bar", "BarPanel", "CurvePanel", "bar_figure", "curve_figure"]
 

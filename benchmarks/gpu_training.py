@@ -22,7 +22,7 @@ from monai.utils import set_determinism
 from gpu_parts import Setting, milliseconds, write_row
 from gpu_volumes import whole_subject
 from networks import BRAIN, build_generator
-from seq2seq_mri.engines.trainer import autocast
+from seq2seq_mri.training.trainer import autocast
 
 __all__ = ["cohort", "product_training", "steps", "training"]
 
@@ -145,7 +145,7 @@ def product_training(
 
 
 def _simulate(folder: str, shape: tuple[int, int, int], spacing: float, seed: int) -> None:
-    from seq2seq_mri.data.simulation.brain import simulate_brain
+    from mri_phantom.brain import simulate_brain
 
     simulate_brain(f"{folder}/{seed}", shape=shape, spacing=spacing, splits=(1, 0, 0), missing=(0, 2), seed=seed)
 

@@ -15,7 +15,7 @@ from monai.utils import set_determinism
 
 from gpu_parts import Setting, milliseconds, write_row
 from networks import BRAIN, build_generator
-from seq2seq_mri.engines.checkpoint import save_weights
+from seq2seq_mri.training.checkpoint import save_weights
 from simulated_subject import write_subject
 from subject import STAGES, Task, analyse
 

@@ -25,9 +25,9 @@ from figures import Bar, BarPanel, bar_figure
 from networks import BRAIN
 from options import check_count
 from report import ResultFiles, command_line
-from seq2seq_mri.computing.process import in_fresh_process
-from seq2seq_mri.data.datalist import load_datalist
-from seq2seq_mri.data.subject_dataset import SubjectDataset
+from seq2seq_mri.io.datalists.datalist import load_datalist
+from seq2seq_mri.training.subject_dataset import SubjectDataset
+from seq2seq_studies.comparison.process import in_fresh_process
 
 __all__ = ["loading", "write_cohort"]
 

@@ -19,10 +19,10 @@ from naive_inference import naive_translations
 from networks import BRAIN, build_generator
 from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
-from seq2seq_mri.computing.process import PeakMemory, in_fresh_process
-from seq2seq_mri.inferers.fusion import MeanFusion
-from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.inference.fusion import MeanFusion
+from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.checkpointing import checkpoint_activations
+from seq2seq_studies.comparison.process import PeakMemory, in_fresh_process
 from training import NaiveStep, OurStep, random_vgg19
 
 __all__ = ["Measurement", "measure_memory", "memory"]

@@ -25,7 +25,7 @@ def naive_translations(
 ) -> dict[tuple[str, str], torch.Tensor]:
     """Translate a subject's sequences.
 
-    The result is what :class:`~seq2seq_mri.inferers.slice_inferer.SliceTranslationInferer` gives: the middle slice,
+    The result is what :class:`~seq2seq_mri.inference.slice_inferer.SliceTranslationInferer` gives: the middle slice,
     clamped to [0, 1], 0 where all sequences are background.
 
     Args:

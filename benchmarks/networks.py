@@ -13,7 +13,7 @@ from torch import nn
 
 from naive_generator import naive_copy
 from options import check_network_size
-from seq2seq_mri.networks import Seq2SeqGenerator
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.networks.winograd_network import use_winograd
 
 __all__ = ["BRAIN", "VARIANTS", "build_generator", "inference_network", "variant_dtype"]

@@ -16,9 +16,9 @@ from figures import Bar, BarPanel, bar_figure
 from machine import checked_device
 from networks import BRAIN, BUNDLE_CONFIG
 from report import ResultFiles, command_line
-from seq2seq_mri.data.datalist import load_datalist
-from seq2seq_mri.engines.checkpoint import load_weights
-from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.io.datalists.datalist import load_datalist
+from seq2seq_mri.training.checkpoint import load_weights
 
 __all__ = ["precision"]
 

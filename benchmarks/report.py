@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from machine import describe_machine, machine_name
 from seq2seq_mri.files import atomic_path, check_writable_directory
-from seq2seq_mri.visualize.style import save_figure
+from seq2seq_mri.plots.style import save_figure
 
 __all__ = ["RESULTS", "ResultFiles", "command_line"]
 

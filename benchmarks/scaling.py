@@ -15,7 +15,7 @@ from naive_inference import naive_translations
 from networks import BRAIN, build_generator
 from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
-from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from timing import describe_products, interleaved_seconds, ratios, summary
 
 __all__ = ["scaling"]

@@ -10,7 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from seq2seq_mri.data.simulation.subject import draw_subject, grid_affine
+from mri_phantom.subject import draw_subject, grid_affine
 
 __all__ = ["write_subject"]
 

@@ -23,13 +23,14 @@ from naive_inference import naive_translations
 from networks import BRAIN, build_generator
 from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
-from seq2seq_mri.analysis.differentiation import differentiation_map
-from seq2seq_mri.computing.arithmetic import count_gmacs
-from seq2seq_mri.computing.process import PeakMemory, in_fresh_process
-from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.evaluation.differentiation.differentiation import differentiation_map
+from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.io.load import LoadImageSequencesd
+from seq2seq_mri.io.save import save_volume
 from seq2seq_mri.sequences import channel_slices
-from seq2seq_mri.transforms import LoadImageSequencesd, NormalizeSequencesd
-from seq2seq_mri.transforms.save import save_volume
+from seq2seq_mri.transforms.intensity import NormalizeSequencesd
+from seq2seq_studies.comparison.arithmetic import count_gmacs
+from seq2seq_studies.comparison.process import PeakMemory, in_fresh_process
 from simulated_subject import write_subject
 from timing import describe_products, fraction_of_peak, ratios, seconds_of, summary
 

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nibabel
+import numpy as np
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -56,3 +58,93 @@ def device() -> Iterator[torch.device]:
         yield torch.device(name)
     for backend, allowed in zip(backends, before, strict=True):
         backend.allow_tf32 = allowed
+
+
+@pytest.fixture
+def oblique_affine() -> np.ndarray:
+    """An anisotropic, oblique affine whose axes run to the left, posterior and superior."""
+    angle = np.deg2rad(12.0)
+    rotation = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    affine = np.eye(4)
+    affine[:3, :3] = rotation @ np.diag([-0.9, -1.1, 3.0])
+    affine[:3, 3] = [41.5, 60.25, -17.0]
+    return affine
+
+
+@pytest.fixture
+def write_volume(tmp_path: Path) -> Callable[..., str]:
+    """Write a NIfTI file of seeded positive noise in a zero frame, or of the given voxels, and return its path."""
+
+    def write(name, voxels=None, affine=None, shape=(9, 8, 7), seed=0, dtype=np.float32):
+        if voxels is None:
+            voxels = np.zeros(shape, dtype=dtype)
+            inner = voxels[1:-1, 2:-1, 1:-2]
+            inner[...] = np.random.default_rng(seed).integers(1, 1000, inner.shape)
+        affine = np.eye(4) if affine is None else affine
+        path = tmp_path / name
+        nibabel.save(nibabel.Nifti1Image(np.asarray(voxels).astype(dtype), affine), path)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def real_subject(shared_data: Path) -> Callable[[str], dict[str, str]]:
+    """Give the subject dictionary of a real patient, by its name."""
+
+    def subject(name: str) -> dict[str, str]:
+        brats = {"t1": "-t1n", "t1gd": "-t1c", "t2": "-t2w", "flair": "-t2f"}
+        open_ms = {"t1": "_T1", "t1gd": "_T1POST", "t2": "_T2", "flair": "_FLAIR"}
+        folder = shared_data / "data" / "brain" / name
+        endings = open_ms if name.startswith("patient") else brats
+        return {"subject": name} | {key: str(folder / f"{name}{ending}.nii.gz") for key, ending in endings.items()}
+
+    return subject
+
+
+@pytest.fixture(scope="session")
+def brain_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated cohort: four subjects to train on, one to validate, three to test."""
+    from mri_phantom.brain import simulate_brain
+
+    folder = tmp_path_factory.mktemp("brain_cohort")
+    simulate_brain(folder, shape=(32, 32, 32), spacing=6.0, splits=(4, 1, 3), missing=(0, 2), seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def brats_configs(repository: Path) -> Path:
+    """The folder of the bundle's configs."""
+    return repository / "bundles" / "seq2seq_brats" / "configs"
+
+
+SHAPE = (10, 14, 6)
+NAMES = ("t1", "t1gd", "t2", "flair")
+
+Subject = tuple[dict[str, np.ndarray], dict[tuple[str, str], np.ndarray]]
+
+
+@pytest.fixture
+def subject() -> Subject:
+    """Return (measured images, translations), all positive inside a box that leaves two voxels of air around."""
+    generator = np.random.default_rng(0)
+
+    def volume() -> np.ndarray:
+        image = np.zeros(SHAPE, dtype=np.float32)
+        image[2:-2, 2:-2, 1:-1] = generator.uniform(0.3, 1.0, (SHAPE[0] - 4, SHAPE[1] - 4, SHAPE[2] - 2))
+        return image
+
+    truth = {name: volume() for name in NAMES}
+    return truth, {(source, target): volume() for source in NAMES for target in NAMES}
+
+
+@pytest.fixture
+def texts() -> Callable:
+    """Return a function that gives all that is written in a figure."""
+
+    def collect(figure) -> list[str]:
+        from matplotlib.text import Text
+
+        return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+    return collect

@@ -3,69 +3,21 @@
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable
-from typing import Any
-
-import fire
-
-from seq2seq_mri.comparison.compare_generators import compare_generators
-from seq2seq_mri.contribution.contribution_table import contribution_table
-from seq2seq_mri.data.make_datalist import make_datalist
-from seq2seq_mri.data.simulation.brain import simulate_brain
-from seq2seq_mri.data.simulation.breast import simulate_breast
-from seq2seq_mri.release.convert_released import convert_released
-from seq2seq_mri.release.hugging_face import push_to_hf_hub
-from seq2seq_mri.release.release import release
-from seq2seq_mri.segmentation.segment_subsets import segment_subsets
+from seq2seq_mri.command_line import run_command_line
+from seq2seq_mri.evaluation.contribution.contribution_command import contribution_table
+from seq2seq_mri.io.datalists.make_datalist import make_datalist
 
 __all__ = ["main"]
 
+COMMANDS = {
+    "datalist": make_datalist,
+    "contribution_table": contribution_table,
+}
+
 
 def main() -> None:
-    """Run a command; a user's mistake ends in one line on standard error and exit code 1."""
-    try:
-        fire.Fire(COMMANDS, name="seq2seq_mri", serialize=_run)
-    except (ValueError, OSError) as error:
-        sys.exit(f"Error: {error}")
-
-
-class _Call:
-    """A command with its arguments, not yet run."""
-
-    def __init__(self, call: Callable[[], Any]) -> None:
-        self._call = call
-
-
-def _later(function: Callable) -> Callable:
-    """Let fire check the whole command line before ``function`` runs.
-
-    Fire calls a function as soon as it has its arguments, and only then refuses an option that it does not know: a
-    misspelt option would run the command without it.
-    """
-
-    @functools.wraps(function)
-    def record(*args: Any, **kwargs: Any) -> _Call:
-        return _Call(functools.partial(function, *args, **kwargs))
-
-    return record
-
-
-def _run(result: Any) -> Any:
-    return result._call() if isinstance(result, _Call) else result
-
-
-COMMANDS = {
-    "datalist": _later(make_datalist),
-    "simulate": {"brain": _later(simulate_brain), "breast": _later(simulate_breast)},
-    "convert_released": _later(convert_released),
-    "release": _later(release),
-    "push_to_hf_hub": _later(push_to_hf_hub),
-    "segment_subsets": _later(segment_subsets),
-    "compare_generators": _later(compare_generators),
-    "contribution_table": _later(contribution_table),
-}
+    """Run a command."""
+    run_command_line(COMMANDS, name="seq2seq_mri")
 
 
 if __name__ == "__main__":

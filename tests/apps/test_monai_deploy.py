@@ -21,12 +21,9 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # in importlib mode pytest adds no folder itself
-
 from phantom import AVAILABLE, SUBJECT, write_datalist, write_dicom, write_phantom
 
-from seq2seq_mri.transforms.read_dicom import read_dicom_series
+from seq2seq_mri.io.dicom.read_dicom import read_dicom_series
 
 pytestmark = pytest.mark.slow
 RELATIVE = 1e-5

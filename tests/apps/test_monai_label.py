@@ -25,7 +25,7 @@ import pytest
 from phantom import AVAILABLE, SUBJECT, write_datalist, write_dicom, write_phantom
 from servers import Answer, ask, free_port, running, start_orthanc, wait_until
 
-from seq2seq_mri.transforms.read_dicom import read_dicom_series
+from seq2seq_mri.io.dicom.read_dicom import read_dicom_series
 
 pytestmark = pytest.mark.slow
 

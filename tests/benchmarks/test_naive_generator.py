@@ -8,8 +8,8 @@ import torch
 
 from naive_generator import naive_copy
 from naive_inference import naive_translations
-from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
-from seq2seq_mri.networks import Seq2SeqGenerator
+from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
 
 
 def small(spatial_dims: int, sequences: dict[str, int], **options) -> Seq2SeqGenerator:

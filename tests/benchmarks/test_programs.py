@@ -21,8 +21,8 @@ from on_gpu import SECONDS, on_gpu, table
 from precision import precision
 from report import command_line
 from scaling import AXES, scaling
-from seq2seq_mri.engines import translation_step
-from seq2seq_mri.inferers.activation_memory import activation_memory
+from seq2seq_mri.inference.activation_memory import activation_memory
+from seq2seq_mri.training import translation_step
 from simulated_subject import write_subject
 from subject import subject
 from training import NaiveStep, OurStep, random_vgg19, training

@@ -16,13 +16,10 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from seq2seq_mri.data.simulation.brain import simulate_brain
-from seq2seq_mri.data.simulation.breast import simulate_breast
-from seq2seq_mri.engines.checkpoint import save_weights
+from mri_phantom.brain import simulate_brain
+from mri_phantom.breast import simulate_breast
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
-
-# In importlib mode pytest adds no folder itself.
-sys.path.insert(0, str(Path(__file__).parent))
+from seq2seq_mri.training.checkpoint import save_weights
 
 GENERATORS = ("seq2seq_brats", "seq2seq_breast")
 TINY_NETWORK = {

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from seq2seq_mri.engines.checkpoint import save_weights
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
+from seq2seq_mri.training.checkpoint import save_weights
 
 
 def rewritten(source: str, path: Path, change: Callable[[np.ndarray], np.ndarray], shift: float = 0.0) -> None:

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 import torch
 
-from seq2seq_mri.engines.checkpoint import read_checkpoint
-from seq2seq_mri.metrics.table import METRIC_COLUMNS
+from seq2seq_mri.evaluation.image_quality.quality_table import METRIC_COLUMNS
+from seq2seq_mri.training.checkpoint import read_checkpoint
 
 SEQUENCES = ["t1", "t1gd", "t2", "flair"]
 PAIRS = list(itertools.permutations(SEQUENCES, 2))

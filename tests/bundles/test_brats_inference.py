@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from seq2seq_mri.data.make_datalist import make_datalist
+from seq2seq_mri.io.datalists.make_datalist import make_datalist
 
 SEQUENCES = ["t1", "t1gd", "t2", "flair"]
 

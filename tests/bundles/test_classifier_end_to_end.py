@@ -12,8 +12,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ckpt_export
 
-from seq2seq_mri.analysis.classification import binary_metrics, youden_threshold
-from seq2seq_mri.engines.checkpoint import load_weights
+from seq2seq_mri.evaluation.classification.classification_metrics import binary_metrics, youden_threshold
+from seq2seq_mri.training.checkpoint import load_weights
 
 QUICK = {"max_epochs": 2, "num_workers": 0}
 

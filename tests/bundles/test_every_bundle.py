@@ -13,7 +13,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, verify_metadata
 
-from seq2seq_mri.engines.checkpoint import load_weights
+from seq2seq_mri.training.checkpoint import load_weights
 
 BUNDLES = sorted(path for path in (Path(__file__).resolve().parents[2] / "bundles").iterdir() if path.is_dir())
 CONFIGS = sorted(path for bundle in BUNDLES for path in (bundle / "configs").glob("*.json"))

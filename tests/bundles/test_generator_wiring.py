@@ -11,8 +11,8 @@ import pytest
 import wiring_generator as facts
 from wiring import Mutant, Wiring, darken_the_left, drop, put, put_in, swap
 
-from seq2seq_mri.data.simulation.brain import simulate_brain
-from seq2seq_mri.data.simulation.breast import simulate_breast
+from mri_phantom.brain import simulate_brain
+from mri_phantom.breast import simulate_breast
 
 GENERATORS = ("seq2seq_brats", "seq2seq_breast")
 TINY = {

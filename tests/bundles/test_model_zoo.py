@@ -10,8 +10,8 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
 
-from seq2seq_mri.engines.checkpoint import load_weights, save_weights
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
+from seq2seq_mri.training.checkpoint import load_weights, save_weights
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 import torch
 from ignite.engine import Events
 
-from seq2seq_mri.engines.checkpoint import load_weights, read_checkpoint
+from seq2seq_mri.training.checkpoint import load_weights, read_checkpoint
 
 pytestmark = pytest.mark.gpu
 

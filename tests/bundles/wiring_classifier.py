@@ -13,8 +13,8 @@ import torch
 from wiring import Wiring, flat, side
 from wiring_generator import a_training_is_not_overwritten, every_epoch_has_other_samples, seeds_come_first
 
-from seq2seq_mri.engines.checkpoint import save_weights
 from seq2seq_mri.sequences import channel_slices
+from seq2seq_mri.training.checkpoint import save_weights
 
 LEARNING_RATE = 1e-3  # the paper's, section 4.4
 #: Prepared images are kept in half precision.

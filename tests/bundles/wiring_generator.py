@@ -14,7 +14,7 @@ import pytest
 import torch
 from wiring import Wiring, flat, positive, side
 
-from seq2seq_mri.engines.checkpoint import save_weights
+from seq2seq_mri.training.checkpoint import save_weights
 
 #: What the documentation says that a training has when nothing is given.
 LEARNING_RATE = 2e-4

@@ -11,9 +11,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from seq2seq_mri.__main__ import COMMANDS
+from seq2seq_mri.__main__ import COMMANDS as CORE
+from seq2seq_studies.__main__ import COMMANDS as STUDIES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+COMMANDS = CORE | STUDIES
 PAGES = sorted((REPOSITORY / "docs" / "results").glob("*.md"))
 
 
@@ -27,7 +29,8 @@ def command(text: str) -> list[str]:
     blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert blocks, "a page needs the command that makes it, in a bash block"
     words = shlex.split(blocks[0].replace("\\\n", " "))
-    assert words[:3] == ["python", "-m", "seq2seq_mri"]
+    assert words[:2] == ["python", "-m"]
+    assert words[2] in ("seq2seq_mri", "seq2seq_studies")
     return words[3:]
 
 

@@ -11,15 +11,15 @@ import torch
 from agreement import GRADIENT, gradients, relative_error
 from small_generator import small
 
-from seq2seq_mri.engines.checkpoint import TrainingCheckpoint, load_weights, save_weights
-from seq2seq_mri.engines.handlers import EpochSeed
-from seq2seq_mri.engines.trainer import autocast
-from seq2seq_mri.engines.translation_step import TranslationStep
 from seq2seq_mri.losses.classification import ClassificationLoss
 from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
-from seq2seq_mri.losses.implicit_conditioning import ImplicitConditioningLoss, SelectiveAdversarialLoss
 from seq2seq_mri.losses.vgg import BLOCKS
 from seq2seq_mri.networks.discriminator import SequenceDiscriminators
+from seq2seq_mri.training.checkpoint import TrainingCheckpoint, load_weights, save_weights
+from seq2seq_mri.training.handlers import EpochSeed
+from seq2seq_mri.training.trainer import autocast
+from seq2seq_mri.training.translation_step import TranslationStep
+from seq2seq_studies.comparison.implicit_conditioning import ImplicitConditioningLoss, SelectiveAdversarialLoss
 
 CPU = torch.device("cpu")
 SEQUENCES = {"t1": 1, "dce": 3, "t2": 1}

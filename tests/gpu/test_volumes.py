@@ -10,16 +10,16 @@ from agreement import IMAGE, relative_error
 from completion import small_mm_gan
 from small_generator import small
 
-from seq2seq_mri.analysis.differentiation import differentiation_map, voxel_auc
-from seq2seq_mri.inferers.completion import complete_volume
-from seq2seq_mri.inferers.differentiation import translated_differentiation_maps
-from seq2seq_mri.inferers.fusion import MeanFusion
-from seq2seq_mri.inferers.slice_inferer import SliceTranslationInferer
-from seq2seq_mri.inferers.volume_inferer import VolumeTranslationInferer
-from seq2seq_mri.metrics.image_quality import image_quality
-from seq2seq_mri.metrics.lpips import SliceLPIPS
+from seq2seq_mri.evaluation.classification.gradcam import gradcam_map
+from seq2seq_mri.evaluation.differentiation.differentiation import differentiation_map, voxel_auc
+from seq2seq_mri.evaluation.image_quality.image_quality import image_quality
+from seq2seq_mri.evaluation.image_quality.lpips import SliceLPIPS
+from seq2seq_mri.inference.differentiation_maps import translated_differentiation_maps
+from seq2seq_mri.inference.fusion import MeanFusion
+from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.inference.volume_inferer import VolumeTranslationInferer
 from seq2seq_mri.networks.classifier import build_classifier
-from seq2seq_mri.visualize.gradcam import gradcam_map
+from seq2seq_studies.comparison.completion import complete_volume
 
 SEQUENCES = {"t1": 1, "dce": 3, "t2": 1}
 INFERERS = {

@@ -10,7 +10,7 @@ from monai.deploy.core import Image, Operator, OperatorSpec
 
 from operators.bundle_configuration import BundleConfiguration
 from operators.subject_operator import Subject
-from seq2seq_mri.transforms.derived_series import write_derived_mr_series
+from seq2seq_mri.io.dicom.derived_series import write_derived_mr_series
 
 __all__ = ["DerivedSeriesOperator"]
 

@@ -11,7 +11,7 @@ from monai.deploy.core import Image, Operator, OperatorSpec
 
 from operators.bundle_configuration import BundleConfiguration
 from operators.subject_operator import Subject
-from seq2seq_mri.transforms.save import save_volume, sequence_file
+from seq2seq_mri.io.save import save_volume, sequence_file
 
 __all__ = ["NOTICE", "NiftiOperator"]
 

@@ -14,9 +14,9 @@ from monai.deploy.operators.monai_bundle_inference_operator import filter_compos
 
 from operators.bundle_configuration import BundleConfiguration
 from operators.subject_operator import Subject
-from seq2seq_mri.engines.evaluator import synthesised_sequences
+from seq2seq_mri.inference.evaluator import synthesised_sequences
+from seq2seq_mri.io.save import sequence_file
 from seq2seq_mri.sequences import sequence_index
-from seq2seq_mri.transforms.save import sequence_file
 
 __all__ = ["SynthesisOperator"]
 

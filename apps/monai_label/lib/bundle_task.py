@@ -18,9 +18,9 @@ from monailabel.tasks.infer.bundle import BundleInferTask
 from monailabel.utils.others.generic import device_list
 
 from lib.studies import Studies, Subject
-from seq2seq_mri.engines.checkpoint import load_weights
+from seq2seq_mri.io.save import SaveImageSequencesd
 from seq2seq_mri.sequences import check_sequences
-from seq2seq_mri.transforms.save import SaveImageSequencesd
+from seq2seq_mri.training.checkpoint import load_weights
 
 __all__ = ["BundleTask"]
 

@@ -16,8 +16,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from lib.studies import Studies, Subject, Synthesised, check_unambiguous, is_synthetic
-from seq2seq_mri.data.layouts import layout_recogniser
-from seq2seq_mri.transforms.derived_series import write_derived_mr_series
+from seq2seq_mri.io.datalists.layouts import layout_recogniser
+from seq2seq_mri.io.dicom.derived_series import write_derived_mr_series
 
 __all__ = ["SCALE", "DicomWebStudies"]
 

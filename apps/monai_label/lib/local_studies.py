@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from monailabel.interfaces.datastore import Datastore
 
 from lib.studies import Studies, Subject, Synthesised, check_unambiguous, is_synthetic, synthetic_name
-from seq2seq_mri.data.layouts import layout_recogniser, patient_of
+from seq2seq_mri.io.datalists.layouts import layout_recogniser, patient_of
 
 __all__ = ["LocalStudies"]
 

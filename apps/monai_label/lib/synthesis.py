@@ -15,9 +15,9 @@ from monailabel.interfaces.tasks.infer_v2 import InferType
 
 from lib.bundle_task import BundleTask
 from lib.studies import Studies, Subject, Synthesised
-from seq2seq_mri.inferers.fusion import fusion_by_name
+from seq2seq_mri.inference.fusion import fusion_by_name
+from seq2seq_mri.io.save import SaveImageSequencesd
 from seq2seq_mri.sequences import sequence_index
-from seq2seq_mri.transforms.save import SaveImageSequencesd
 
 __all__ = ["SynthesisTask"]
 

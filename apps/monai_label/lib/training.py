@@ -15,8 +15,8 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.studies import Studies
-from seq2seq_mri.data.datalist import write_datalist
-from seq2seq_mri.data.splits import split_subjects
+from seq2seq_mri.io.datalists.datalist import write_datalist
+from seq2seq_mri.io.datalists.splits import split_subjects
 
 __all__ = ["TrainingTask"]
 

@@ -22,7 +22,7 @@ def balanced_class_weights(labels: ArrayLike, num_classes: int = 1) -> list[floa
 
     Args:
         labels: whole numbers from 0 on, ``[N]``.
-        num_classes: as in :func:`~seq2seq_mri.networks.classifier.build_classifier`: 1 for a binary task.
+        num_classes: as in :func:`build_classifier`: 1 for a binary task.
 
     Returns:
         One weight for each class, two for a binary task.

@@ -36,7 +36,7 @@ class Seq2SeqLoss(nn.Module):
         lambda_cycle: λ_cyc.
         lambda_adversarial: λ_adv; at 0 no discriminators are needed.
         reconstruction: ``"l1"``, ``"smooth_l1"`` or ``"mse"``; used by the reconstruction and the cycle term.
-        perceptual_network: see :class:`~seq2seq_mri.losses.perceptual.SequencePerceptualLoss`.
+        perceptual_network: see :class:`SequencePerceptualLoss`.
         perceptual_weights: see the same.
         perceptual_fraction: share of axial slices that the perceptual term looks at when images are 3D.
 

@@ -29,7 +29,7 @@ class SequencePerceptualLoss(nn.Module):
     The network is frozen and stays in evaluation mode.
 
     Args:
-        network: ``"vgg19"`` (:class:`~seq2seq_mri.losses.vgg.VGG19Distance`), or a network of MONAI's
+        network: ``"vgg19"`` (:class:`VGG19Distance`), or a network of MONAI's
             ``PerceptualLoss``: ``"alex"``, ``"vgg"``, ``"squeeze"``, ``"resnet50"``, ``"radimagenet_resnet50"``,
             ``"medicalnet_resnet10_23datasets"``, ``"medicalnet_resnet50_23datasets"``.
         weights: for ``"vgg19"``, a file with the state dict of torchvision's ``vgg19`` or of its ``features``. By

@@ -96,7 +96,7 @@ def reflect_conv_of(kernel: torch.Tensor, bias: torch.Tensor | None, groups: int
 class InstanceNorm(nn.Module):
     """Instance normalisation for two and three spatial dimensions.
 
-    See :func:`~seq2seq_mri.networks.autograd.normalise`. Torch's own copies channels-last maps into another format and
+    See :func:`normalise`. Torch's own copies channels-last maps into another format and
     back, for twelve times the time on a CPU, and a constant map multiplies its gradient.
 
     Args:

@@ -77,7 +77,7 @@ class CollapsedGenerator(SequenceTranslator):
     (no parameter has a gradient) and may be converted to another precision as a whole, scripted and exported.
 
     Args:
-        generator: network with a :class:`~seq2seq_mri.networks.decoder.HyperDecoder`. It is copied, as its weights are
+        generator: network with a :class:`HyperDecoder`. It is copied, as its weights are
             now.
         targets: names of sequences of its table, without repetition; the first is the default target.
 

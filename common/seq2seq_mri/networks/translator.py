@@ -31,10 +31,10 @@ class SequenceTranslator(nn.Module):
         in_channels: channels of an image.
         reduction: by how much the encoder reduces each spatial size.
         encoder: ``(N, in_channels, *spatial)`` to ``(N, F, *reduced)``.
-        encoder_lstm: a :class:`~seq2seq_mri.networks.conv_lstm.ConvLSTM` of F channels.
+        encoder_lstm: a :class:`ConvLSTM` of F channels.
         decoder_lstm: another one.
         decoder: ``(N, F, *reduced)``, codes ``(K, S)`` and runs of samples to ``(N, in_channels, *spatial)``, see
-            :class:`~seq2seq_mri.networks.decoder.HyperDecoder`.
+            :class:`HyperDecoder`.
         default_target: position in the table of the sequence that :meth:`forward` makes when no target is given.
     """
 

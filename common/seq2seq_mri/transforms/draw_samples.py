@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from monai.transforms import MapTransform, RandomizableTransform
 
-from seq2seq_mri.data.prepared_files import StoredSlices
 from seq2seq_mri.sequences import channel_slices, check_sequences
+from seq2seq_mri.training.prepared_files import StoredSlices
 
 __all__ = ["RandTissueCropd", "RandTissueSliced"]
 
@@ -35,7 +35,7 @@ class _RandTissued(RandomizableTransform, MapTransform):
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Draw a sample of a subject, :meth:`~seq2seq_mri.data.prepared_subjects.PreparedSubjects.stored`.
+        """Draw a sample of a subject, :meth:`stored`.
 
         Returns:
             ``data`` without ``tissue``, its image replaced by float16 ``[ΣT, H, W, D]``, a plain tensor.

@@ -39,7 +39,7 @@ class NormalizeSequencesd(MapTransform):
 
     The authors' released code is ``percentile=99, clip_factor=2, output_range=(-1, 1)``. A PSNR depends on this choice,
     therefore it is only meaningful together with its data range; and a network is only meaningful with the bound that
-    it was trained with, which :func:`~seq2seq_mri.engines.checkpoint.save_weights` writes into its file.
+    it was trained with, which :func:`save_weights` writes into its file.
 
     Args:
         sequences: the sequence table.

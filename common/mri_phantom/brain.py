@@ -1,0 +1,167 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Writing a simulated brain cohort to disk, in the layout of BraTS."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from mri_phantom.grid import grid_affine
+from mri_phantom.phantom_cohort import (
+    check_grid,
+    check_missing,
+    check_number,
+    check_seed,
+    check_splits,
+    draw_classes,
+    draw_silenced,
+    refuse_existing,
+    write_image,
+)
+from mri_phantom.subject import SimulatedSubject, draw_subject
+from seq2seq_mri.files import check_writable_directory
+from seq2seq_mri.io.datalists.datalist import SECTIONS, write_datalist
+
+__all__ = ["simulate_brain"]
+
+_FILE_ENDINGS = {"t1": "t1n", "t1gd": "t1c", "t2": "t2w", "flair": "t2f"}
+
+
+def simulate_brain(
+    output_dir: str | os.PathLike,
+    subjects: int | None = None,
+    shape: Sequence[int] = (96, 112, 72),
+    spacing: float | Sequence[float] = 2.0,
+    seed: int = 0,
+    splits: Sequence[int] | None = None,
+    missing: int | Sequence[int] = (1, 3),
+    missing_in_evaluation: int | Sequence[int] = 0,
+    healthy: float = 0.2,
+    noise: float = 0.015,
+    bias: float = 0.025,
+    texture: float | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Write a cohort of simulated brain MRI (T1, T1Gd, T2, FLAIR) of patients with glioma, and its datalist.
+
+    The cohort serves to try the programs without patients' data, and to check differentiation maps: what only T1Gd
+    shows (enhancing tumour) and what only FLAIR shows (fluid-rich oedema at the ventricles) is known, voxel by voxel.
+    The images come from tissue properties and signal equations; they are no substitute for real ones.
+
+    Per subject, in OUTPUT_DIR/SUBJECT/: SUBJECT-t1n.nii.gz (T1), -t1c (T1Gd), -t2w (T2), -t2f (FLAIR), int16,
+    background 0; -seg, the BraTS labels (1 necrosis and non-enhancing core, 2 oedema, 3 enhancing tumour);
+    -unique-t1gd and -unique-flair, the masks. And OUTPUT_DIR/datalist.json, written last, with paths relative to
+    OUTPUT_DIR. The axes point right, anterior and superior (RAS); the grid's centre is the origin.
+
+    With texture, entries of patients with a glioma have {"label": {"mgmt": 0 or 1}}, for classifiers: half of each
+    section has each. With 1 the tumour takes up contrast agent unevenly, in blobs of about 8 mm; with 0 evenly. Only
+    T1Gd shows it: the masks, the other sequences, and T1Gd outside the enhancing tumour do not depend on the label, nor
+    does the tumour's mean enhancement. The label is named after what is learnt of patients, methylation of the MGMT
+    promoter. The rule is made up, and says nothing about real MGMT.
+
+    Equal arguments give equal files, byte for byte, with the same versions of the libraries. The
+    anatomy of a subject depends on the seed and on its number alone, not on the size of the cohort.
+
+    Args:
+        output_dir: folder to write to; made when absent.
+        subjects: number of patients, divided as 8:2:2 unless splits are given.
+        shape: voxels to the right, to the front and upwards, at least 32 each. The brain has its natural size, or is
+            shrunk where the grid is too small for it.
+        spacing: size of a voxel in mm, one number or three.
+        seed: of all randomness.
+        splits: numbers of patients for training, validation and testing (default: 8, 2, 2).
+        missing: how many of the four sequences to silence in each training subject: a number, or the least and the
+            most, at most 3. Silenced sequences are written, but the datalist has them under "withheld".
+        missing_in_evaluation: the same for validation and testing.
+        healthy: share of each section's patients, rounded down, that have no glioma.
+        noise: standard deviation of the Gaussian noise on the real and on the imaginary channel, as a fraction of white
+            matter's signal in the sequence (the magnitude has Rice's distribution).
+        bias: strength of the coil's uneven sensitivity; 0 turns it off.
+        texture: how visible the label "mgmt" is, from 0 to 5: standard deviation of the contrast agent's concentration
+            within the enhancing tumour of patients with 1, as a fraction of its mean; by default there is no label, and
+            all tumours enhance evenly. 0 makes a label that is pure chance. With 0.8 the relative standard deviation of
+            T1Gd in the mask unique-t1gd separates the labels with an area under the ROC curve near 0.99 in voxels of
+            2.8 mm, and tumours with either label are some 8 % darker in T1Gd than without, since its signal saturates.
+            Above 1, parts of the mask unique-t1gd hardly enhance.
+        overwrite: whether files that exist may be replaced. Subjects of an earlier, larger cohort are not removed.
+
+    Returns:
+        path of the datalist.
+
+    Raises:
+        ValueError: when an argument is out of range or the folder cannot be written.
+        FileExistsError: when the folder has a datalist or one of the subjects, and overwrite is false.
+    """
+    counts = check_splits(subjects, splits)
+    shape, spacing = check_grid(shape, spacing)
+    most = len(_FILE_ENDINGS) - 1
+    silenced = {"training": check_missing(missing, "missing", most)}
+    silenced["validation"] = silenced["testing"] = check_missing(missing_in_evaluation, "missing_in_evaluation", most)
+    for name, value, highest in (
+        ("healthy", healthy, 1.0),
+        ("noise", noise, 0.5),
+        ("bias", bias, 0.5),
+        ("texture", texture or 0.0, 5.0),
+    ):
+        check_number(value, name, highest)
+    check_seed(seed)
+
+    folder = check_writable_directory(output_dir)
+    names = [f"SimBrain-{number:05d}" for number in range(sum(counts))]
+    if not overwrite:
+        refuse_existing(folder, names)
+
+    sections: dict[str, list[dict]] = {section: [] for section in SECTIONS}
+    number = 0
+    with tqdm(total=len(names), desc="Simulating", unit="subject") as progress:
+        for index, (section, count) in enumerate(zip(SECTIONS, counts, strict=True)):
+            plan = np.random.default_rng([seed, index])
+            without_glioma = set(plan.permutation(count)[: int(healthy * count)].tolist())
+            # a stream of its own, so that the labels change neither who is healthy nor what is silenced
+            labels = iter(draw_classes(np.random.default_rng([seed, len(SECTIONS) + 1, index]), count))
+            for position, hidden in enumerate(draw_silenced(plan, _FILE_ENDINGS, count, *silenced[section])):
+                generator = np.random.default_rng([seed, len(SECTIONS), number])
+                glioma = position not in without_glioma
+                label = next(labels) if glioma and texture is not None else None
+                subject = draw_subject(
+                    generator, shape, spacing, glioma, noise, bias, texture or 0.0, heterogeneous=label == 1
+                )
+                entry = _write_subject(folder, names[number], subject, grid_affine(shape, spacing), hidden, overwrite)
+                if label is not None:
+                    entry["label"] = {"mgmt": label}
+                sections[section].append(entry)
+                number += 1
+                progress.update()
+
+    content = {"name": "simulated brain cohort", "sequences": dict.fromkeys(_FILE_ENDINGS, 1), **sections}
+    write_datalist(content, folder / "datalist.json", overwrite=overwrite)
+    return str(folder / "datalist.json")
+
+
+def _write_subject(
+    folder: Path, name: str, subject: SimulatedSubject, affine: np.ndarray, hidden: set[str], overwrite: bool
+) -> dict:
+    """Write one subject's files and return its entry in the datalist."""
+    volumes = {ending: subject.images[sequence] for sequence, ending in _FILE_ENDINGS.items()}
+    volumes["seg"] = subject.segmentation
+    volumes |= {f"unique-{sequence}": mask for sequence, mask in subject.unique.items()}
+    paths = {ending: f"{name}/{name}-{ending}.nii.gz" for ending in volumes}
+    for ending, volume in volumes.items():
+        write_image(folder / paths[ending], volume, affine, overwrite=overwrite)
+
+    entry: dict = {"subject": name}
+    if volumes["seg"].any():
+        entry["lesion"] = paths["seg"]
+    entry |= {seq: paths[ending] for seq, ending in _FILE_ENDINGS.items() if seq not in hidden}
+    withheld = {seq: paths[ending] for seq, ending in _FILE_ENDINGS.items() if seq in hidden}
+    # a mask without a voxel measures nothing, so it is written but not listed
+    unique = {sequence: paths[f"unique-{sequence}"] for sequence, mask in subject.unique.items() if mask.any()}
+    if withheld:
+        entry["withheld"] = withheld
+    if unique:
+        entry["unique"] = unique
+    return entry

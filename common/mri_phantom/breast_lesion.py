@@ -1,0 +1,201 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Benign and malignant lesions of the simulated breast, with the truth about what only one sequence shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mri_phantom.breast_anatomy import Breast
+from mri_phantom.breast_fractions import COMPARTMENTS, convert, paint
+from mri_phantom.random_fields import RandomField
+from mri_phantom.shapes import coverage, intersection, tube
+
+__all__ = ["LESION_LABELS", "Lesion", "draw_lesions", "lesion_labels", "unique_masks"]
+
+#: Values of the lesion mask.
+LESION_LABELS = {"benign": 1, "malignant": 2}
+
+_TRIES = 30
+
+_COMPARTMENTS_OF = {
+    "benign": ("benign", "benign_isointense"),
+    "malignant": ("malignant", "malignant_cellular", "necrosis", "non_mass"),
+}
+
+
+@dataclass
+class Lesion:
+    """Where a lesion is and what it is like.
+
+    Attributes:
+        kind: "benign" or "malignant".
+        breast: the breast that it is in.
+        centre: ``[3]``, mm, in the body's coordinates.
+        radius: mean radius, mm; of a malignant lesion without its spicules and the enhancement around it.
+        axes: ``[3, 3]`` matrix that turns an offset into the lesion's own stretched axes.
+        isointense: of a benign lesion: whether it differs from fibroglandular tissue by its uptake alone.
+    """
+
+    kind: str
+    breast: Breast
+    centre: np.ndarray
+    radius: float
+    axes: np.ndarray
+    isointense: bool
+
+    def grow(self, generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, width: float) -> None:
+        """Paint the lesion, and the dense tissue that it lies in, in place.
+
+        A benign lesion is a smooth oval. A malignant one is lobed and spiculated, with a core that is hardly perfused;
+        patches of its rim are dense with cells, and differ from the rest in ADC alone. Towards the nipple, segments of
+        the fibroglandular tissue take up contrast agent without being otherwise different (non-mass enhancement).
+
+        Args:
+            generator: source of randomness.
+            fractions: of the healthy body, see ``breast_fractions``.
+            points: float32 ``[3, N]``, mm.
+            width: width of a voxel, mm.
+        """
+        nearby = np.flatnonzero(np.linalg.norm(points - self.centre[:, None], axis=0) < 4.5 * self.radius)
+        part, local = fractions[:, nearby], points[:, nearby]
+        if self.kind == "benign":
+            self._grow_benign(generator, part, local, width)
+        else:
+            self._grow_malignant(generator, part, local, width)
+        fractions[:, nearby] = part
+
+    def _distance(self, points: np.ndarray) -> np.ndarray:
+        offset = self.axes @ (points - self.centre[:, None])
+        return self.radius - np.sqrt(np.einsum("in,in->n", offset, offset))
+
+    def _bed(
+        self, generator: np.random.Generator, fractions: np.ndarray, distance: np.ndarray, points: np.ndarray
+    ) -> None:
+        """Surround the lesion with fibroglandular tissue, without which its outline in fat would tell where it is."""
+        ragged = RandomField(generator, wavelength=24.0, bandwidth=0.4)(points)
+        share = coverage(distance + 0.6 * self.radius + 0.25 * self.radius * ragged, 3.0)
+        share *= coverage(self.breast.surface(points) - 5, 3.0)
+        for name in ("adipose", "cyst", "vessel"):
+            convert(fractions, name, "fibroglandular", share)
+
+    def _grow_benign(
+        self, generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, width: float
+    ) -> None:
+        distance = self._distance(points)
+        self._bed(generator, fractions, distance, points)
+        paint(fractions, "benign_isointense" if self.isointense else "benign", coverage(distance, width))
+
+    def _grow_malignant(
+        self, generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, width: float
+    ) -> None:
+        spikes = RandomField(generator, wavelength=28.0, bandwidth=0.3)
+        lobes = RandomField(generator, wavelength=75.0, bandwidth=0.3)
+        patches = RandomField(generator, wavelength=19.0, bandwidth=0.3)
+        segments = RandomField(generator, wavelength=22.0, bandwidth=0.4)
+
+        distance = self._distance(points)
+        self._bed(generator, fractions, distance, points)
+        # functions of direction alone make an outline that is a single-valued radius: lobes, and pointed spicules
+        offset = points - self.centre[:, None]
+        direction = 40 * offset / np.maximum(np.linalg.norm(offset, axis=0), 1e-3)
+        mass = distance + self.radius * 0.13 * lobes(direction)
+        spicules = mass + self.radius * 0.5 * np.clip(spikes(direction) - 0.7, 0, 1.2)
+
+        # segments that run from the mass to the nipple
+        towards = self.breast.nipple - self.centre
+        length = float(np.linalg.norm(towards))
+        reach = min(2.6 * self.radius, max(length - 10, 1.2 * self.radius))
+        end = self.centre + towards / length * reach
+        segment = tube(points, [(*self.centre, 1.25 * self.radius), (*end, 0.8 * self.radius)])
+        clumps = 4 * (segments(points) + 0.5)
+        convert(fractions, "adipose", "fibroglandular", 0.85 * coverage(segment - 1, 4.0))
+        convert(fractions, "fibroglandular", "non_mass", coverage(intersection(segment, clumps, 2.0), width))
+
+        paint(fractions, "malignant", coverage(spicules, width))
+        rim = max(0.45 * self.radius, 1.2 * width)
+        within = (mass > 0) & (mass < 1.3 * rim)
+        inner = patches(points)
+        if within.any():
+            threshold = np.quantile(inner[within], 0.6)
+            convert(fractions, "malignant", "malignant_cellular", coverage(8 * (inner - threshold), width))
+        core = mass - rim + 0.1 * self.radius * inner
+        paint(fractions, "necrosis", coverage(core, width))
+
+        # a vein drains the lesion to the chest
+        base = self.centre + np.array([self.breast.side * 25, -45, 15])
+        bend = 0.5 * (self.centre + base) + generator.uniform(-8, 8, 3)
+        vein = tube(points, [(*self.centre, 1.6), (*bend, 1.8), (*base, 1.8)])
+        paint(fractions, "vessel", coverage(np.minimum(vein, -spicules), width))
+
+
+def draw_lesions(
+    generator: np.random.Generator, kinds: Sequence[str], breasts: Sequence[Breast], width: float
+) -> list[Lesion]:
+    """Draw lesions, each in the glandular cone of one of the breasts, and apart from each other.
+
+    Args:
+        generator: source of randomness.
+        kinds: of each, "benign" or "malignant".
+        breasts: where they may be.
+        width: width of a voxel, mm; no lesion is so small that a grid of such voxels could miss it.
+    """
+    lesions: list[Lesion] = []
+    for kind in kinds:
+        # In a small breast there may be no room; then the last place must do.
+        for _ in range(_TRIES):
+            lesion = _draw_lesion(generator, kind, breasts[int(generator.integers(len(breasts)))], width)
+            gaps = [
+                np.linalg.norm(lesion.centre - other.centre) - 1.6 * (lesion.radius + other.radius) for other in lesions
+            ]
+            if min(gaps, default=1.0) > 0:
+                break
+        lesions.append(lesion)
+    return lesions
+
+
+def _draw_lesion(generator: np.random.Generator, kind: str, breast: Breast, width: float) -> Lesion:
+    radius = generator.uniform(6.0, 10.0) if kind == "benign" else generator.uniform(11.0, 17.0)
+    radius = max(radius, (1.7 if kind == "benign" else 2.4) * width)
+    direction = generator.standard_normal(3)
+    direction[1] = abs(direction[1]) + 0.3  # in front of the chest
+    direction /= np.linalg.norm(direction)
+    gland = np.maximum(np.array(breast.gland_radii) - 0.8 * radius, 5)
+    centre = np.array(breast.centre) + generator.uniform(0.25, 0.7) * direction * gland
+    rotation, _ = np.linalg.qr(generator.standard_normal((3, 3)))
+    stretch = np.exp(np.array([0.25, -0.05, -0.2]) if kind == "benign" else generator.normal(0, 0.12, 3))
+    return Lesion(
+        kind=kind,
+        breast=breast,
+        centre=centre.astype(np.float32),
+        radius=radius,
+        axes=(np.diag(stretch / np.prod(stretch) ** (1 / 3)) @ rotation).astype(np.float32),
+        isointense=bool(generator.random() < 0.5),
+    )
+
+
+def lesion_labels(fractions: np.ndarray) -> np.ndarray:
+    """Return uint8 ``[N]``: 0 where there is no lesion, else the value of ``LESION_LABELS``."""
+    shares = {
+        kind: sum(fractions[COMPARTMENTS.index(name)] for name in _COMPARTMENTS_OF[kind]) for kind in LESION_LABELS
+    }
+    benign, malignant = shares["benign"], shares["malignant"]
+    kind = np.where(malignant >= benign, LESION_LABELS["malignant"], LESION_LABELS["benign"])
+    return np.where(benign + malignant > 0.5, kind, 0).astype(np.uint8)
+
+
+def unique_masks(fractions: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the masks, uint8 ``[N]``, of what only one sequence shows.
+
+    Returns:
+        "dce": tissue that has taken up contrast agent and is fibroglandular tissue otherwise, so that only what is
+        made after the injection tells where it is; "dwi": the part of malignant tissue that has a low ADC and is like
+        the rest otherwise.
+    """
+    share = {name: fractions[COMPARTMENTS.index(name)] for name in COMPARTMENTS}
+    return {
+        "dce": (share["non_mass"] + share["benign_isointense"] > 0.5).astype(np.uint8),
+        "dwi": (share["malignant_cellular"] > 0.5).astype(np.uint8),
+    }

@@ -1,2 +1,0 @@
-# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Simulated cohorts with a known truth about what only one sequence shows."""

@@ -1,0 +1,152 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""One synthesised image from several sources, and where the sources disagree."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from seq2seq_mri.evaluation.contribution.contribution import read_adjacency
+
+__all__ = ["AdjacencyFusion", "Fusion", "MeanFusion", "fusion_by_name"]
+
+
+class Fusion(ABC):
+    """Weighted mean of a target's translations from several sources, and their weighted standard deviation.
+
+    Args:
+        include_target: whether a target that is among the sources counts as a source of itself. By default its
+            self-reconstruction gets weight 0 unless it is the only source: the result is what the others say of it.
+    """
+
+    def __init__(self, include_target: bool = False) -> None:
+        self.include_target = include_target
+
+    @abstractmethod
+    def source_weights(self, sources: Sequence[str], target: str) -> torch.Tensor:
+        """Return weights ≥ 0 of the sources that count, float64 with a sum of 1."""
+
+    def weights(self, sources: Sequence[str], target: str) -> torch.Tensor:
+        """Return each source's weight.
+
+        Args:
+            sources: names of the sources.
+            target: name of the target.
+
+        Returns:
+            ``(len(sources),)``, float64, at least 0, with a sum of 1.
+
+        Raises:
+            ValueError: when there is no source.
+        """
+        if len(sources) == 0:
+            raise ValueError(f"There is no source from which '{target}' could be fused.")
+        counting = [source for source in sources if self.include_target or source != target] or list(sources)
+        weights = torch.zeros(len(sources), dtype=torch.float64)
+        weights[[source in counting for source in sources]] = self.source_weights(counting, target)
+        return weights
+
+    def __call__(
+        self, predictions: torch.Tensor, sources: Sequence[str], target: str
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fuse.
+
+        Args:
+            predictions: translations into ``target``, ``(len(sources), ...)``.
+            sources: names of the sources, in the order of ``predictions``.
+            target: name of the target.
+
+        Returns:
+            the fused image Σ w x and the disagreement √(Σ w (x − Σ w x)²), both ``(...)`` in the unit of
+            ``predictions``. The disagreement of a single source is 0 everywhere, which does not say that it is right.
+
+        Raises:
+            ValueError: when there is no source, or their number is not that of the predictions.
+        """
+        if len(predictions) != len(sources):
+            raise ValueError(f"There are {len(predictions)} predictions of '{target}' for {len(sources)} sources.")
+        weights = self.weights(sources, target).to(predictions, non_blocking=True)
+        weights = weights.view(-1, *[1] * (predictions.ndim - 1))
+        fused = (weights * predictions).sum(0)
+        disagreement = (weights * (predictions - fused).square()).sum(0).sqrt()
+        return fused, disagreement
+
+
+class MeanFusion(Fusion):
+    """All sources weigh the same.
+
+    Args:
+        include_target: see :class:`Fusion`.
+
+    Example:
+        >>> fused, disagreement = MeanFusion()(torch.tensor([[0.2], [0.4]]), ["t1", "t2"], "flair")
+        >>> round(fused.item(), 4), round(disagreement.item(), 4)
+        (0.3, 0.1)
+    """
+
+    def source_weights(self, sources: Sequence[str], target: str) -> torch.Tensor:
+        """Return equal weights."""
+        return torch.full((len(sources),), 1 / len(sources), dtype=torch.float64)
+
+
+class AdjacencyFusion(Fusion):
+    """Sources from which a target is easy to make weigh more.
+
+    The adjacency A_{source,target} (Han et al., Medical Image Analysis 2024, Eq. 4) is the sum of a translation's PSNR,
+    SSIM and LPIPS, each in standard deviations from the average pair (of PSNR and SSIM alone where LPIPS was not
+    measured). A source's weight is the softmax of A over the available sources: one whose A is higher by 1 weighs
+    e ≈ 2.7 times as much, and one that is better by one standard deviation in all three measures e³ ≈ 20 times, so
+    that the best source decides nearly alone where the sources differ much. A pair that was not measured (NaN) counts
+    as an average one, A = 0, as in C_t and C_d.
+
+    Args:
+        adjacency: a table with sources as index and targets as columns, or the ``adjacency.csv`` of an evaluation.
+        include_target: see :class:`Fusion`; the adjacency of a sequence with itself is 0.
+
+    Raises:
+        FileNotFoundError: when the file does not exist.
+        ValueError: when it is no adjacency table.
+    """
+
+    def __init__(self, adjacency: str | os.PathLike | pd.DataFrame, include_target: bool = False) -> None:
+        super().__init__(include_target)
+        if isinstance(adjacency, pd.DataFrame):
+            self._table, self._origin = adjacency, "The adjacency table"
+        else:
+            self._table, self._origin = read_adjacency(adjacency), f"The adjacency file {adjacency}"
+
+    def source_weights(self, sources: Sequence[str], target: str) -> torch.Tensor:
+        """Return the softmax over ``sources`` of their adjacency to ``target``.
+
+        Raises:
+            ValueError: when a source or the target is not in the table.
+        """
+        absent = [source for source in sources if source not in self._table.index]
+        absent += [target] if target not in self._table.columns else []
+        if absent:
+            raise ValueError(f"{self._origin} does not have {', '.join(absent)}; make it with the same sequence table.")
+        values = self._table.loc[list(sources), target].fillna(0).to_numpy(dtype=float, copy=True)
+        return torch.from_numpy(values).softmax(0)
+
+
+def fusion_by_name(name: str | os.PathLike, include_target: bool = False) -> Fusion:
+    """Return the fusion that a config names.
+
+    Args:
+        name: ``"mean"``, or the path of an ``adjacency.csv``.
+        include_target: see :class:`Fusion`.
+
+    Raises:
+        FileNotFoundError: when it is neither ``"mean"`` nor a file.
+        ValueError: when the file is no adjacency table.
+    """
+    if str(name) == "mean":
+        return MeanFusion(include_target)
+    if not Path(name).is_file():
+        raise FileNotFoundError(f"The fusion '{name}' is neither 'mean' nor an adjacency file that exists.")
+    return AdjacencyFusion(name, include_target)

@@ -1,0 +1,182 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The trained generator of another bundle, from which a classifier takes its imaging-differentiation maps.
+
+The images are prepared as that bundle's inference prepares them: a map means nothing on other intensities.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from monai.bundle import ConfigParser
+
+from seq2seq_mri.sequences import check_sequences
+from seq2seq_mri.training.checkpoint import load_weights
+from seq2seq_studies.alphabet.differentiation_cache import generator_fingerprint
+
+if TYPE_CHECKING:
+    from seq2seq_mri.inference.translation_inferer import TranslationInferer
+    from seq2seq_mri.networks.translator import SequenceTranslator
+
+__all__ = ["TrainedGenerator", "load_generator_bundle", "sibling_bundle"]
+
+_CONFIG = Path("configs", "inference.json")
+
+# Options of inferers on which a map does not depend, but for rounding; include_self is chosen with the maps.
+_WITHOUT_EFFECT = {
+    *("slice_batch_size", "sw_batch_size", "memory_limit_mb", "skip_empty", "winograd", "output_device", "progress"),
+    "include_self",
+}
+
+
+@dataclass(frozen=True)
+class TrainedGenerator:
+    """A generator, its inferer and its preprocessing, made when first used; see :func:`load_generator_bundle`.
+
+    Where all maps have been computed earlier, the network therefore takes neither time nor memory. It pickles as a
+    description as long as it is not loaded, so that worker processes load their own.
+
+    Attributes:
+        sequences: the sequence table that the generator was trained on.
+        checkpoint: the file of its weights.
+        fingerprint: a hash of the weights and of everything in the configuration that its translations depend on.
+        device: where the network computes.
+    """
+
+    sequences: dict[str, int]
+    checkpoint: Path
+    fingerprint: str
+    device: torch.device
+    _config: dict[str, Any] = field(repr=False)
+
+    @cached_property
+    def network(self) -> SequenceTranslator:
+        """The network with its weights, on ``device``, in evaluation mode and without gradients."""
+        return _network(self._config, self.checkpoint).to(self.device)
+
+    @cached_property
+    def inferer(self) -> TranslationInferer:
+        """The inferer that translates, which keeps the network prepared for the targets of its last call."""
+        return _parser(self._config).get_parsed_content("translation")
+
+    @cached_property
+    def preprocessing(self) -> Callable:
+        """The transforms of the bundle's inference, from a datalist's entry to the image that the network takes."""
+        return _parser(self._config).get_parsed_content("preprocessing")
+
+    def release(self) -> None:
+        """Let go of the network and what the inferer has made of it; both are loaded again when they are needed."""
+        # Where cached properties are kept. What is frozen is the description.
+        self.__dict__.pop("network", None)
+        self.__dict__.pop("inferer", None)
+
+
+def load_generator_bundle(
+    bundle_dir: str | os.PathLike,
+    checkpoint: str | os.PathLike | None = None,
+    device: torch.device | str = "cpu",
+    options: Mapping[str, Any] | None = None,
+) -> TrainedGenerator:
+    """Take the generator of a bundle as its ``configs/inference.json`` describes it.
+
+    Weights are read once to check them, and are then only kept when the network is used.
+
+    Args:
+        bundle_dir: folder of the bundle, such as ``bundles/seq2seq_brats``.
+        checkpoint: file of weights; by default the bundle's own, ``models/model.pt``.
+        device: where the network computes.
+        options: other values for keys of the configuration, as on MONAI's command line: ``{"slice_batch_size": 4}``,
+            ``{"network_def#channels": [64, 128, 256]}``.
+
+    Returns:
+        the generator, whose ``network`` and ``inferer`` are loaded at their first use.
+
+    Raises:
+        FileNotFoundError: when there is no such bundle or checkpoint.
+        ValueError: when the configuration has no generator or no such key, or the weights belong to another network.
+
+    Example:
+        >>> generator = load_generator_bundle("bundles/seq2seq_brats", device="cuda")  # doctest: +SKIP
+        >>> generator.inferer(image[None], generator.network, targets=["t1gd"])  # doctest: +SKIP
+    """
+    folder = Path(bundle_dir).expanduser()
+    path = folder / _CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no generator bundle {folder} (it has no {_CONFIG}); download it beside this bundle: "
+            f"python -m monai.bundle download --name {folder.name} --bundle_dir {folder.parent}, or give the folder of "
+            "one by --generator_dir."
+        )
+    config = _read_config(path)
+    config |= {"bundle_root": str(folder), "device": str(device)}
+    parser = ConfigParser(config)
+    for key, value in (options or {}).items():
+        if key.split("#")[0] not in config:
+            raise ValueError(
+                f"{path} has no '{key}'; choose from {', '.join(name for name in config if name != '_meta_')}."
+            )
+        parser[key] = value
+    if checkpoint is None:
+        checkpoint = parser.get_parsed_content("checkpoint") if "checkpoint" in config else folder / "models/model.pt"
+    weights = Path(checkpoint).expanduser()
+    _parser(config).get_parsed_content("translation")  # what is wrong with its options is said now
+    return TrainedGenerator(
+        sequences=check_sequences(parser.get_parsed_content("sequences")),
+        checkpoint=weights,
+        fingerprint=_fingerprint(parser, _network(config, weights)),
+        device=torch.device(device),
+        _config=config,
+    )
+
+
+def sibling_bundle(bundle_root: str | os.PathLike, name: str) -> str:
+    """Return the folder of the bundle ``name`` beside the bundle in ``bundle_root``, whether it exists or not."""
+    return os.path.join(os.path.dirname(os.path.abspath(bundle_root)), name)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}).") from error
+    needed = ("sequences", "network_def", "translation", "preprocessing")
+    missing = [key for key in needed if not isinstance(config, dict) or key not in config]
+    if missing:
+        raise ValueError(f"{path} is not the configuration of a generator: it has no {', '.join(missing)}.")
+    return config
+
+
+def _parser(config: Mapping[str, Any]) -> ConfigParser:
+    # A parser writes into its configuration.
+    return ConfigParser(copy.deepcopy(dict(config)))
+
+
+def _network(config: Mapping[str, Any], checkpoint: Path) -> SequenceTranslator:
+    # The random weights, which are replaced, must not be drawn from the random numbers of a training.
+    parser = _parser(config)
+    with torch.random.fork_rng(devices=[]):
+        network: SequenceTranslator = parser.get_parsed_content("network_def")
+    load_weights(network, checkpoint, parser.get_parsed_content("normalize") if "normalize" in config else None)
+    return network.eval().requires_grad_(False)
+
+
+def _fingerprint(parser: ConfigParser, network: SequenceTranslator) -> str:
+    definitions = [
+        parser.get_parsed_content(key, instantiate=False).get_config() for key in ("network_def", "translation")
+    ]
+    definitions[1] = {key: value for key, value in definitions[1].items() if key not in _WITHOUT_EFFECT}
+    preprocessing = json.dumps(parser["preprocessing"])
+    referred = {name: parser.get_parsed_content(name) for name in re.findall(r"@(\w+)", preprocessing)}
+    content = [generator_fingerprint(network), *definitions, preprocessing, referred]
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,147 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""An engine that goes through subjects one at a time.
+
+A subject that fails does not stop the others; the failures are listed, and raised as one error, at the end.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.data import decollate_batch
+from monai.engines import SupervisedEvaluator
+from monai.engines.utils import IterationEvents
+
+from seq2seq_mri.inference.background import BackgroundPostprocessing
+from seq2seq_mri.training.distributed import gather_rows
+from seq2seq_mri.training.subject_dataset import original_error
+
+__all__ = ["SubjectEvaluator"]
+
+
+class SubjectEvaluator(SupervisedEvaluator):
+    """Base of evaluation and inference: one subject per iteration, postprocessing included, failures collected.
+
+    Args:
+        device: where the network computes.
+        val_data_loader: yields one subject per batch; ``{"subject", "error"}`` for one that could not be loaded.
+        network: the generator.
+        inferer: translates volumes, see :mod:`seq2seq_mri.inference`.
+        postprocessing: applied to the subject's sample and output together.
+        overlap_postprocessing: whether the postprocessing of a subject goes on while the next one is computed. Handlers
+            then see the output as it was computed, and whose postprocessing failed is known, in ``failures``, when all
+            is completed. Otherwise a subject is postprocessed before handlers see it.
+        key_val_metric, additional_metrics, val_handlers: as in :class:`monai.engines.SupervisedEvaluator`.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str,
+        val_data_loader: Any,
+        network: torch.nn.Module,
+        inferer: Any,
+        *,
+        postprocessing: Any = None,
+        overlap_postprocessing: bool = False,
+        key_val_metric: dict | None = None,
+        additional_metrics: dict | None = None,
+        val_handlers: Sequence | None = None,
+    ) -> None:
+        super().__init__(
+            device=torch.device(device),
+            val_data_loader=val_data_loader,
+            network=network,
+            inferer=inferer,
+            postprocessing=None if overlap_postprocessing else postprocessing,
+            key_val_metric=key_val_metric,
+            additional_metrics=additional_metrics,
+            val_handlers=val_handlers,
+            decollate=False,
+        )
+        self.failures: list[tuple[str, str]] = []
+        overlapped = overlap_postprocessing and postprocessing is not None
+        self._background = BackgroundPostprocessing(postprocessing) if overlapped else None
+        # Before what is written when all is completed; a terminated run fires no EPOCH_COMPLETED.
+        for event in (Events.EPOCH_COMPLETED, Events.TERMINATE):
+            self.add_event_handler(event, self._finish_postprocessing)
+
+    def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]
+        """Go through all subjects.
+
+        Raises:
+            ValueError: at the end, when subjects have failed; it lists each with its reason.
+        """
+        self.failures = []
+        try:
+            if self.state.epoch_length == 0:
+                self._run_without_subjects(global_epoch)
+            else:
+                super().run(global_epoch)
+        except BaseException:
+            # What is being written is written to its end; what goes wrong there is logged and must not hide this error.
+            with suppress(Exception):
+                self._finish_postprocessing()
+            raise
+        failures = gather_rows(self.failures)
+        if failures:
+            listed = "\n".join(f"  {subject}: {reason}" for subject, reason in failures)
+            raise ValueError(f"{len(failures)} subject(s) failed, the others are done:\n{listed}")
+
+    def _run_without_subjects(self, global_epoch: int) -> None:
+        """Take part in what processes exchange, which those with subjects wait for: metrics and tables."""
+        self.state.epoch = self.state.max_epochs = global_epoch
+        for event in (Events.STARTED, Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED):
+            self.fire_event(event)
+
+    @abstractmethod
+    def evaluate_subject(self, sample: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the output for one subject's sample (tensors without batch axis), or ``None`` if there is none."""
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict:
+        subject = str(batchdata["subject"][0])
+        engine.state.output = {}
+        try:
+            if "error" in batchdata:
+                raise ValueError(str(batchdata["error"][0]))
+            engine.state.batch = decollate_batch(batchdata)[0]
+            self.network.eval()
+            with torch.no_grad():
+                output = self.evaluate_subject(engine.state.batch)
+            if output is not None:
+                engine.state.output = output
+                engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+                engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        except (ValueError, OSError, RuntimeError) as error:
+            engine.state.output = {}
+            self._finish_postprocessing()  # failures are listed in the order of the subjects
+            self._fail(subject, error)
+        else:
+            self._finish_postprocessing()
+            if self._background is not None and engine.state.output:
+                self._background.start(subject, engine.state.batch, engine.state.output)
+        return engine.state.output
+
+    def _finish_postprocessing(self) -> None:
+        """Wait for the subject whose postprocessing goes on, if there is one."""
+        failed = self._background.wait() if self._background is not None else None
+        if failed is not None:
+            self._fail(*failed)
+
+    def _fail(self, subject: str, error: BaseException) -> None:
+        """Note what is wrong with a subject, or raise an error that is not about its data."""
+        cause = _user_error(error)
+        self.logger.error(f"{subject} failed: {cause or error}")
+        if cause is None:
+            raise error
+        self.failures.append((subject, str(cause)))
+
+
+def _user_error(error: BaseException) -> BaseException | None:
+    """Return what is wrong with the subject, or ``None`` for an error that is not about its data."""
+    error = original_error(error)
+    return error if isinstance(error, (ValueError, OSError)) else None

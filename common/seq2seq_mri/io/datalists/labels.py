@@ -1,0 +1,195 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What a classifier learns of each subject: the labels in a datalist, or beside it in a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from seq2seq_mri.io.datalists.layouts import patient_of
+
+__all__ = ["add_labels", "has_label", "label_of", "labelled_entries", "patient_of_entry", "read_labels"]
+
+logger = logging.getLogger(__name__)
+
+_LISTED = 10
+
+
+def patient_of_entry(entry: Mapping[str, Any]) -> str:
+    """Return whose examination a datalist's entry is: its ``"patient"``, or what the subject's name says."""
+    return entry.get("patient") or patient_of(entry["subject"])
+
+
+def has_label(entry: Mapping[str, Any], label: str | None = None) -> bool:
+    """Return whether a datalist's entry has a label: the one of this name, or, where that is None, any."""
+    found = entry.get("label")
+    if isinstance(found, Mapping) and label is not None:
+        return found.get(label) is not None
+    return found is not None and found != {}
+
+
+def label_of(entry: Mapping[str, Any], label: str | None = None) -> int:
+    """Return the class of a datalist's entry.
+
+    Args:
+        entry: with ``"label"``, a whole number from 0, or such numbers by name, ``{"pcr": 1}``.
+        label: the name of the label; None where the entry has just one.
+
+    Raises:
+        ValueError: when the entry has no such label, or it is not a whole number from 0.
+    """
+    subject, found = entry["subject"], entry.get("label")
+    if found is None or found == {}:
+        raise ValueError(f"Subject {subject} has no label; put one into the datalist, or give a CSV file of labels.")
+    if isinstance(found, Mapping):
+        if label is None and len(found) > 1:
+            raise ValueError(f"Subject {subject} has the labels {', '.join(found)}; say which one to learn.")
+        name = next(iter(found)) if label is None else label
+        if name not in found:
+            raise ValueError(f"Subject {subject} has no label '{name}'; it has {', '.join(found)}.")
+        found = found[name]
+    if not isinstance(found, (int, float, Integral)) or found < 0 or found % 1:
+        raise ValueError(f"Subject {subject}: the label {found!r} is not the number of a class (0, 1, …).")
+    return int(found)
+
+
+def labelled_entries(entries: Sequence[Mapping[str, Any]], label: str | None = None) -> list[dict[str, Any]]:
+    """Return copies of a datalist's entries whose ``"patient"`` is set and whose ``"label"`` is one whole number.
+
+    Args:
+        entries: a datalist's entries.
+        label: the name of the label; None where each entry has just one.
+
+    Raises:
+        ValueError: when there is no entry, a subject stands twice or has no such label, or two examinations of a
+            patient have different labels.
+    """
+    if not entries:
+        raise ValueError("There is no subject to classify.")
+    result: dict[str, dict[str, Any]] = {}
+    of_patient: dict[str, tuple[int, str]] = {}
+    for entry in entries:
+        subject, patient, value = entry["subject"], patient_of_entry(entry), label_of(entry, label)
+        if subject in result:
+            raise ValueError(f"Subject {subject} stands twice among those to classify.")
+        earlier, other = of_patient.setdefault(patient, (value, subject))
+        if earlier != value:
+            raise ValueError(
+                f"Patient {patient} has two labels: {earlier} as subject {other} and {value} as subject {subject}. "
+                "Give both examinations one label, or name different patients in the datalist."
+            )
+        result[subject] = {**entry, "patient": patient, "label": value}
+    return list(result.values())
+
+
+def read_labels(path: str | os.PathLike) -> dict[str, dict[str, int]]:
+    """Read a CSV file of labels.
+
+    Its first line has the columns' names. The first column is the subject or the patient, whatever its name, each other
+    one a label: ``patient,pcr`` or ``BraTS21ID,MGMT_value``. An empty field is a label that is not known.
+
+    Returns:
+        subject or patient → label → class, a whole number from 0.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is not of this form, or a subject or patient stands twice.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of labels {path}.")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [[field.strip() for field in row] for row in csv.reader(file)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from error
+    header = rows[0] if rows else []
+    if len(header) < 2 or not all(header) or len(set(header)) < len(header) or _class_number(header[1]) is not None:
+        raise ValueError(
+            f"{path}: the first line is '{','.join(header)}'; it must name the columns, for example patient,pcr."
+        )
+    result: dict[str, dict[str, int]] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if not any(row):
+            continue
+        if len(row) != len(header) or not row[0]:
+            raise ValueError(f"{path}, line {number}: '{','.join(row)}' is not of the form {','.join(header)}.")
+        if row[0] in result:
+            raise ValueError(f"{path}, line {number}: {row[0]} stands twice.")
+        result[row[0]] = {}
+        for name, field in zip(header[1:], row[1:], strict=True):
+            value = _class_number(field)
+            if field and value is None:
+                raise ValueError(f"{path}, line {number}: {name} is '{field}'; give a class as 0, 1, …")
+            if value is not None:
+                result[row[0]][name] = value
+    return result
+
+
+def _class_number(field: str) -> int | None:
+    """Return the class that a field holds; spreadsheets write whole numbers as 1.0, too."""
+    whole = field[:-2] if field.endswith(".0") else field
+    return int(whole) if whole.isascii() and whole.isdecimal() else None
+
+
+def add_labels(
+    entries: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike,
+    label: str | None = None,
+    missing: str = "error",
+) -> list[dict[str, Any]]:
+    """Merge a CSV file of labels into a datalist's entries; a line may be for a subject or for all of a patient's.
+
+    Lines for others than these subjects are passed over, because one file is often shared by several selections.
+
+    Args:
+        entries: a datalist's entries; labels that they have already are kept.
+        path: see :func:`read_labels`.
+        label: the label that every subject needs; None: the file's only one, or, of several, any.
+        missing: what is done with a subject without it: ``"error"``, or ``"drop"``, which leaves the subject out.
+
+    Returns:
+        Copies of the entries with ``"label": {name: class}``.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is not of this form, has no such label, or says otherwise than a datalist's entry, or
+            a subject has no label.
+    """
+    if missing not in ("error", "drop"):
+        raise ValueError(f"missing is {missing!r}; give 'error' or 'drop'.")
+    table = read_labels(path)
+    known = list(dict.fromkeys(name for labels in table.values() for name in labels))
+    if label is not None and label not in known:
+        raise ValueError(f"{path} has no label '{label}'; it has {', '.join(known) or 'none'}.")
+    labelled, without = [], []
+    for entry in entries:
+        subject, patient, given = entry["subject"], patient_of_entry(entry), entry.get("label", {})
+        if not isinstance(given, Mapping):
+            raise ValueError(f"Subject {subject} has the label {given!r} without a name; name it to add others.")
+        found = {**table.get(patient, {}), **table.get(subject, {})}
+        for name in found.keys() & given.keys():
+            if found[name] != given[name]:
+                raise ValueError(
+                    f"Subject {subject}: {name} is {given[name]} in the datalist, {found[name]} in {path}."
+                )
+        labels = {**given, **found}
+        if label in labels or (label is None and labels):
+            labelled.append({**entry, "label": labels})
+        else:
+            without.append(subject)
+    if without:
+        what = f"{len(without)} of {len(entries)} subjects have no {'label' if label is None else label} in {path}"
+        names = ", ".join(without[:_LISTED]) + (" …" if len(without) > _LISTED else "")
+        if missing == "error" or not labelled:
+            raise ValueError(
+                f"{what}: {names}. The file names {', '.join(list(table)[:3]) or 'nobody'} …; write names of subjects "
+                "or patients as in the datalist, or leave out subjects without label (missing 'drop')."
+            )
+        logger.warning(f"{what} and are left out: {names}.")
+    return labelled

@@ -1,0 +1,187 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Finding the subjects and sequences in a dataset's folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seq2seq_mri.io.datalists.layouts import (
+    Recognised,
+    Recogniser,
+    file_stem,
+    layout_recogniser,
+    parse_names,
+    pattern_recogniser,
+)
+
+__all__ = ["FoundSubject", "Scan", "Series", "scan_dataset"]
+
+#: An image of a sequence: a NIfTI file, a folder of DICOM files, or several NIfTI files, one for each timepoint.
+Series = Path | tuple[Path, ...]
+
+# Segmentations, labels, and maps that are computed from images.
+_MASK = re.compile(
+    r"(.*[_-])?(seg|gt|consensus_gt|gold_standard|(brain)?_?mask|glistrboost(_manuallycorrected)?|tissue|ktrans|adc)",
+    re.IGNORECASE,
+)
+_NIFTI = (".nii", ".nii.gz")
+_DICOM = (".dcm", ".dicom", ".ima")
+
+
+@dataclass
+class FoundSubject:
+    """The files that were found for one subject.
+
+    Attributes:
+        name: the subject's name.
+        files: for each sequence of the table, every image found for it; two are one too many.
+        unique: likewise for the masks of what only one sequence shows, which simulated cohorts have.
+        lesion: every mask of the lesion; two are one too many.
+        patient: whose examination it is, where folders tell.
+    """
+
+    name: str
+    files: dict[str, list[Series]] = field(default_factory=dict)
+    unique: dict[str, list[Path]] = field(default_factory=dict)
+    lesion: list[Path] = field(default_factory=list)
+    patient: str | None = None
+
+
+@dataclass
+class Scan:
+    """What a dataset's folder holds.
+
+    Attributes:
+        subjects: the subjects by name, in alphabetical order.
+        masks: files whose names are those of segmentations, brain masks and computed maps.
+        unrecognised: all other NIfTI files.
+    """
+
+    subjects: dict[str, FoundSubject]
+    masks: list[Path]
+    unrecognised: list[Path]
+
+
+def scan_dataset(
+    dataset_dir: str | os.PathLike,
+    sequences: Mapping[str, int],
+    *,
+    layout: str = "auto",
+    pattern: str | None = None,
+    names: str | Mapping[str, str | Sequence[str]] | None = None,
+) -> Scan:
+    """Find the subjects and their sequences in a folder and everything below it.
+
+    Args:
+        dataset_dir: the dataset's folder.
+        sequences: the sequence table; files of other sequences count as unrecognised.
+        layout: ``"brats"``, ``"open_ms"``, ``"breast"`` (a sequence is a file or a folder of DICOM files or of NIfTI
+            frames, in the folder of a visit, in the folder of a patient), or ``"auto"``: all known names of files,
+            mixed in one folder as well, the table's own names, and files named by the sequence alone
+            (``t1.nii.gz``), whose subject is their folder.
+        pattern: the path of a file or folder below ``dataset_dir``, see
+            :func:`pattern_recogniser`; takes the place of a layout.
+        names: the user's own names of sequences, see :func:`parse_names`; the table's own
+            names hold for the rest.
+
+    Raises:
+        FileNotFoundError: when ``dataset_dir`` is not a folder.
+        ValueError: when the layout is unknown, the pattern is not of its form, or two patients' examinations have the
+            same name.
+    """
+    root = Path(dataset_dir).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"The dataset's folder {root} does not exist or is not a folder.")
+    aliases = parse_names(names, sequences)
+    if pattern is None:
+        recognise = layout_recogniser(layout, aliases, sequences)
+    elif layout == "auto":
+        recognise = pattern_recogniser(pattern, aliases, sequences)
+    else:
+        raise ValueError(f"Both pattern and layout '{layout}' are given; give one of them.")
+    scan = Scan({}, [], [])
+    folders, files = _walk(root, recognise)
+    for folder, found in folders:
+        frames: list[Path] = []
+        contents = [path for parent, _, names_in in _folders(folder) for path in (parent / name for name in names_in)]
+        for path in sorted(contents, key=_in_natural_order):
+            if path.name.lower().endswith(_NIFTI):
+                (scan.masks if _MASK.fullmatch(file_stem(path)) else frames).append(path)
+        if frames:
+            _add(scan, found, frames[0] if len(frames) == 1 else tuple(frames))
+        if any(_is_dicom(path) for path in contents):
+            _add(scan, found, folder)
+    for path in files:
+        relative = path.relative_to(root)
+        named = recognise(relative, False)
+        if named is not None:
+            _add(scan, named, path)
+        elif _MASK.fullmatch(file_stem(relative)):
+            scan.masks.append(path)
+        else:
+            scan.unrecognised.append(path)
+    for name in [name for name, subject in scan.subjects.items() if not subject.files and not subject.unique]:
+        scan.masks += scan.subjects.pop(name).lesion
+    scan.subjects = {name: scan.subjects[name] for name in sorted(scan.subjects)}
+    return scan
+
+
+def _add(scan: Scan, found: Recognised, series: Series) -> None:
+    subject = scan.subjects.setdefault(found.subject, FoundSubject(found.subject, patient=found.patient))
+    if found.patient is not None and subject.patient not in (None, found.patient):
+        raise ValueError(
+            f"Examinations of both patient {subject.patient} and patient {found.patient} would be called "
+            f"'{found.subject}'; rename a folder, or describe the names by a pattern."
+        )
+    subject.patient = found.patient or subject.patient
+    if found.kind == "lesion":
+        subject.lesion.append(series)  # type: ignore[arg-type]
+    else:
+        getattr(subject, found.kind).setdefault(found.sequence, []).append(series)
+
+
+def _walk(root: Path, recognise: Recogniser) -> tuple[list[tuple[Path, Recognised]], list[Path]]:
+    """Return the folders that are sequences, and the NIfTI files outside of them, in a fixed order."""
+    folders, files = [], []
+
+    def is_sequence(folder: Path) -> bool:
+        found = recognise(folder.relative_to(root), True)
+        if found is not None:
+            folders.append((folder, found))
+        return found is not None
+
+    for folder, _, names in _folders(root, is_sequence):
+        files += [folder / name for name in names if name.lower().endswith(_NIFTI)]
+    return sorted(folders, key=lambda item: item[0]), sorted(files)
+
+
+def _folders(
+    root: Path, leave_out: Callable[[Path], bool] = lambda folder: False
+) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Walk over ``root`` as ``os.walk`` does; hidden names are left out, linked folders are entered once."""
+    visited: set[str] = set()
+    for text, subfolders, names in os.walk(root, followlinks=True):
+        folder, real = Path(text), os.path.realpath(text)
+        if real in visited:
+            subfolders.clear()
+            continue
+        visited.add(real)
+        visible = sorted(name for name in subfolders if not name.startswith("."))
+        subfolders[:] = [name for name in visible if not leave_out(folder / name)]
+        yield folder, subfolders, sorted(name for name in names if not name.startswith("."))
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.name.lower().endswith(_DICOM):
+        return True
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _in_natural_order(path: Path) -> list:
+    """Sort ``frame2`` before ``frame10``."""
+    return [[int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)] for name in path.parts]

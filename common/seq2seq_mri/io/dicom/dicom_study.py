@@ -1,0 +1,186 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What series a DICOM study has, told from the headers: how each was measured, how many slices, which files."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+
+from seq2seq_mri.io.dicom.dicom_slices import functional_groups, read_header
+from seq2seq_mri.io.dicom.dicom_values import first_number, stored_b_value
+
+__all__ = ["NUMBERS", "TEXTS", "StudySeries", "read_study"]
+
+#: Texts of a series, by the attributes of DICOM that they come from; the first that a file has counts.
+TEXTS: dict[str, tuple[str, ...]] = {
+    "description": ("SeriesDescription", "ProtocolName"),
+    "protocol": ("ProtocolName",),
+    "sequence_name": ("SequenceName", "PulseSequenceName"),
+    "scanning_sequence": ("ScanningSequence",),
+    "sequence_variant": ("SequenceVariant",),
+    "image_type": ("ImageType",),
+}
+#: Numbers that are read from every image of a series, likewise.
+NUMBERS: dict[str, tuple[str, ...]] = {
+    "echo_time": ("EchoTime", "EffectiveEchoTime"),
+    "repetition_time": ("RepetitionTime",),
+    "inversion_time": ("InversionTime", "InversionTimes"),
+    "flip_angle": ("FlipAngle",),
+    "echo_train_length": ("EchoTrainLength", "RFEchoTrainLength"),
+}
+_NO_AGENT = ("", "no", "none", "0")
+# Directions and positions that differ by less are equal.
+_DECIMALS = 2
+
+
+@dataclass(frozen=True)
+class StudySeries:
+    """One series of a study.
+
+    Attributes:
+        uid: SeriesInstanceUID.
+        number: SeriesNumber.
+        study: StudyInstanceUID.
+        modality: such as ``"MR"``.
+        files: its files, in the order of their paths.
+        texts: the names in :data:`TEXTS` → value, parts joined by a backslash; empty where the files do not say.
+        numbers: the names in :data:`NUMBERS` → all values among its images, in ms and degrees; ``"b_value"`` → the
+            highest in s/mm²; ``"slices"`` → positions along the slice axis; ``"orientations"`` → directions of slices.
+            Empty where the files do not say.
+        contrast_agent: whether the files name one.
+    """
+
+    uid: str
+    number: int | None
+    study: str
+    modality: str
+    files: tuple[Path, ...]
+    texts: Mapping[str, str]
+    numbers: Mapping[str, tuple[float, ...]]
+    contrast_agent: bool
+
+    def __str__(self) -> str:
+        number = "without number" if self.number is None else str(self.number)
+        return f"series {number} '{self.texts['description']}' ({self.uid})"
+
+
+def read_study(folder: str | os.PathLike) -> list[StudySeries]:
+    """Read the headers of all DICOM images in a folder and everything below it.
+
+    Other files are passed over.
+
+    Args:
+        folder: holds one study, its series in folders of their own or mixed.
+
+    Returns:
+        the MR series, in the order of their numbers.
+
+    Raises:
+        FileNotFoundError: when the folder does not exist or has no DICOM image.
+        ValueError: when a file is corrupt or truncated, the images are of several studies, or none is MR.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} does not exist or is no folder; give the folder of a DICOM study.")
+    headers: dict[str, list[tuple[Path, pydicom.Dataset]]] = defaultdict(list)
+    for path in sorted(Path(parent) / name for parent, _, names in os.walk(root) for name in names if name[0] != "."):
+        try:
+            header = read_header(path)
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read ({error.strerror or error}); copy it again.") from error
+        except (ValueError, TypeError, AttributeError, struct.error) as error:
+            raise ValueError(f"{path} {error}") from error
+        if header is not None:
+            headers[str(header.get("SeriesInstanceUID", ""))].append((path, header))
+    if not headers:
+        raise FileNotFoundError(f"{root} has no DICOM image; give the folder of a DICOM study.")
+    try:
+        series = [_series(uid, content) for uid, content in headers.items()]
+    except (ValueError, TypeError, AttributeError, struct.error) as error:
+        raise ValueError(f"{root} has a DICOM header that cannot be read: {error}") from error
+    studies = sorted({part.study for part in series})
+    if len(studies) > 1:
+        raise ValueError(f"{root} holds {len(studies)} studies ({', '.join(studies)}); give the folder of one.")
+    found = sorted(
+        (part for part in series if part.modality == "MR"),
+        key=lambda part: (part.number is None, part.number or 0, part.uid),
+    )
+    if not found:
+        kinds = Counter(part.modality or "unknown" for part in series)
+        listed = ", ".join(f"{count} of modality {kind}" for kind, count in sorted(kinds.items()))
+        raise ValueError(f"The study in {root} has no MR series, only {listed}.")
+    return found
+
+
+def _series(uid: str, content: Sequence[tuple[Path, pydicom.Dataset]]) -> StudySeries:
+    first = content[0][1]
+    levels = [level for _, header in content for level in _levels(header)]
+    numbers: dict[str, set[float]] = {name: set() for name in (*NUMBERS, "b_value")}
+    directions, positions = set(), set()
+    for level, header in levels:
+        for name, keywords in NUMBERS.items():
+            value = first_number(_first(level, keywords))
+            # Where nothing is inverted, some scanners write an inversion time of 0.
+            numbers[name] |= _some(None if name == "inversion_time" and value == 0 else value)
+        numbers["b_value"] |= _some(stored_b_value(partial(_value, level), header))
+        orientation, position = (_first(level, (f"Image{what}Patient",)) for what in ("Orientation", "Position"))
+        if orientation is not None and position is not None:
+            along_row, along_column = np.asarray(orientation, dtype=float).reshape(2, 3)
+            normal = np.cross(along_row, along_column)
+            directions.add(tuple(np.round(normal, _DECIMALS) + 0.0))
+            positions.add(round(float(np.asarray(position, dtype=float) @ normal), _DECIMALS))
+    described = {name: tuple(sorted(values)) for name, values in numbers.items()}
+    described["b_value"] = described["b_value"][-1:]
+    described |= {"slices": (float(len(positions)),), "orientations": (float(len(directions)),)}
+    number = first_number(first.get("SeriesNumber"))
+    return StudySeries(
+        uid=uid,
+        number=None if number is None else int(number),
+        study=str(first.get("StudyInstanceUID", "")),
+        modality=str(first.get("Modality", "")),
+        files=tuple(path for path, _ in content),
+        texts={name: _text(_first(levels[0][0], keywords)) for name, keywords in TEXTS.items()},
+        numbers=described,
+        contrast_agent=any(_has_agent(header) for _, header in content),
+    )
+
+
+def _levels(header: pydicom.Dataset) -> Iterator[tuple[list[pydicom.Dataset], pydicom.Dataset]]:
+    """Give for each image of a file the datasets that describe it, the most special one first, and the file's."""
+    shared = functional_groups(header.get("SharedFunctionalGroupsSequence") or [])
+    for item in header.get("PerFrameFunctionalGroupsSequence") or [pydicom.Dataset()]:
+        yield [functional_groups([item]), shared, header], header
+
+
+def _first(datasets: Sequence[pydicom.Dataset], keywords: Sequence[str]) -> Any:
+    found = (dataset.get(keyword) for keyword in keywords for dataset in datasets)
+    return next((value for value in found if value not in (None, "")), None)
+
+
+def _value(datasets: Sequence[pydicom.Dataset], keyword: str) -> Any:
+    return _first(datasets, (keyword,))
+
+
+def _some(number: float | None) -> set[float]:
+    return set() if number is None else {number}
+
+
+def _text(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return (value or "").strip()
+    return "\\".join(map(str, value))
+
+
+def _has_agent(header: pydicom.Dataset) -> bool:
+    return str(header.get("ContrastBolusAgent") or "").strip().lower() not in _NO_AGENT or bool(
+        header.get("ContrastBolusAgentSequence")
+    )

@@ -1,0 +1,79 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Bringing the sequences of one subject onto one voxel grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import nibabel
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import ResampleToMatch
+from monai.utils import convert_to_numpy
+
+from seq2seq_mri.io.read_nifti import Volume
+
+__all__ = ["corner_distance", "match_grid"]
+
+
+def match_grid(volume: Volume, reference: Volume, subject: str, tolerance: float, resample: bool = False) -> np.ndarray:
+    """Return the voxels of ``volume`` on the grid of ``reference``.
+
+    The same physical grid stored in another orientation is reoriented by flips and swaps of axes, without loss.
+
+    Args:
+        volume: what to bring onto the grid.
+        reference: defines the grid.
+        subject: the subject's name, for messages.
+        tolerance: greatest distance in millimetres by which a corner of the one grid may lie beside the other's.
+        resample: whether a volume on another grid is interpolated linearly (zero outside of it) or refused.
+
+    Returns:
+        float32 array of shape ``[T, X, Y, Z]`` with ``X, Y, Z`` those of ``reference``; units unchanged.
+
+    Raises:
+        ValueError: when the grids differ and ``resample`` is false, or when the two do not overlap.
+    """
+    voxels, affine = _reorient(volume, reference)
+    shape, reference_shape = voxels.shape[1:], reference.voxels.shape[1:]
+    differences = []
+    if shape != reference_shape:
+        differences.append(f"shapes {reference_shape} and {shape}")
+    distance = corner_distance(affine, reference.affine, reference_shape)
+    if distance > tolerance:
+        differences.append(f"affines that put a corner {distance:.3g} mm apart (tolerance {tolerance:g} mm)")
+    if not differences:
+        return voxels
+    both = f"Subject '{subject}': {reference.path} and {volume.path}"
+    if not resample:
+        raise ValueError(
+            f"{both} lie on different grids: {' and '.join(differences)}. Co-register the sequences, or load with "
+            "`resample: true`, which resamples each to the first."
+        )
+    resampled = ResampleToMatch(mode="bilinear", padding_mode="zeros", dtype=np.float64)(
+        MetaTensor(torch.from_numpy(np.ascontiguousarray(voxels)), affine=torch.from_numpy(affine)),
+        # Only the grid of the reference is used, so one channel that takes no memory stands for its voxels.
+        MetaTensor(torch.zeros(1).expand(1, *reference_shape), affine=torch.from_numpy(reference.affine)),
+    )
+    result = convert_to_numpy(resampled, dtype=np.float32)
+    if not result.any():
+        raise ValueError(f"{both} do not overlap in space; correct their headers.")
+    return result
+
+
+def corner_distance(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
+    """Return the greatest distance in millimetres between where two affines put the corners of a grid of ``shape``."""
+    corners = np.array(np.meshgrid(*[(0, size - 1) for size in shape], [1], indexing="ij")).reshape(4, -1)
+    return float(np.linalg.norm(((affine - other) @ corners)[:3], axis=0).max())
+
+
+def _reorient(volume: Volume, reference: Volume) -> tuple[np.ndarray, np.ndarray]:
+    transform = nibabel.orientations.ornt_transform(
+        nibabel.orientations.io_orientation(volume.affine), nibabel.orientations.io_orientation(reference.affine)
+    )
+    shape = volume.voxels.shape[1:]
+    # nibabel orients the leading axes and carries trailing ones along, so the timepoints go last for a moment.
+    voxels = nibabel.orientations.apply_orientation(np.moveaxis(volume.voxels, 0, -1), transform)
+    affine = volume.affine @ nibabel.orientations.inv_ornt_aff(transform, shape)
+    return np.moveaxis(voxels, -1, 0), affine

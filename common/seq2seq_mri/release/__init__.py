@@ -1,1 +1,0 @@
-# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.

@@ -1,0 +1,182 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The alphabet experiment: does a classifier that also sees M_d need fewer subjects to read the differing letter?
+
+Source: Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence 3D/4D MRI,
+Medical Image Analysis 2024, section 4.1, Fig. 3 and Fig. 4.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from monai.data import CacheDataset
+from monai.transforms import DeleteItemsd, SqueezeDimd
+
+from seq2seq_mri.evaluation.records import write_records
+from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.networks.translator import SequenceTranslator
+from seq2seq_mri.plots.style import save_figure
+from seq2seq_mri.training.classifier_images import SampleLookup
+from seq2seq_mri.transforms.select_channels import MAP_SUFFIX
+from seq2seq_studies.alphabet.alphabet import ALPHABET_SEQUENCES, AlphabetDataset
+from seq2seq_studies.alphabet.alphabet_figure import alphabet_examples
+from seq2seq_studies.alphabet.differentiation_cache import (
+    DifferentiationDataset,
+    DifferentiationMaps,
+    generator_fingerprint,
+)
+from seq2seq_studies.alphabet.glyphs import LETTERS
+from seq2seq_studies.alphabet.learning_curve import run_learning_curve
+from seq2seq_studies.alphabet.learning_curve_figure import learning_curve_figure
+from seq2seq_studies.alphabet.learning_curve_table import PAPER_PEAK_GAINS, accuracy_gains, format_accuracy_gains
+from seq2seq_studies.alphabet.letter_differentiation import format_letter_differentiation, letter_differentiation
+from seq2seq_studies.classification.classifier_fit import ClassifierFit
+
+__all__ = ["AlphabetExperiment"]
+
+logger = logging.getLogger(__name__)
+
+_KEY = "differentiation"
+
+
+class AlphabetExperiment:
+    """Computes M_d of all subjects with a trained generator, and the learning curves with and without it.
+
+    For each image there are two classifiers: of the image, and of the image with its M_d. Both learn its differing
+    letter, 26 classes, from the same subjects.
+
+    Args:
+        output_dir: receives ``maps/SECTION`` (M_d of all subjects), ``letters.csv`` (M_d inside the differing and the
+            common letter), ``examples.png`` (Fig. 3 with M_d), ``learning_curve.csv`` and ``.png`` (Fig. 4),
+            ``gains.csv``, and ``results.md`` with the tables. Finished parts are not computed again.
+        generator: the trained generator of the two images, on the device to compute on.
+        inferer: translates the images; its ``include_self`` says which mean M_d takes (Eq. 5).
+        network: builds a classifier of 26 letters for a number of input channels: ``network(in_channels=2)``.
+        sizes: numbers of training subjects; the paper has 3,000 to 9,000.
+        seeds: each with its own training subjects and its own training.
+        validation_subjects: their number.
+        test_subjects: their number.
+        shape: pixels of an image.
+        data_seed: of the subjects.
+        examples: number of test subjects in the figure.
+        device: where to train classifiers.
+        settings: arguments of :func:`fit_classifier`.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike,
+        generator: SequenceTranslator,
+        inferer: SliceTranslationInferer,
+        network: Callable[..., torch.nn.Module],
+        *,
+        sizes: Sequence[int] = (3000, 4000, 5000, 6000, 7000, 8000, 9000),
+        seeds: Sequence[int] = (0, 1, 2),
+        validation_subjects: int = 1000,
+        test_subjects: int = 10000,
+        shape: Sequence[int] = (128, 128),
+        data_seed: int = 0,
+        examples: int = 4,
+        device: torch.device | str = "cpu",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.generator = generator
+        self.inferer = inferer
+        self.network = network
+        self.sizes = list(sizes)
+        self.seeds = list(seeds)
+        counts = {"training": max(self.sizes), "validation": validation_subjects, "testing": test_subjects}
+        self.subjects = {
+            section: AlphabetDataset(section, count, seed=data_seed, shape=shape) for section, count in counts.items()
+        }
+        self.examples = examples
+        self.device = device
+        self.settings = {"num_classes": len(LETTERS), **(settings or {})}
+
+    def run(self) -> pd.DataFrame:
+        """Run the experiment, or what is left of it.
+
+        Returns:
+            The table of ``learning_curve.csv``.
+
+        Raises:
+            ValueError: when ``output_dir`` holds another experiment.
+        """
+        check_writable_directory(self.output_dir)
+        self.generator.eval()
+        samples = {section: self._with_maps(section) for section in self.subjects}
+        letters = letter_differentiation(_items(samples["testing"]), list(ALPHABET_SEQUENCES), key=_KEY)
+        write_records(self.output_dir / "letters.csv", letters, overwrite=True)
+        logger.info(f"M_d inside the letters:\n{format_letter_differentiation(letters)}")
+        shown = [samples["testing"][index] for index in range(min(self.examples, len(samples["testing"])))]
+        save_figure(alphabet_examples(shown, key_md=_KEY), self.output_dir / "examples.png", overwrite=True)
+
+        curve = self._learning_curve(samples)
+        pairs = {image: [image, image + MAP_SUFFIX] for image in ALPHABET_SEQUENCES}
+        gains = accuracy_gains(curve, pairs)
+        write_records(self.output_dir / "gains.csv", gains, overwrite=True)
+        text = format_accuracy_gains(gains, PAPER_PEAK_GAINS)
+        logger.info(f"Accuracy of the differing letter:\n{text}")
+        with atomic_path(self.output_dir / "results.md", overwrite=True) as temporary:
+            temporary.write_text(f"{format_letter_differentiation(letters)}\n\n{text}\n", encoding="utf-8")
+        figure = learning_curve_figure(
+            curve,
+            pairs=pairs,
+            paper_gains=PAPER_PEAK_GAINS,
+            chance=1 / len(LETTERS),
+            labels={image + MAP_SUFFIX: f"{image} and its M_d" for image in ALPHABET_SEQUENCES},
+        )
+        save_figure(figure, self.output_dir / "learning_curve.png", overwrite=True)
+        return curve
+
+    def _with_maps(self, section: str) -> DifferentiationDataset:
+        """Return a section's subjects with their maps."""
+        subjects = self.subjects[section]
+        maps = DifferentiationMaps(subjects, self.generator, self.output_dir / "maps" / section, self.inferer)
+        return DifferentiationDataset(subjects, maps, key=_KEY)
+
+    def _learning_curve(self, samples: Mapping[str, DifferentiationDataset]) -> pd.DataFrame:
+        """Train and test all classifiers, on images in memory: drawing one takes as long as to train on it."""
+        forget = DeleteItemsd("masks")
+        in_memory = [CacheDataset(_items(part), forget, copy_cache=False) for part in samples.values()]
+        fit = ClassifierFit(
+            SampleLookup(*in_memory),
+            ALPHABET_SEQUENCES,
+            self.network,
+            self.output_dir / "trainings",
+            transforms=[SqueezeDimd("image", dim=-1)],
+            device=self.device,
+            settings=self.settings,
+        )
+        entries = {section: subjects.entries for section, subjects in self.subjects.items()}
+        for image in ALPHABET_SEQUENCES:
+            curve = run_learning_curve(
+                entries["training"],
+                entries["validation"],
+                entries["testing"],
+                fit,
+                self.sizes,
+                self.output_dir,
+                inputs={image: {"channels": [image]}, image + MAP_SUFFIX: {"channels": [image, image + MAP_SUFFIX]}},
+                label=image,
+                seeds=self.seeds,
+                settings={
+                    **self.settings,
+                    "generator": generator_fingerprint(self.generator),
+                    "subjects": self.subjects["training"].parameters,
+                },
+            )
+        return curve
+
+
+def _items(dataset: DifferentiationDataset) -> Any:
+    """Return a data set as the sequence that it is; torch does not declare it as one."""
+    return dataset

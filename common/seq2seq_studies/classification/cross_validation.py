@@ -1,0 +1,271 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Who is trained, validated and tested on: by patient, stratified by label, decided by a seed.
+
+A fold has a testing section, and one or more inner splits of all others into training and validation. Nested
+cross-validation has many folds with several inner splits each; a plain division into training, validation and testing
+is one fold with one inner split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+
+from seq2seq_mri.io.datalists.labels import labelled_entries, patient_of_entry
+
+__all__ = [
+    "Entry",
+    "Fold",
+    "InnerSplit",
+    "fold_of_sections",
+    "folds_fingerprint",
+    "nested_folds",
+    "train_validation_test_folds",
+]
+
+Entry = dict[str, Any]
+"""A datalist's entry with ``"subject"``, ``"patient"``, and ``"label"``, a whole number."""
+
+
+@dataclass(frozen=True)
+class InnerSplit:
+    """One division of the subjects that are not tested on.
+
+    Attributes:
+        training: entries to train on.
+        validation: entries to choose settings, epoch and threshold on.
+
+    Raises:
+        ValueError: when a section is empty, or a patient is in both.
+    """
+
+    training: list[Entry]
+    validation: list[Entry]
+
+    def __post_init__(self) -> None:
+        _check_apart({"training": self.training, "validation": self.validation})
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One testing section and the inner splits of everybody else.
+
+    Attributes:
+        repeat: which repetition of the cross-validation this is, from 0.
+        fold: which of its outer folds, from 0.
+        testing: entries that nothing may be chosen on.
+        inner: divisions of the others.
+
+    Raises:
+        ValueError: when a section is empty, or a patient is in two sections.
+    """
+
+    repeat: int
+    fold: int
+    testing: list[Entry]
+    inner: list[InnerSplit]
+
+    def __post_init__(self) -> None:
+        if not self.inner:
+            raise ValueError(f"Repeat {self.repeat}, fold {self.fold} has no inner split into training and validation.")
+        for split in self.inner:
+            _check_apart({"testing": self.testing, "training": split.training, "validation": split.validation})
+
+
+def _check_apart(sections: Mapping[str, Sequence[Entry]]) -> None:
+    seen: dict[str, str] = {}
+    for section, entries in sections.items():
+        if not entries:
+            raise ValueError(f"There is nobody in {section}; give more subjects, or other numbers of folds.")
+        for entry in entries:
+            patient = patient_of_entry(entry)
+            if seen.setdefault(patient, section) != section:
+                raise ValueError(f"Patient {patient} is in {seen[patient]} and in {section}.")
+
+
+def nested_folds(
+    entries: Sequence[Mapping[str, Any]],
+    label: str | None = None,
+    outer: int = 5,
+    inner: int = 4,
+    repeats: int = 1,
+    seed: int = 0,
+) -> list[Fold]:
+    """Divide subjects for nested cross-validation by patient.
+
+    Every subject is tested on once in each repetition. The subjects of the other outer folds are divided again: each
+    is in the validation section of one inner split and in the training section of the rest. All labels have the same
+    share in all sections, as far as patients can be kept together. The order of ``entries`` does not matter.
+
+    Args:
+        entries: a datalist's entries; see :func:`labelled_entries`.
+        label: the name of the label; None where each entry has just one.
+        outer: number of outer folds.
+        inner: number of inner folds.
+        repeats: repetitions with other divisions.
+        seed: of the divisions.
+
+    Returns:
+        ``outer * repeats`` folds with ``inner`` splits each; entries carry their label as a number.
+
+    Raises:
+        ValueError: when a label is absent or contradictory, there is only one, a label has too few patients for all
+            sections to have one of it, or a number is out of range.
+    """
+    _check_counts(("outer", outer, 2), ("inner", inner, 2), ("repeats", repeats, 1))
+    known = sorted(labelled_entries(entries, label), key=lambda entry: entry["subject"])
+    # Without the patients of its largest outer fold, a label must still have one for each inner fold.
+    needed = next(count for count in range(outer, 2 * (outer + inner)) if count - -(-count // outer) >= inner)
+    _check_patients(known, label, needed, f"{outer} outer and {inner} inner folds")
+    folds = []
+    for repeat in range(repeats):
+        for fold, (rest, testing) in enumerate(_divide(known, outer, [seed, repeat])):
+            splits = [InnerSplit(*sections) for sections in _divide(rest, inner, [seed, repeat, fold])]
+            folds.append(Fold(repeat, fold, testing, splits))
+    for fold_ in folds:
+        for split in fold_.inner:
+            _check_labels(known, label, fold_.testing, split)
+    return folds
+
+
+def train_validation_test_folds(
+    entries: Sequence[Mapping[str, Any]],
+    label: str | None = None,
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    repeats: int = 1,
+    seed: int = 0,
+) -> list[Fold]:
+    """Divide subjects among training, validation and testing, by patient and stratified by label.
+
+    Args:
+        entries: a datalist's entries; their order does not matter.
+        label: the name of the label; None where each entry has just one.
+        fractions: of the patients in training, validation and testing; sum 1, all above 0.
+        repeats: number of divisions, each drawn anew: a subject may be tested on in several of them, or in none.
+        seed: of the divisions.
+
+    Returns:
+        ``repeats`` folds with one inner split each; entries carry their label as a number.
+
+    Raises:
+        ValueError: when a label is absent or contradictory, there is only one, a label has too few patients for all
+            sections to have one of it, or the fractions or ``repeats`` are not of this form.
+    """
+    _check_counts(("repeats", repeats, 1))
+    valid = len(fractions) == 3 and all(isinstance(share, (int, float)) and share > 0 for share in fractions)
+    if not valid or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"fractions is {fractions}; give three above 0 for training, validation, testing with sum 1.")
+    known = sorted(labelled_entries(entries, label), key=lambda entry: entry["subject"])
+    _check_patients(known, label, 3, "training, validation and testing")
+    of_patient = {entry["patient"]: entry["label"] for entry in known}
+    patients = sorted(of_patient)
+    sizes = [round(len(patients) * share) for share in fractions[1:]]
+    folds = []
+    for repeat in range(repeats):
+        try:
+            rest, testing = _stratified(patients, of_patient, sizes[1], [seed, repeat])
+            training, validation = _stratified(rest, of_patient, sizes[0], [seed, repeat, 0])
+        except ValueError as error:
+            raise ValueError(f"{len(patients)} patients cannot be divided as {fractions}: {error}") from error
+        names = (training, validation, testing)
+        sections = [[entry for entry in known if entry["patient"] in section] for section in names]
+        fold = Fold(repeat, 0, sections[2], [InnerSplit(sections[0], sections[1])])
+        _check_labels(known, label, fold.testing, fold.inner[0])
+        folds.append(fold)
+    return folds
+
+
+def fold_of_sections(
+    training: Sequence[Mapping[str, Any]],
+    validation: Sequence[Mapping[str, Any]],
+    testing: Sequence[Mapping[str, Any]],
+    label: str | None = None,
+) -> Fold:
+    """Return the fold of a datalist that has its sections already.
+
+    Raises:
+        ValueError: when a label is absent or contradictory, a patient is in two sections, or a label that is in one
+            section is not in another.
+    """
+    known = labelled_entries([*training, *validation, *testing], label)
+    first, second = len(training), len(training) + len(validation)
+    fold = Fold(0, 0, known[second:], [InnerSplit(known[:first], known[first:second])])
+    _check_labels(known, label, fold.testing, fold.inner[0])
+    return fold
+
+
+def _divide(entries: Sequence[Entry], folds: int, seed: Sequence[int]) -> Iterator[tuple[list[Entry], list[Entry]]]:
+    """Give for each of ``folds`` the entries outside and inside it."""
+    patients, of_entry = np.unique([entry["patient"] for entry in entries], return_inverse=True)
+    # Patients are numbered at random instead of setting shuffle=True, which until scikit-learn 1.7 loses the strata.
+    groups = np.random.default_rng(seed).permutation(len(patients))[of_entry]
+    labels = [entry["label"] for entry in entries]
+    for outside, inside in StratifiedGroupKFold(folds).split(np.zeros(len(entries)), labels, groups):
+        yield [entries[index] for index in outside], [entries[index] for index in inside]
+
+
+def _stratified(
+    patients: Sequence[str], of_patient: Mapping[str, int], size: int, seed: Sequence[int]
+) -> tuple[list[str], list[str]]:
+    labels = [of_patient[patient] for patient in patients]
+    state = int(np.random.default_rng(seed).integers(2**32))
+    return train_test_split(list(patients), test_size=size, stratify=labels, random_state=state)
+
+
+def _check_counts(*counts: tuple[str, int, int]) -> None:
+    for name, number, smallest in counts:
+        if isinstance(number, bool) or not isinstance(number, int) or number < smallest:
+            raise ValueError(f"{name} is {number!r}; give a whole number from {smallest}.")
+
+
+def _check_patients(entries: Sequence[Entry], label: str | None, needed: int, sections: str) -> None:
+    """Check that every label has enough patients."""
+    counts = Counter({entry["patient"]: entry["label"] for entry in entries}.values())
+    name = "label" if label is None else label
+    if len(counts) < 2:
+        raise ValueError(
+            f"All {len(entries)} subjects have {name} {next(iter(counts))}; there is nothing to tell apart."
+        )
+    for value, number in sorted(counts.items()):
+        if number < needed:
+            raise ValueError(
+                f"Only {number} patients have {name} {value}; {sections} need at least {needed} of each, so that all "
+                "sections have one."
+            )
+
+
+def _check_labels(entries: Sequence[Entry], label: str | None, testing: Sequence[Entry], split: InnerSplit) -> None:
+    """Check that every section has every label."""
+    wanted = {entry["label"] for entry in entries}
+    sections = {"testing": testing, "training": split.training, "validation": split.validation}
+    for section, members in sections.items():
+        for value in sorted(wanted - {entry["label"] for entry in members}):
+            raise ValueError(
+                f"Nobody in {section} ({len(members)} subjects) has {'label' if label is None else label} {value}; "
+                "give more subjects, fewer folds, or another seed."
+            )
+
+
+def folds_fingerprint(folds: Iterable[Fold]) -> str:
+    """Return a short text that changes with anybody's section, label or patient."""
+
+    def names(entries: Iterable[Mapping[str, Any]]) -> list:
+        return [[entry["subject"], entry["patient"], entry["label"]] for entry in entries]
+
+    content = [
+        [
+            fold.repeat,
+            fold.fold,
+            names(fold.testing),
+            [[names(split.training), names(split.validation)] for split in fold.inner],
+        ]
+        for fold in folds
+    ]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

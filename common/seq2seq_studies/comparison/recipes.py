@@ -1,0 +1,278 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""How each method is trained: what is hidden from it, and its losses.
+
+Weights and schedules are those of the publications; the modules of the networks and losses name them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from seq2seq_mri.losses.adversarial import LeastSquaresAdversarialLoss
+from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
+from seq2seq_mri.training.translation_step import TranslationStep
+from seq2seq_mri.transforms.slice_stack import network_input
+from seq2seq_studies.comparison.hidden_sequences import MissingSequenceCurriculum, hide_sequences
+from seq2seq_studies.comparison.implicit_conditioning import ImplicitConditioningLoss, SelectiveAdversarialLoss
+from seq2seq_studies.comparison.methods import SIZES, build_network
+from seq2seq_studies.networks.conditional_discriminator import ConditionalDiscriminator
+from seq2seq_studies.networks.many_to_many import ManyToMany
+from seq2seq_studies.networks.mean_translation import MeanTranslation
+from seq2seq_studies.networks.mm_gan import MMGAN
+from seq2seq_studies.networks.pix2pix import Pix2Pix
+
+__all__ = ["MMGANRecipe", "Pix2PixRecipe", "Recipe", "ResViTRecipe", "Seq2SeqRecipe", "build_recipe"]
+
+# MM-GAN's released code trains 60 epochs, the first three stages for 10 each.
+_STAGES_PER_TRAINING = 6
+
+
+class Recipe(ABC):
+    """A method with its losses; a training step asks for the one, then for the other.
+
+    Attributes:
+        network: what is trained, and evaluated.
+        discriminator: what is trained against it, or ``None``.
+        betas: of Adam, for both.
+    """
+
+    network: ManyToMany
+    discriminator: nn.Module | None = None
+    betas: tuple[float, float] = (0.5, 0.999)
+
+    @abstractmethod
+    def generator_loss(self, image: torch.Tensor, measured: torch.Tensor, step: int) -> torch.Tensor:
+        """Return the network's loss; without a graph when the batch can teach it nothing.
+
+        Args:
+            image: patches ``(B, ΣT, H, W, slices)``, 0 where a sequence is missing.
+            measured: bool ``(B, S)``, which sequences each has.
+            step: the training step, counted from 0.
+        """
+
+    def discriminator_loss(self) -> torch.Tensor | None:
+        """Return the discriminator's loss for the images of the last :meth:`generator_loss`, or ``None``."""
+        return None
+
+    def to(self, device: torch.device) -> Recipe:
+        """Move network and discriminator to a device, in place."""
+        self.network.to(device)
+        if self.discriminator is not None:
+            self.discriminator.to(device)
+        return self
+
+
+class Pix2PixRecipe(Recipe):
+    """100 · L1 + least squares, each network by itself; a step trains those of one source of each sample.
+
+    Args:
+        network: all networks.
+        discriminator: arguments of the discriminators, of which each network has one.
+    """
+
+    def __init__(self, network: Pix2Pix, discriminator: Mapping[str, Any]) -> None:
+        self.network: Pix2Pix = network
+        widths = [count * network.in_channels for count in network.timepoints]
+        self.discriminators = nn.ModuleList(
+            ConditionalDiscriminator(network.spatial_dims, widths[source], widths[target], **discriminator)
+            for source, target in network.pairs
+        )
+        self.discriminator = self.discriminators
+        self.adversarial = LeastSquaresAdversarialLoss()
+        self._made: list[tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def generator_loss(self, image: torch.Tensor, measured: torch.Tensor, step: int) -> torch.Tensor:
+        """Return the sum of the losses of the networks whose source was drawn and whose target is measured."""
+        network, stacks = self.network, network_input(image, slice(None), self.network.spatial_dims)
+        most = len(network.timepoints) - 1
+        available = hide_sequences(measured, most, most)
+        images = stacks.split(network.timepoints, dim=1)
+        total, self._made = image.new_zeros(()), []
+        for (source, target), generator, discriminator in zip(
+            network.pairs, network.networks, self.discriminators, strict=True
+        ):
+            rows = torch.nonzero(available[:, source] & measured[:, target])[:, 0]
+            if len(rows) == 0:
+                continue
+            given, truth = images[source][rows], images[target][rows]
+            made = generator(given.flatten(1, 2)).view(truth.shape)
+            difference = F.l1_loss(made, truth)
+            total = total + 100 * difference + self.adversarial.generator(discriminator(given, made)).mean()
+            self._made.append((discriminator, given, truth, made.detach()))
+        return total
+
+    def discriminator_loss(self) -> torch.Tensor | None:
+        """Return the sum over the networks that were trained; halved, as in the publication."""
+        losses = [
+            self.adversarial.discriminator(discriminator(given, truth), real=True).mean()
+            + self.adversarial.discriminator(discriminator(given, made), real=False).mean()
+            for discriminator, given, truth, made in self._made
+        ]
+        return torch.stack(losses).sum() / 2 if losses else None
+
+
+class _Completing(Recipe):
+    """What MM-GAN and ResViT have in common: sequences are hidden, and the completed image is judged."""
+
+    def __init__(self, network: ManyToMany, discriminator: ConditionalDiscriminator, stage: int, seed: int) -> None:
+        self.network = network
+        self.discriminator = discriminator
+        self.curriculum = MissingSequenceCurriculum(len(network.timepoints), stage, seed)
+        self._judged: tuple[torch.Tensor, ...] | None = None
+
+    def _complete(
+        self, image: torch.Tensor, measured: torch.Tensor, step: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the true image, what is available, the network's own output, and the completed image.
+
+        What was never measured is 0 in the true and in the completed image: no discriminator can tell them apart by it.
+        """
+        network = self.network
+        truth = network_input(image, slice(None), network.spatial_dims)
+        available = self.curriculum(measured, step)
+        predicted = network.predict(truth, available)
+        completed = torch.where(self._mask(available, truth), truth, predicted)
+        return truth, available, predicted, completed.masked_fill(~self._mask(measured, truth), 0.0)
+
+    def _mask(self, chosen: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        counts = torch.tensor(self.network.timepoints, device=chosen.device)
+        return chosen.repeat_interleave(counts, dim=1).view([*image.shape[:2]] + [1] * (image.dim() - 2))
+
+
+class MMGANRecipe(_Completing):
+    """0.9 · L1 of what was hidden + 0.1 · least squares, a score for each sequence; more is hidden in later stages.
+
+    Args:
+        network: the network.
+        discriminator: arguments of the discriminator.
+        steps: length of the training.
+        seed: of what is hidden.
+    """
+
+    def __init__(self, network: MMGAN, discriminator: Mapping[str, Any], steps: int, seed: int) -> None:
+        width, count = network.image_channels, len(network.timepoints)
+        judge = ConditionalDiscriminator(network.spatial_dims, width, width, count, **discriminator)
+        super().__init__(network, judge, max(1, steps // _STAGES_PER_TRAINING), seed)
+        self.difference = ImplicitConditioningLoss(network.sequences)
+        self.adversarial = SelectiveAdversarialLoss()
+
+    def generator_loss(self, image: torch.Tensor, measured: torch.Tensor, step: int) -> torch.Tensor:
+        """Return the loss of what was hidden."""
+        truth, available, predicted, completed = self._complete(image, measured, step)
+        self._judged = truth, completed.detach(), available, measured
+        difference = self.difference(predicted, truth, available, measured).mean()
+        adversarial = self.adversarial.generator(self._judge(truth, completed), measured).mean()
+        return 0.9 * difference + 0.1 * adversarial
+
+    def discriminator_loss(self) -> torch.Tensor | None:
+        """Return the mean of the losses of measured and completed images."""
+        if self._judged is None:
+            return None
+        truth, completed, available, measured = self._judged
+        real = self.adversarial.discriminator(self._judge(truth, truth), measured, measured)
+        made = self.adversarial.discriminator(self._judge(truth, completed), available, measured)
+        return (real + made).mean() / 2
+
+    def _judge(self, condition: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        return self.discriminator(condition, image)  # type: ignore[misc]
+
+
+class ResViTRecipe(_Completing):
+    """100 · L1 of what was hidden + 100 · L1 of what was given + least squares; anything is hidden from the start.
+
+    The released code, in which there is no unified form, has the weights 100 and 1.
+
+    Args:
+        network: the network.
+        discriminator: arguments of the discriminator.
+        seed: of what is hidden.
+    """
+
+    def __init__(self, network: ManyToMany, discriminator: Mapping[str, Any], seed: int) -> None:
+        width = network.image_channels
+        super().__init__(
+            network, ConditionalDiscriminator(network.spatial_dims, width, width, **discriminator), 0, seed
+        )
+        self.difference = ImplicitConditioningLoss(network.sequences, lambda_available=1.0)
+        self.adversarial = LeastSquaresAdversarialLoss()
+
+    def generator_loss(self, image: torch.Tensor, measured: torch.Tensor, step: int) -> torch.Tensor:
+        """Return the loss of the network's own output, and of the completed image of samples that miss something."""
+        truth, available, predicted, completed = self._complete(image, measured, step)
+        loss = 100 * self.difference(predicted, truth, available, measured).mean()
+        rows = torch.nonzero((measured & ~available).any(1))[:, 0]
+        if len(rows) == 0:
+            self._judged = None
+            return loss
+        given = truth.masked_fill(~self._mask(available, truth), 0.0)[rows]
+        self._judged = given, truth[rows], completed[rows].detach()
+        return loss + self.adversarial.generator(self._judge(given, completed[rows])).mean()
+
+    def discriminator_loss(self) -> torch.Tensor | None:
+        """Return the mean of the losses of measured and completed images."""
+        if self._judged is None:
+            return None
+        given, truth, completed = self._judged
+        real = self.adversarial.discriminator(self._judge(given, truth), real=True)
+        made = self.adversarial.discriminator(self._judge(given, completed), real=False)
+        return (real + made).mean() / 2
+
+    def _judge(self, condition: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        return self.discriminator(condition, image)  # type: ignore[misc]
+
+
+class Seq2SeqRecipe(Recipe):
+    """10 · L1 of a random pair of each sample, as the bundles train; no discriminator.
+
+    Args:
+        network: the generator behind the interface of all methods.
+    """
+
+    betas = (0.9, 0.999)
+
+    def __init__(self, network: MeanTranslation) -> None:
+        self.network = network
+        loss = Seq2SeqLoss(lambda_reconstruction=10.0, lambda_perceptual=0.0, lambda_cycle=0.0)
+        self.step = TranslationStep(network.generator, loss, pairs="random")  # type: ignore[arg-type]
+
+    def generator_loss(self, image: torch.Tensor, measured: torch.Tensor, step: int) -> torch.Tensor:
+        """Return the loss of a source as itself and as one other measured sequence."""
+        return self.step(image, self.step.signal(image, measured)).loss
+
+
+def build_recipe(
+    method: str,
+    size: str,
+    sequences: Mapping[str, int],
+    in_channels: int,
+    image_size: Sequence[int],
+    steps: int,
+    seed: int = 0,
+) -> Recipe:
+    """Return a method with random weights, which depend on ``seed`` alone; the arguments are those of the network.
+
+    Args:
+        method, size, sequences, in_channels, image_size: see :func:`build_network`.
+        steps: length of the training.
+        seed: of the weights, and of what is hidden in training.
+
+    Raises:
+        ValueError: when there is no such method or size.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: Any = build_network(method, size, sequences, in_channels, image_size)
+        discriminator = SIZES[size].discriminator
+        if method == "pix2pix":
+            return Pix2PixRecipe(network, discriminator)
+        if method == "mm_gan":
+            return MMGANRecipe(network, discriminator, steps, seed)
+        if method == "resvit":
+            return ResViTRecipe(network, discriminator, seed)
+        return Seq2SeqRecipe(network)

@@ -1,0 +1,59 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Noise against the moments of Rice's distribution; the bias field; the point spread function."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mri_phantom.artefacts import bias_field, blurred, rician_noise
+
+
+@pytest.mark.parametrize("signal", [0.0, 1.0, 3.0, 20.0])
+def test_noise_has_rices_distribution(signal: float) -> None:
+    deviation = 1.5
+    noisy = rician_noise(np.random.default_rng(1), np.full(200_000, signal, dtype=np.float32), deviation)
+    expected = stats.rice(signal / deviation, scale=deviation)
+    assert noisy.dtype == np.float32
+    assert noisy.mean() == pytest.approx(expected.mean(), rel=0.01)
+    assert noisy.std() == pytest.approx(expected.std(), rel=0.01)
+    assert stats.kstest(noisy[:5000].astype(float), expected.cdf).pvalue > 0.001
+
+
+def test_no_noise_changes_nothing() -> None:
+    signal = np.linspace(0, 2, 11, dtype=np.float32)
+    np.testing.assert_array_equal(rician_noise(np.random.default_rng(0), signal, 0.0), signal)
+
+
+def test_bias_field_is_positive_smooth_and_one_at_the_centre() -> None:
+    points = np.zeros((3, 181), dtype=np.float32)
+    points[0] = np.linspace(-90, 90, 181)
+    field = bias_field(np.random.default_rng(2), points, 0.1)
+    assert (field > 0).all()
+    assert field[90] == 1
+    assert np.abs(np.diff(field)).max() < 0.02
+
+
+def test_bias_field_has_the_strength_asked_for() -> None:
+    generator = np.random.default_rng(3)
+    at_the_extent = np.array([[90.0], [0.0], [0.0]])
+    logarithms = [float(np.log(bias_field(generator, at_the_extent, 0.1)[0])) for _ in range(2000)]
+    assert np.std(logarithms) == pytest.approx(0.1, rel=0.1)
+    assert bias_field(generator, at_the_extent, 0.0) == 1
+
+
+def test_blur_keeps_a_constant_and_nothing_comes_from_outside() -> None:
+    inside = np.zeros((12, 13, 14), dtype=bool)
+    inside[2:9, 3:10, 4:11] = True
+    np.testing.assert_allclose(blurred(np.full(7**3, 3.0, dtype=np.float32), inside), 3.0, rtol=1e-5)
+
+
+def test_blur_of_a_point_is_the_gaussian() -> None:
+    inside = np.ones((15, 15, 15), dtype=bool)
+    point = np.zeros(inside.shape)
+    point[7, 7, 7] = 1
+    spread = blurred(point[inside], inside, deviation=1.0).reshape(inside.shape)
+    assert spread.sum() == pytest.approx(1, rel=1e-3)
+    assert spread[8, 7, 7] / spread[7, 7, 7] == pytest.approx(np.exp(-0.5), rel=1e-3)
+    assert spread[8, 8, 8] / spread[7, 7, 7] == pytest.approx(np.exp(-1.5), rel=1e-3)

@@ -1,0 +1,115 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Pharmacokinetics against slow quadrature and closed forms."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from mri_phantom.kinetics import extended_tofts, population_arterial_input
+
+TIMES = [0.0, 0.4, 0.55, 0.7, 1.5, 4.0, 8.0]
+
+
+def integrated(time: float, ktrans: float, ve: float, vp: float) -> float:
+    """Return the equation at one time, by adaptive quadrature between the features of the arterial input."""
+    if time < 0:
+        return 0.0
+
+    def leaked(moment: float) -> float:
+        return float(population_arterial_input(np.array(moment))) * np.exp(-ktrans / ve * (time - moment))
+
+    borders = [0.0, *(feature for feature in (0.17, 0.3, 0.48, 0.8) if feature < time), time]
+    pieces = [quad(leaked, *ends, epsabs=1e-11)[0] for ends in pairwise(borders)]
+    return vp * float(population_arterial_input(np.array(time))) + ktrans * sum(pieces)
+
+
+@pytest.mark.parametrize("vp", [0.0, 0.05])
+@pytest.mark.parametrize(("ktrans", "ve"), [(0.4, 0.4), (0.05, 0.8), (1e-4, 0.3), (0.002, 1.0), (2.0, 0.1)])
+def test_extended_tofts_is_the_integral(ktrans: float, ve: float, vp: float) -> None:
+    expected = [integrated(time - 0.5, ktrans, ve, vp) for time in TIMES]
+    concentration = extended_tofts(TIMES, ktrans, ve, vp, arrival=0.5)
+    np.testing.assert_allclose(concentration, expected, rtol=4e-3)
+    assert (concentration[:2] == 0).all()
+
+
+@pytest.mark.parametrize("rate", [1e-9, 1e-4, 0.3, 0.99, 1.01, 40.0, 1e6])
+def test_constant_arterial_input_has_a_closed_form(rate: float) -> None:
+    ve = 0.3
+    elapsed = np.maximum(np.array(TIMES) - 0.5, 0)
+    expected = np.where(elapsed > 0, -2 * ve * np.expm1(-rate * elapsed), 0)
+    concentration = extended_tofts(
+        TIMES, rate * ve, ve, 0.0, arrival=0.5, arterial_input=lambda times: np.full_like(times, 2.0)
+    )
+    np.testing.assert_allclose(concentration, expected, rtol=1e-9)
+
+
+def test_linear_arterial_input_is_integrated_exactly() -> None:
+    # one or two steps for each rate: the series, its border and the closed form of the weights
+    rates = np.array([0.0, 0.5, 0.999, 1.001, 3.0, 400.0])
+    time, ve = 0.01, 0.2
+    concentration = extended_tofts([time], rates * ve, ve, 0.0, arterial_input=lambda times: 1 + 5 * times)
+    expected = [rate * ve * quad(lambda s, k=rate: (1 + 5 * s) * np.exp(-k * (time - s)), 0, time)[0] for rate in rates]
+    np.testing.assert_allclose(concentration[0], expected, rtol=1e-9)
+
+
+def test_limits() -> None:
+    minutes = np.array(TIMES)
+    plasma = population_arterial_input(minutes)
+    # nothing leaks, or there is no space to leak into
+    for ktrans, ve in ((0.0, 0.3), (0.2, 0.0), (0.0, 0.0)):
+        np.testing.assert_allclose(extended_tofts(minutes, ktrans, ve, 0.1), 0.1 * plasma, rtol=1e-12)
+    # exchange so fast that the space follows plasma
+    np.testing.assert_allclose(extended_tofts(minutes, 1e7, 0.3, 0.0)[1:], 0.3 * plasma[1:], rtol=1e-3)
+    # what leaks into an endless space stays there: the integral of the arterial input
+    kept = [integrated(time, 1e-3, 1e9, 0.0) for time in TIMES]
+    np.testing.assert_allclose(extended_tofts(minutes, 1e-3, 1e9, 0.0), kept, rtol=4e-3)
+    assert (np.diff(kept) > 0).all()
+
+
+def test_shapes_and_equal_voxels() -> None:
+    generator = np.random.default_rng(0)
+    ktrans = generator.uniform(0, 1, (3, 1, 5))
+    ve = np.array([0.0, 0.2, 0.5, 0.2]).reshape(1, 4, 1)
+    concentration = extended_tofts(TIMES, ktrans, ve, 0.02)
+
+    assert concentration.shape == (len(TIMES), 3, 4, 5)
+    np.testing.assert_array_equal(concentration[:, :, 1], concentration[:, :, 3])
+    alone = extended_tofts(TIMES, ktrans[1, 0, 2], 0.5, 0.02)
+    np.testing.assert_allclose(concentration[:, 1, 2, 2], alone, rtol=1e-12)
+
+
+def test_times_between_do_not_matter() -> None:
+    sparse = extended_tofts([6.0], 0.4, 0.4, 0.05)
+    dense = extended_tofts(np.linspace(0.013, 6.0, 60), 0.4, 0.4, 0.05)
+    assert dense[-1] == pytest.approx(sparse[0], rel=1e-4)
+
+
+def test_arterial_input_is_a_bolus_in_plasma() -> None:
+    times = np.linspace(-1, 10, 11001)
+    plasma = population_arterial_input(times)
+
+    assert (plasma[times < 0] == 0).all()
+    assert (plasma[times >= 0] > 0).all()
+    assert times[plasma.argmax()] == pytest.approx(0.17, abs=0.005)
+    # in blood, the height of the first Gaussian with a little of the second
+    assert plasma.max() * 0.58 == pytest.approx(0.809 / (0.0563 * np.sqrt(2 * np.pi)) + 0.33, rel=0.02)
+    late = times > 2
+    np.testing.assert_allclose(plasma[late], 1.05 * np.exp(-0.1685 * times[late]) / 0.58, rtol=1e-6)
+    assert population_arterial_input(np.zeros((2, 3))).shape == (2, 3)
+
+
+@pytest.mark.parametrize("times", [[0.0, 1.0, 1.0], [1.0, 0.0], [0.0, np.nan], [[0.0], [1.0]]])
+def test_times_must_increase(times: list) -> None:
+    with pytest.raises(ValueError, match="increasing numbers of minutes"):
+        extended_tofts(times, 0.1, 0.2, 0.0)
+
+
+@pytest.mark.parametrize("name", ["ktrans", "ve", "vp"])
+def test_negative_parameters_are_refused(name: str) -> None:
+    parameters = {"ktrans": np.array([0.1, 0.2]), "ve": 0.2, "vp": 0.0} | {name: np.array([0.1, -0.2])}
+    with pytest.raises(ValueError, match=f"{name} has negative values"):
+        extended_tofts(TIMES, **parameters)

@@ -1,0 +1,152 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""One simulated patient: tissues, geometry, and that the masks are what they claim on noise-free signals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from mri_phantom.artefacts import blurred
+from mri_phantom.brain_anatomy import brain_surface, draw_anatomy
+from mri_phantom.subject import SEGMENTATION_LABELS, SimulatedSubject, draw_subject, grid_affine
+from mri_phantom.tissue import TISSUES
+
+SHAPE = (60, 70, 46)
+SPACING = (3.2, 3.2, 3.2)
+
+
+@pytest.fixture(scope="module", params=[0, 1, 2])
+def patient(request: pytest.FixtureRequest) -> SimulatedSubject:
+    return draw_subject(np.random.default_rng(request.param), SHAPE, SPACING)
+
+
+def test_images_are_integers_with_background_exactly_zero(patient: SimulatedSubject) -> None:
+    assert list(patient.images) == ["t1", "t1gd", "t2", "flair"]
+    brain = patient.images["t1"] > 0
+    for image in patient.images.values():
+        assert image.shape == SHAPE
+        assert image.dtype == np.int16
+        assert image.min() == 0
+        np.testing.assert_array_equal(image > 0, brain)
+    volume = brain.sum() * np.prod(SPACING) / 1e6
+    assert 0.9 < volume < 1.7, "litres"
+
+
+def test_brain_is_one_piece_inside_the_grid(patient: SimulatedSubject) -> None:
+    brain = patient.images["t1"] > 0
+    pieces, _ = ndimage.label(brain)
+    assert np.bincount(pieces.ravel())[1:].max() > 0.999 * brain.sum()
+    for axis in range(3):
+        assert not np.take(brain, [0, -1], axis).any()
+
+
+def test_masks_lie_in_the_segmentation(patient: SimulatedSubject) -> None:
+    assert set(np.unique(patient.segmentation)) == {0, 1, 2, 3}
+    assert patient.unique["t1gd"].sum() > 30
+    assert (patient.segmentation[patient.unique["t1gd"] > 0] == SEGMENTATION_LABELS["enhancing_tumour"]).all()
+    assert (patient.segmentation[patient.unique["flair"] > 0] == SEGMENTATION_LABELS["fluid_oedema"]).all()
+
+
+def test_enhancement_is_seen_in_t1gd_alone(patient: SimulatedSubject) -> None:
+    enhancing = patient.unique["t1gd"] > 0
+    # tumour beside it, without partial volumes, that does not enhance
+    other = (patient.segmentation == 1) & ndimage.binary_dilation(enhancing, iterations=2)
+    signals = patient.signals
+    solid = other & (signals["flair"] > 0.6 * np.median(signals["flair"][enhancing]))
+    assert solid.sum() > 10
+    for sequence in ("t1", "t2", "flair"):
+        assert np.median(signals[sequence][solid]) == pytest.approx(
+            np.median(signals[sequence][enhancing]), rel=0.25
+        ), sequence
+    assert np.median(signals["t1gd"][enhancing]) > 1.5 * np.median(signals["t1gd"][solid])
+    ratio = signals["t1gd"][enhancing] / signals["t1"][enhancing]
+    assert ratio.min() > 1.3
+
+
+def test_fluid_oedema_is_separated_by_flair_alone() -> None:
+    found = 0
+    for seed in range(6):
+        subject = draw_subject(np.random.default_rng(seed), SHAPE, SPACING)
+        oedema = subject.unique["flair"] > 0
+        if oedema.sum() < 5:
+            continue
+        found += 1
+        fluid = subject.signals["flair"] < 0.15 * np.median(subject.signals["flair"][subject.signals["flair"] > 0])
+        fluid &= subject.signals["t2"] > 0
+        contrasts = {
+            name: abs(np.median(signal[oedema]) - np.median(signal[fluid])) / np.percentile(signal[signal > 0], 99)
+            for name, signal in subject.signals.items()
+        }
+        assert contrasts["flair"] > 0.4
+        assert max(contrasts["t1"], contrasts["t1gd"], contrasts["t2"]) < 0.5 * contrasts["flair"]
+    assert found >= 3
+
+
+def test_a_healthy_subject_is_the_patient_without_the_tumour() -> None:
+    healthy = draw_subject(np.random.default_rng(0), SHAPE, SPACING, glioma=False)
+    patient = draw_subject(np.random.default_rng(0), SHAPE, SPACING)
+    assert not healthy.segmentation.any()
+    assert not any(mask.any() for mask in healthy.unique.values())
+    np.testing.assert_array_equal(healthy.images["t1"] > 0, patient.images["t1"] > 0)
+    same = np.isclose(healthy.signals["t1"], patient.signals["t1"], rtol=0.02)
+    assert same.mean() > 0.8
+    assert same[ndimage.distance_transform_edt(patient.segmentation == 0) > 20].mean() > 0.99
+
+
+def test_noise_and_bias_are_the_only_difference_from_the_blurred_signal() -> None:
+    subject = draw_subject(np.random.default_rng(0), SHAPE, SPACING, noise=0.0, bias=0.0)
+    brain = subject.images["t2"] > 0
+    signal = blurred(subject.signals["t2"][brain], brain)
+    ratio = subject.images["t2"][brain] / signal
+    assert np.std(np.log(ratio)) < 0.03, "texture alone"
+    noisy = draw_subject(np.random.default_rng(0), SHAPE, SPACING, noise=0.2, bias=0.0)
+    ratio = noisy.images["t2"][brain] / signal
+    assert np.std(np.log(ratio)) > 0.08
+
+
+def test_tissues_fill_every_voxel() -> None:
+    points = np.random.default_rng(0).uniform(-90, 90, (3, 20000)).astype(np.float32)
+    points = points[:, brain_surface(points) > 0]
+    anatomy = draw_anatomy(np.random.default_rng(1), points, width=2.0)
+    np.testing.assert_allclose(anatomy.fractions.sum(0), 1, atol=1e-4)
+    assert anatomy.fractions.min() > -1e-6
+    share = dict(zip(TISSUES, anatomy.fractions.mean(1), strict=True))
+    assert 0.25 < share["grey_matter"] < 0.6
+    assert 0.25 < share["white_matter"] < 0.55
+    assert 0.03 < share["csf"] < 0.25
+    for name in ("caudate", "putamen", "pallidum", "thalamus", "brainstem", "vein", "choroid_plexus"):
+        assert 0 < share[name] < 0.06
+    assert all(share[name] == 0 for name in ("tumour", "enhancing_tumour", "necrosis", "oedema", "fluid_oedema"))
+
+
+def test_structures_lie_where_anatomy_has_them() -> None:
+    names = list(TISSUES)
+    expected = {
+        "thalamus": (11, -17, 7),
+        "putamen": (26, 0, 3),
+        "caudate": (14, 12, 8),
+        "brainstem": (0, -24, -30),
+    }
+    points = np.array(list(expected.values()), dtype=np.float32).T
+    fractions = draw_anatomy(np.random.default_rng(0), points, width=2.0).fractions
+    assert [names[index] for index in fractions.argmax(0)] == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"),
+    [((32, 32, 32), (2.0, 2.0, 2.0)), ((33, 47, 40), (5.0, 5.0, 5.0)), ((64, 80, 32), (3.0, 3.0, 5.0))],
+)
+def test_the_brain_fits_any_grid(shape: tuple[int, ...], spacing: tuple[float, ...]) -> None:
+    subject = draw_subject(np.random.default_rng(3), shape, spacing)
+    brain = subject.images["flair"] > 0
+    assert brain.mean() > 0.05
+    for axis in range(3):
+        assert not np.take(brain, [0, -1], axis).any()
+    assert subject.unique["t1gd"].any()
+
+
+def test_affine_centres_the_grid() -> None:
+    affine = grid_affine((5, 4, 3), (1.0, 2.0, 3.0))
+    np.testing.assert_allclose(affine @ [2, 1.5, 1, 1], [0, 0, 0, 1])
+    np.testing.assert_allclose(np.diag(affine)[:3], [1, 2, 3])

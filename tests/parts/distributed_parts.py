@@ -1,0 +1,63 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What each of two processes does in a test; importable, so that a new process finds it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from engine_parts import SEQUENCES, make_sample, translation_evaluator
+
+from seq2seq_mri.evaluation.evaluation_report import EvaluationReport
+from seq2seq_mri.training import distributed
+from seq2seq_mri.training.handlers import SubjectAverage
+from seq2seq_mri.training.subject_dataset import partition
+
+
+def run(rank: int, world_size: int, rendezvous: str, folder: str) -> None:
+    """Join a process group as ``torchrun`` would have it, and write down what comes out."""
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world_size), "CUDA_VISIBLE_DEVICES": ""}
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=world_size)
+    assert (distributed.rank(), distributed.world_size()) == (rank, world_size)
+    distributed.initialize_distributed()  # joined already: nothing to do
+    results = {
+        "gradients": _gradients(rank),
+        "broadcast": _broadcast(rank),
+        "rows": distributed.gather_rows([{"subject": f"p{rank}-{k}", "value": k / 3} for k in range(rank + 1)]),
+        "val_psnr": _evaluate_fewer_subjects_than_processes(rank, world_size, Path(folder)),
+    }
+    torch.save(results, Path(folder) / f"rank{rank}.pt")
+    distributed.finalize_distributed()
+    assert distributed.world_size() == 1
+
+
+def _gradients(rank: int) -> list[torch.Tensor | None]:
+    """One gradient that both have, one that only process 1 has, one that none has, one that is not trained."""
+    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 3), (4,), (1,), (5,))]
+    parameters[3].requires_grad_(False)
+    parameters[0].grad = torch.full((2, 3), rank + 1.0)
+    if rank == 1:
+        parameters[1].grad = torch.arange(4.0)
+    distributed.average_gradients(parameters)
+    return [parameter.grad for parameter in parameters]
+
+
+def _broadcast(rank: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(rank)
+    module = torch.nn.BatchNorm1d(3)
+    torch.nn.init.normal_(module.weight)
+    torch.nn.init.normal_(module.running_mean)
+    distributed.broadcast_parameters(module)
+    return module.state_dict()
+
+
+def _evaluate_fewer_subjects_than_processes(rank: int, world_size: int, folder: Path) -> float:
+    samples = partition([make_sample("p1", list(SEQUENCES))], rank, world_size)
+    report = EvaluationReport(folder / "evaluation", SEQUENCES, figure_subjects=0)
+    evaluator = translation_evaluator(
+        samples, report=report, val_handlers=[report], key_val_metric={"val_psnr": SubjectAverage("psnr_foreground")}
+    )
+    evaluator.run()
+    return evaluator.state.metrics["val_psnr"]

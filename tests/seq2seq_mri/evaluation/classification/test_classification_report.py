@@ -1,0 +1,158 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What evaluation and inference of a classifier write, without a bundle."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.data import DataLoader
+from torch import nn
+
+from seq2seq_mri.evaluation.classification.classification_metrics import binary_metrics, youden_threshold
+from seq2seq_mri.evaluation.classification.classification_report import ClassificationReport
+from seq2seq_mri.evaluation.classification.classification_tables import read_fold_metrics, read_predictions
+from seq2seq_mri.evaluation.classification.classifier_evaluator import LogitInferer
+from seq2seq_mri.evaluation.classification.explained_cases import ExplainedCases
+from seq2seq_mri.inference.prediction_report import PredictionReport
+from seq2seq_mri.inference.subject_classifier import SubjectClassifier
+
+SEQUENCES = {"t1": 1, "dce": 2}
+INPUTS = ["dce", "t1_md"]
+
+
+class Brightness(nn.Module):
+    """The mean of the first channel, as a logit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer4 = nn.Conv3d(3, 1, 1, bias=False)
+        with torch.no_grad():
+            self.layer4.weight.zero_()
+            self.layer4.weight[0, 0] = 1.0
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.layer4(image).mean(dim=(2, 3, 4))
+
+
+def sample(number: int) -> dict:
+    random = torch.Generator().manual_seed(number)
+    image = torch.rand(3, 9, 7, 5, generator=random)
+    image[0] += float(torch.randn((), generator=random))
+    return {"subject": f"p{number}", "image": image}
+
+
+def entries(numbers: range) -> list[dict]:
+    return [{"subject": f"p{n}", "patient": f"p{n}", "label": n % 2} for n in numbers]
+
+
+VALIDATION, TESTING = entries(range(6)), entries(range(6, 17))
+
+
+def classify(report, samples: list[dict]) -> None:
+    """Run the engine on samples."""
+    SubjectClassifier(
+        report=report,
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(samples, batch_size=1),
+        network=Brightness(),
+        inferer=LogitInferer(),
+        val_handlers=[report],
+    ).run()
+
+
+def expected(number: int) -> float:
+    return float(torch.sigmoid(sample(number)["image"][0].mean()))
+
+
+def test_evaluation_measures_at_the_threshold_of_the_validation(tmp_path) -> None:
+    report = ClassificationReport(tmp_path, INPUTS, SEQUENCES, VALIDATION, TESTING, figure_subjects=3)
+    classify(report, [sample(number) for number in range(17)])
+    predictions = read_predictions(tmp_path / "predictions.csv")
+    assert predictions["inputs"].unique().tolist() == ["dce+t1_md"]
+    np.testing.assert_allclose(predictions["probability"], [expected(number) for number in range(17)], rtol=1e-5)
+    threshold = youden_threshold([0, 1] * 3, [expected(number) for number in range(6)])
+    np.testing.assert_allclose(predictions["threshold"], threshold, rtol=1e-5)
+    metrics = read_fold_metrics(tmp_path / "metrics.csv").iloc[0]
+    truth = binary_metrics([n % 2 for n in range(6, 17)], [expected(n) for n in range(6, 17)], threshold)
+    for name, value in truth.items():
+        assert metrics[name] == pytest.approx(value, nan_ok=True), name
+    assert all((tmp_path / name).stat().st_size > 0 for name in ("roc.png", "gradcam.png"))
+    assert len(report.cases) == 3
+
+
+def test_an_evaluation_is_not_overwritten_silently(tmp_path) -> None:
+    arguments = (tmp_path, INPUTS, SEQUENCES, VALIDATION, TESTING)
+    classify(ClassificationReport(*arguments, figure_subjects=0), [sample(number) for number in range(17)])
+    assert not (tmp_path / "gradcam.png").exists()
+    with pytest.raises(FileExistsError, match=r"predictions.csv exists; give another --output_dir, or --overwrite"):
+        ClassificationReport(*arguments)
+    ClassificationReport(*arguments, overwrite=True)
+
+
+def test_nobody_is_validated_and_tested(tmp_path) -> None:
+    with pytest.raises(ValueError, match="Subject p3 is in the validation section"):
+        ClassificationReport(tmp_path, INPUTS, SEQUENCES, VALIDATION, entries(range(3, 9)))
+
+
+def test_no_curve_of_a_single_case_of_a_label(tmp_path) -> None:
+    (tmp_path / "roc.png").write_text("of an earlier evaluation")
+    report = ClassificationReport(tmp_path, INPUTS, SEQUENCES, VALIDATION, TESTING[:3], overwrite=True)
+    classify(report, [sample(number) for number in range(9)])
+    assert not (tmp_path / "roc.png").exists()
+    assert len(read_predictions(tmp_path / "predictions.csv")) == 9
+
+
+def test_inference_adds_to_its_table(tmp_path) -> None:
+    report = PredictionReport(tmp_path, INPUTS, SEQUENCES, figures=False)
+    classify(report, [sample(4), sample(2)])
+    table = pd.read_csv(tmp_path / "predictions.csv")
+    assert table["subject"].tolist() == ["p2", "p4"]
+    np.testing.assert_allclose(table["probability"], [expected(2), expected(4)], rtol=1e-5)
+    with pytest.raises(FileExistsError, match=r"has 1 of these subjects already \(p2\)"):
+        PredictionReport(tmp_path, INPUTS, SEQUENCES).subjects_to_classify(entries(range(2, 4)))
+    going_on = PredictionReport(tmp_path, INPUTS, SEQUENCES, existing="skip")
+    left = going_on.subjects_to_classify(entries(range(2, 5)))
+    assert [entry["subject"] for entry in left] == ["p3"]
+    classify(going_on, [sample(3)])
+    assert pd.read_csv(tmp_path / "predictions.csv")["subject"].tolist() == ["p2", "p3", "p4"]
+    assert (tmp_path / "p3" / "p3_gradcam.png").stat().st_size > 0
+    everybody = PredictionReport(tmp_path, INPUTS, SEQUENCES, existing="overwrite")
+    assert len(everybody.subjects_to_classify(entries(range(2, 5)))) == 3
+
+
+def test_options_are_checked(tmp_path) -> None:
+    with pytest.raises(ValueError, match="existing is 'replace'; give one of error, skip, overwrite"):
+        PredictionReport(tmp_path, INPUTS, SEQUENCES, existing="replace")
+    with pytest.raises(ValueError, match="Unknown channel 'adc'"):
+        PredictionReport(tmp_path, ["adc"], SEQUENCES)
+
+
+def test_cases_show_the_first_image_and_the_first_map() -> None:
+    cases = ExplainedCases(["t1_md", "dce", "dce_md"], SEQUENCES)
+    image = torch.stack([torch.full((9, 7, 5), float(value)) for value in range(5)])
+    network = nn.Sequential()
+    network.layer4 = nn.Conv3d(5, 1, 1)
+    network.add_module("mean", nn.AdaptiveAvgPool3d(1))
+    network.add_module("flat", nn.Flatten())
+    cases.add("p1", image, network, "label 1")
+    assert len(cases) == 1
+    assert float(cases._images["p1"].max()) == 1.0  # the first frame of dce
+    assert float(cases._maps["p1"].max()) == 0.0  # the map of t1
+    assert cases.figure("title").axes
+
+
+@pytest.mark.parametrize(
+    ("logits", "error", "message"),
+    [(torch.zeros(1, 3), TypeError, "gives .3,. logits"), (torch.full((1, 1), torch.nan), ValueError, "logit is nan")],
+)
+def test_what_is_no_answer_to_a_binary_task(logits, error, message) -> None:
+    engine = SubjectClassifier(
+        device=torch.device("cpu"), val_data_loader=[], network=nn.Identity(), inferer=lambda image, network: logits
+    )
+    engine.state = SimpleNamespace(device=torch.device("cpu"))
+    with pytest.raises(error, match=message):
+        engine.evaluate_subject(sample(0))

@@ -1,0 +1,198 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+from __future__ import annotations
+
+import builtins
+import math
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seq2seq_mri.evaluation.image_quality.image_quality import image_quality
+from seq2seq_mri.evaluation.image_quality.lpips import _NETWORKS, SliceLPIPS
+
+
+@pytest.fixture
+def squeeze_weights(shared_data, monkeypatch):
+    folder = shared_data / "torch_home"
+    if not list(folder.glob("hub/checkpoints/squeezenet1_1-*.pth")):
+        pytest.skip(f"no SqueezeNet weights in {folder}")
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+
+
+def volumes(shape, seed=0):
+    generator = np.random.default_rng(seed)
+    truth = generator.random(shape).astype(np.float32)
+    prediction = np.clip(truth + 0.3 * generator.standard_normal(shape), 0, 1).astype(np.float32)
+    foreground = np.zeros(shape[-3:], dtype=bool)
+    foreground[5:9, 4:8, 1:-2] = True
+    return prediction, truth, foreground
+
+
+def slice_distances(prediction, truth, slices):
+    """The distance of each slice, one at a time, as the lpips package documents it."""
+    lpips = pytest.importorskip("lpips")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = lpips.LPIPS(net="squeeze", verbose=False)
+    result = []
+    for index in slices:
+        images = [torch.from_numpy(volume[:, :, index]).repeat(1, 3, 1, 1) for volume in (prediction, truth)]
+        with torch.no_grad():
+            result.append(network(*images, normalize=True).item())
+    return result
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+@pytest.mark.parametrize(("reduction", "reduce"), [("mean", np.mean), ("sum", np.sum)])
+def test_equals_the_package_slice_by_slice(squeeze_weights, reduction, reduce, batch_size):
+    prediction, truth, foreground = volumes((33, 26, 8))
+    metric = SliceLPIPS("squeeze", reduction=reduction, batch_size=batch_size)
+    expected = reduce(slice_distances(prediction, truth, range(1, 6)))
+    assert metric(prediction, truth, foreground) == pytest.approx(expected, rel=1e-5)
+    everywhere = reduce(slice_distances(prediction, truth, range(8)))
+    assert metric(torch.from_numpy(prediction), truth) == pytest.approx(everywhere, rel=1e-5)
+
+
+def test_identical_is_zero_and_noise_is_not(squeeze_weights):
+    prediction, truth, foreground = volumes((20, 20, 5))
+    metric = SliceLPIPS("squeeze")
+    assert metric(truth, truth, foreground) == 0.0
+    assert metric(prediction, truth, foreground) > 0.01
+
+
+def test_timepoints_are_averaged(squeeze_weights):
+    prediction, truth, foreground = volumes((3, 20, 19, 5))
+    metric = SliceLPIPS("squeeze")
+    single = [metric(p, t, foreground) for p, t in zip(prediction, truth, strict=True)]
+    assert metric(prediction, truth, foreground) == pytest.approx(np.mean(single), rel=1e-6)
+
+
+def test_value_range(squeeze_weights):
+    prediction, truth, foreground = volumes((20, 20, 5))
+    expected = SliceLPIPS("squeeze")(prediction, truth, foreground)
+    centred = SliceLPIPS("squeeze", value_range=(-1.0, 1.0))(2 * prediction - 1, 2 * truth - 1, foreground)
+    assert centred == pytest.approx(expected, rel=1e-4)
+
+
+def test_prefers_what_people_prefer(squeeze_weights, shared_data):
+    reference, higher_psnr, lower_psnr = (
+        np.asarray(Image.open(shared_data / "reference" / "imgs" / name).convert("L"), dtype=np.float32)[..., None]
+        / 255
+        for name in ("ex_ref.png", "ex_p0.png", "ex_p1.png")
+    )
+    metric = SliceLPIPS("squeeze")
+    assert metric(lower_psnr, reference) < metric(higher_psnr, reference)
+    psnr = [
+        image_quality(image[..., 0], reference[..., 0], np.ones(reference.shape[:2]))["psnr"]
+        for image in (lower_psnr, higher_psnr)
+    ]
+    assert psnr[0] < psnr[1]
+
+
+def test_is_silent_and_leaves_no_gradient(squeeze_weights, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metric = SliceLPIPS("squeeze")
+        metric(*volumes((20, 20, 5)))
+    assert capsys.readouterr() == ("", "")
+    assert not any(parameter.requires_grad for parameter in metric.distance.parameters())
+
+
+def test_none_builds_and_imports_nothing(monkeypatch):
+    forbid_import(monkeypatch, "lpips", ImportError("lpips is not needed"))
+    metric = SliceLPIPS("none")
+    assert metric.distance is None
+    assert math.isnan(metric(*volumes((4, 4, 4))))
+
+
+@pytest.mark.parametrize("network", ["alex", "vgg", "squeeze"])
+@pytest.mark.parametrize("failure", [OSError("no route to host"), RuntimeError("invalid hash value")])
+def test_absent_weights_name_the_file_and_the_ways_out(monkeypatch, tmp_path, network, failure):
+    def download(*args, **kwargs):
+        raise failure
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", download)
+    with pytest.raises(ValueError, match=rf"(?s)'{network}' cannot be had.*{tmp_path}/hub/checkpoints/.*\.pth.*none"):
+        SliceLPIPS(network)
+
+
+def test_damaged_weights(monkeypatch, tmp_path):
+    from torchvision.models import SqueezeNet1_1_Weights
+
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / SqueezeNet1_1_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[-1]).write_bytes(b"not weights")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match="'squeeze' cannot be had"):
+        SliceLPIPS("squeeze")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("operator torchvision::nms does not exist"),
+        AttributeError("partially initialized module 'torchvision' has no attribute 'extension'"),
+        ModuleNotFoundError("No module named 'lpips'"),
+    ],
+)
+def test_unimportable_torchvision_is_explained(monkeypatch, error):
+    forbid_import(monkeypatch, "lpips", error)
+    with pytest.raises(ValueError, match=r"(?s)built for another torch.*torchvision==0.16.2.*none"):
+        SliceLPIPS("alex")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "resnet"}, "Unknown LPIPS network 'resnet'"),
+        ({"reduction": "median"}, "Unknown LPIPS reduction"),
+        ({"value_range": (1.0, 0.0)}, "value range"),
+        ({"batch_size": 0}, "batch size is 0"),
+    ],
+)
+def test_refuses_wrong_settings(options, message):
+    with pytest.raises(ValueError, match=message):
+        SliceLPIPS(**({"network": "none"} | options))
+
+
+def test_refuses_wrong_images(squeeze_weights):
+    metric = SliceLPIPS("squeeze")
+    image = np.ones((20, 20, 3))
+    for arguments, message in [
+        ((image, image[..., :2]), "has shape"),
+        ((image, image, np.zeros_like(image)), "foreground is empty"),
+        ((image * np.nan, image), "prediction has NaN"),
+        ((image[..., 0], image[..., 0]), "not images of 2 axes"),
+        ((image[:16], image[:16]), "too small for LPIPS with network 'squeeze', which needs 17 x 17"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            metric(*arguments)
+
+
+@pytest.mark.parametrize("network", _NETWORKS)
+def test_smallest_slice_is_right(network):
+    lpips = pytest.importorskip("lpips")
+    smallest = _NETWORKS[network][1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        distance = lpips.LPIPS(net=network, pnet_rand=True, verbose=False)
+    assert distance(torch.rand(1, 3, smallest, smallest), torch.rand(1, 3, smallest, smallest)).isfinite().all()
+    with pytest.raises(RuntimeError):
+        distance(*torch.rand(2, 1, 3, smallest - 1, smallest - 1))
+
+
+def forbid_import(monkeypatch, forbidden, error):
+    original = builtins.__import__
+
+    def importing(name, *args, **kwargs):
+        if name.split(".")[0] == forbidden:
+            raise error
+        return original(name, *args, **kwargs)
+
+    monkeypatch.delitem(sys.modules, forbidden, raising=False)
+    monkeypatch.setattr(builtins, "__import__", importing)

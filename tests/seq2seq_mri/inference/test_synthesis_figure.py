@@ -1,0 +1,117 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seq2seq_mri.inference.synthesis_figure import synthesis_panel
+from seq2seq_mri.plots.frames import frame_axes
+from seq2seq_mri.plots.slices import axial_view
+
+
+def shown(figure):
+    return [axes for axes in figure.axes if axes.images]
+
+
+def test_all_panels(subject, texts):
+    truth, predictions = subject
+    target = truth.pop("t1gd")
+    synthesised = predictions["t1", "t1gd"]
+    figure = synthesis_panel(
+        truth, "t1gd", synthesised, disagreement=synthesised / 5, truth=target, slice_index=3, crop=False, maximum=0.4
+    )
+    panels = shown(figure)
+    assert [axes.get_title() for axes in panels] == [
+        "t1",
+        "t2",
+        "flair",
+        "synthesised",
+        "disagreement of sources",
+        "measured (withheld)",
+        "absolute error",
+    ]
+    error = axial_view(np.abs(synthesised - target), 3)
+    np.testing.assert_allclose(panels[-1].images[0].get_array(), error, rtol=1e-6)
+    assert panels[-1].images[0].get_clim() == panels[4].images[0].get_clim() == (0, 0.4)
+    assert panels[3].images[0].get_clim() == (0, 1)
+    written = texts(figure)
+    assert "t1gd" in written
+    assert "Axial slice 4 of 6" in written
+    assert sum("fraction of range" in text for text in written) == 2
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_sources_wrap(count, subject):
+    image = subject[0]["t1"]
+    figure = synthesis_panel({f"sequence{number}": image for number in range(count)}, "t1gd", image)
+    assert len(shown(figure)) == count + 1
+    boxes = [axes.get_position() for axes in shown(figure)]
+    assert len({(round(box.x0, 6), round(box.y0, 6)) for box in boxes}) == count + 1  # none on another
+    assert all(box.x0 >= 0 and box.x1 <= 1 and box.y0 >= 0 and box.y1 <= 1 for box in boxes)
+
+
+def test_four_dimensional_target_is_a_strip(subject, texts):
+    image, other = subject[0]["t1"], subject[0]["t2"]
+    synthesised = np.stack([image * factor for factor in (0.2, 0.4, 0.6)])
+    truth = synthesised[::-1]
+    figure = synthesis_panel(
+        {"t1": image, "t2": other},
+        "dce",
+        synthesised,
+        disagreement=synthesised / 5,
+        truth=truth,
+        slice_index=2,
+        crop=False,
+        maximum=0.3,
+        frames=frame_axes({"dce": 3}, times={"dce": [0, 90, 180]}),
+    )
+    sources, results = shown(figure)[:2], np.array(shown(figure)[2:14]).reshape(4, 3)
+    assert [axes.get_title() for axes in sources] == ["t1", "t2"]
+    expected = (synthesised, synthesised / 5, truth, abs(synthesised - truth))
+    for row, images in zip(results, expected, strict=True):
+        for axes, volume in zip(row, images, strict=True):
+            np.testing.assert_allclose(axes.images[0].get_array(), axial_view(volume, 2), rtol=1e-5)
+    assert [axes.get_title() for axes in results[0]] == ["0 s", "90 s", "180 s"]
+    assert {axes.images[0].get_clim() for axes in results[[1, 3]].flat} == {(0, 0.3)}
+    assert {axes.images[0].get_clim() for axes in results[[0, 2]].flat} == {(0, 1)}
+    assert [axes.get_ylabel() for axes in results[:, 0]] == [
+        "dce\nsynthesised",
+        "disagreement\nof sources",
+        "measured\n(withheld)",
+        "absolute\nerror",
+    ]
+
+
+def test_timepoints_are_counted_without_an_axis(subject, texts):
+    image = subject[0]["t1"]
+    written = texts(synthesis_panel({"t1": image}, "dce", np.stack([image] * 6)))
+    assert [text for text in written if text.startswith("timepoint")] == [f"timepoint {k}/6" for k in range(1, 7)]
+
+
+def test_a_source_at_a_high_b_value_is_shown_brighter(subject, texts):
+    image = subject[0]["t1"]
+    dwi = np.stack([image, image * 0.24])
+    frames = frame_axes({"dwi": 2}, b_values={"dwi": [0, 1500]})
+    figure = synthesis_panel({"t1": image, "dwi": dwi}, "t2", image, frames=frames)
+    assert [axes.images[0].get_clim()[1] for axes in shown(figure)[:2]] == [1, pytest.approx(0.25)]
+    written = texts(figure)
+    assert "dwi\nb = 1500 (4x)" in written
+    assert any(text.startswith("Factor in brackets") for text in written)
+
+
+def test_wrong_arguments(subject):
+    image = subject[0]["t1"]
+    with pytest.raises(ValueError, match="No source is given for the synthesised t1gd"):
+        synthesis_panel({}, "t1gd", image)
+    with pytest.raises(ValueError, match="synthesised image has shape"):
+        synthesis_panel({"t1": image}, "t1gd", image[1:])
+    with pytest.raises(ValueError, match="disagreement map has shape"):
+        synthesis_panel({"t1": image}, "t1gd", image, disagreement=image[1:])
+    with pytest.raises(ValueError, match="withheld image has shape"):
+        synthesis_panel({"t1": image}, "t1gd", image, truth=image[1:])
+    with pytest.raises(ValueError, match="disagreement map has 2 timepoints, but the synthesised image 3"):
+        synthesis_panel({"t1": image}, "dce", np.stack([image] * 3), disagreement=np.stack([image] * 2))
+    with pytest.raises(ValueError, match="synthesised image has shape"):
+        synthesis_panel({"t1": image}, "dce", image[None, None])
+    with pytest.raises(ValueError, match="positive number"):
+        synthesis_panel({"t1": image}, "t1gd", image, maximum=-1.0)

@@ -1,0 +1,150 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The masks of what only one sequence shows, and of the lesion."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose, CropForegroundd, Orientationd
+
+from seq2seq_mri.io.load import LoadImageSequencesd
+from seq2seq_mri.io.load_masks import LoadLesionMaskd, LoadUniqueMasksd
+
+TABLE = {"t1": 1, "t1gd": 1}
+LOAD = [LoadImageSequencesd(TABLE), LoadUniqueMasksd(TABLE)]
+
+
+def test_masks_follow_the_image(write_volume, oblique_affine) -> None:
+    mask = np.zeros((9, 8, 7))
+    mask[3, 4, 2] = 1
+    image = mask * 500
+    image[1:8, 2:7, 1:5] += 1
+    subject = {
+        "subject": "p1",
+        "t1": write_volume("t1.nii.gz", image, oblique_affine),
+        "unique": {"t1gd": write_volume("mask.nii.gz", mask, oblique_affine)},
+    }
+    keys = ["image", "unique_masks"]
+    spatial = [
+        Orientationd(keys, axcodes="RAS", labels=None, allow_missing_keys=True),
+        CropForegroundd(keys, source_key="image", start_coord_key=None, end_coord_key=None, allow_missing_keys=True),
+    ]
+    sample = Compose([*LOAD, *spatial])(subject)
+    assert sample["unique_masks"].shape == (2, 7, 5, 4)
+    assert not sample["unique_masks"][0].any()
+    # The brightest voxel of the image is the one that the mask marks, whatever was turned and cropped.
+    assert np.argmax(sample["image"][0]) == np.argmax(sample["unique_masks"][1])
+    assert sample["unique_masks"].sum() == 1
+
+
+def test_without_masks_nothing_is_added(write_volume) -> None:
+    sample = Compose(LOAD)({"subject": "p1", "t1": write_volume("t1.nii.gz")})
+    assert "unique_masks" not in sample
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR", "SLA"])
+def test_masks_in_another_orientation_are_turned(write_volume, oblique_affine, axes) -> None:
+    mask = np.random.default_rng(0).random((9, 8, 7)) < 0.1
+    subject = {"subject": "p1", "t1": write_volume("t1.nii.gz", affine=oblique_affine)}
+    straight = nibabel.Nifti1Image(mask.astype(np.uint8), oblique_affine)
+    turn = nibabel.orientations.ornt_transform(
+        nibabel.io_orientation(oblique_affine), nibabel.orientations.axcodes2ornt(tuple(axes))
+    )
+    turned = straight.as_reoriented(turn)
+    path = write_volume("mask.nii.gz", turned.dataobj, turned.affine, dtype=np.uint8)
+    sample = Compose([*LOAD, LoadLesionMaskd()])(subject | {"unique": {"t1gd": path}, "lesion": path})
+    np.testing.assert_array_equal(sample["unique_masks"][1], mask)
+    assert not sample["unique_masks"][0].any()
+    np.testing.assert_array_equal(sample["lesion"][0], mask)
+
+
+class TestLesion:
+    def test_follows_the_image(self, write_volume, oblique_affine) -> None:
+        mask = np.zeros((9, 8, 7))
+        mask[3, 4, 2] = 3  # any value other than 0
+        image = (mask > 0) * 500.0
+        image[1:8, 2:7, 1:5] += 1
+        subject = {
+            "subject": "p1",
+            "t1": write_volume("t1.nii.gz", image, oblique_affine),
+            "lesion": write_volume("lesion.nii.gz", mask, oblique_affine, dtype=np.uint8),
+        }
+        keys = ["image", "unique_masks", "lesion"]
+        spatial = [
+            Orientationd(keys, axcodes="RAS", labels=None, allow_missing_keys=True),
+            CropForegroundd(
+                keys, source_key="image", start_coord_key=None, end_coord_key=None, allow_missing_keys=True
+            ),
+        ]
+        sample = Compose([*LOAD, LoadLesionMaskd(), *spatial])(subject)
+        assert sample["lesion"].shape == (1, 7, 5, 4)
+        assert sample["lesion"].dtype == torch.float32
+        assert np.argmax(sample["image"][0]) == np.argmax(sample["lesion"][0])
+        assert sample["lesion"].sum() == 1
+        torch.testing.assert_close(sample["lesion"].affine, sample["image"].affine)
+
+    @pytest.mark.parametrize("entry", [{}, {"lesion": None}])
+    def test_without_one_nothing_is_added(self, write_volume, entry) -> None:
+        load = Compose([LOAD[0], LoadLesionMaskd()])
+        assert "lesion" not in load({"subject": "p1", "t1": write_volume("t1.nii.gz")} | entry)
+
+    def test_an_empty_mask_stays_empty(self, write_volume) -> None:
+        path = write_volume("lesion.nii.gz", np.zeros((9, 8, 7)))
+        for resample in (False, True):
+            load = Compose([LOAD[0], LoadLesionMaskd(resample=resample)])
+            sample = load({"subject": "p1", "t1": write_volume("t1.nii.gz"), "lesion": path})
+            assert sample["lesion"].shape == (1, 9, 8, 7)
+            assert not sample["lesion"].any()
+
+    def test_is_resampled_if_asked(self, write_volume) -> None:
+        mask = np.zeros((18, 16, 14))
+        mask[4:10, 6:12, 2:8] = 1
+        affine = np.diag([0.5, 0.5, 0.5, 1.0])
+        affine[:3, 3] = -0.25  # each voxel of the image holds 2 x 2 x 2 of the mask
+        subject = {
+            "subject": "p1",
+            "t1": write_volume("t1.nii.gz"),
+            "lesion": write_volume("lesion.nii.gz", mask, affine),
+        }
+        with pytest.raises(ValueError, match=r"'p1': .*lesion\.nii\.gz lie on different grids: shapes"):
+            LoadLesionMaskd()(LOAD[0](subject))
+        lesion = Compose([LOAD[0], LoadLesionMaskd(resample=True)])(subject)["lesion"][0]
+        expected = np.zeros((9, 8, 7))
+        expected[2:5, 3:6, 1:4] = 1
+        np.testing.assert_array_equal(lesion, expected)
+
+    def test_refuses(self, write_volume, tmp_path, oblique_affine) -> None:
+        subject = LOAD[0]({"subject": "p1", "t1": write_volume("t1.nii.gz")})
+        wrong = {
+            "lie on different grids: affines": write_volume("other.nii.gz", np.ones((9, 8, 7)), oblique_affine),
+            "has 2 timepoints; a mask is a 3D volume": write_volume("series.nii.gz", np.ones((9, 8, 7, 2))),
+        }
+        for message, path in wrong.items():
+            with pytest.raises(ValueError, match=f"'p1': .*{message}"):
+                LoadLesionMaskd()(subject | {"lesion": path})
+        with pytest.raises(FileNotFoundError, match="p1"):
+            LoadLesionMaskd()(subject | {"lesion": str(tmp_path / "none.nii.gz")})
+
+
+def test_refuses(write_volume, tmp_path, oblique_affine) -> None:
+    subject = {"subject": "p1", "t1": write_volume("t1.nii.gz")}
+    other = write_volume("mask.nii.gz", np.ones((9, 8, 7)), oblique_affine)
+    with pytest.raises(ValueError, match=r"'p1': .*mask\.nii\.gz lie on different grids"):
+        LOAD[1](LOAD[0](subject | {"unique": {"t1gd": other}}))
+    with pytest.raises(FileNotFoundError, match="p1"):
+        LOAD[1](LOAD[0](subject | {"unique": {"t1gd": str(tmp_path / "none.nii.gz")}}))
+
+
+def test_a_mask_of_the_lesion_may_be_required() -> None:
+    with pytest.raises(ValueError, match=r"Subject 'p1' has no mask of a lesion; name its file .* under 'lesion'"):
+        LoadLesionMaskd(required=True)({"subject": "p1", "image": torch.zeros(1, 3, 4, 5)})
+
+
+def test_an_empty_mask_is_refused_where_one_is_required(write_volume) -> None:
+    path = write_volume("lesion.nii.gz", np.zeros((9, 8, 7)))
+    load = Compose([LOAD[0], LoadLesionMaskd(required=True)])
+    with pytest.raises(RuntimeError) as caught:
+        load({"subject": "p1", "t1": write_volume("t1.nii.gz"), "lesion": path})
+    assert "lesion.nii.gz marks no voxel of the image" in str(caught.value.__cause__)

@@ -1,0 +1,195 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The generator: contract, published size, slow reference, any spatial size, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import slow_reference
+import torch
+import torch.nn.functional as F
+from contract import NetworkContract
+from small_generator import FOUR, small
+from torch import nn
+
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
+
+MIXED = {"t1": 1, "dce": 3, "t2": 1, "fatsat_dce": 3}
+
+
+class TestHyper(NetworkContract):
+    options: dict[str, str] = {}  # noqa: RUF012
+
+    def network(self, spatial_dims, timepoints):
+        return small(spatial_dims, dict.fromkeys(FOUR, timepoints), **self.options)
+
+    def inputs(self, spatial_dims, timepoints, size):
+        return torch.randn(2, timepoints, 2, *size), torch.eye(4)[[1, 3]]
+
+    def output_shape(self, spatial_dims, timepoints, size):
+        return 2, timepoints, 2, *size
+
+
+class TestAdaptiveInstanceNorm(TestHyper):
+    options = {"conditioning": "adain"}  # noqa: RUF012
+
+
+class TestDynamic(TestHyper):
+    options = {"conditioning": "dynamic"}  # noqa: RUF012
+
+
+@pytest.mark.parametrize("timepoints", [1, 3])
+def test_without_target_exports_and_scripts(timepoints: int) -> None:
+    generator = small(sequences={**MIXED, "t1": timepoints})
+    image = torch.randn(2, 2, 2, 9, 8)
+    expected = generator(image, torch.eye(4)[:1])
+    torch.testing.assert_close(generator(image), expected)
+    torch.testing.assert_close(torch.jit.script(generator)(image), expected)
+    torch.testing.assert_close(torch.export.export(generator, (image,)).module()(image), expected)
+
+
+def test_default_is_the_published_size() -> None:
+    with torch.device("meta"):
+        generator = Seq2SeqGenerator(2, FOUR)
+    counted = [module for module in generator.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    ordinary = sum(parameter.numel() for module in counted for parameter in module.parameters())
+    everything = sum(parameter.numel() for parameter in generator.parameters())
+    # The published network also has the biases that a normalisation takes out: of 15 convolutions of the encoder, and
+    # of 14 HyperConvs, each with a bank of 16 and a linear layer from the code of 64.
+    encoder_biases, mixing, banks = 64 + 128 + 256 + 12 * 256, 14 * (64 + 1) * 16, 16 * (12 * 256 + 128 + 64)
+    assert round((ordinary + encoder_biases + mixing) / 1e6, 2) == 35.81
+    assert round((everything + encoder_biases + mixing + banks) / 1e6, 2) == 155.16
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("timepoints", [1, 3])
+@pytest.mark.parametrize("upsample", ["last", "first"])
+def test_equals_the_slow_reference(spatial_dims: int, timepoints: int, upsample: str) -> None:
+    generator = small(
+        spatial_dims, dict.fromkeys(FOUR, timepoints), num_res_blocks=2, upsample=upsample, output_activation="none"
+    ).double()
+    # Away from its special start, the shared embedding has to be right as well.
+    nn.init.normal_(generator.decoder.code_embedding.linear.weight, std=0.5)
+    nn.init.normal_(generator.decoder.code_embedding.linear.bias, std=0.5)
+    size = (12, 8, 8)[:spatial_dims]
+    image, target = torch.randn(2, 2, 2, *size).double(), torch.eye(4).double()[[3, 1]]
+    state = dict(generator.named_parameters())
+    expected = slow_reference.generator(
+        state, image, target, timepoints, levels=3, blocks=2, lstm_layers=2, first=upsample == "first"
+    )
+    output = generator(image, target)
+    torch.testing.assert_close(output, expected, rtol=1e-8, atol=1e-8)
+
+    weights = torch.randn_like(output)
+    gradients = torch.autograd.grad((output * weights).sum(), list(state.values()))
+    expected_gradients = torch.autograd.grad((expected * weights).sum(), list(state.values()))
+    torch.testing.assert_close(gradients, expected_gradients, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(5, 5), (5, 8), (9, 14), (11, 7), (12, 8)])
+def test_pads_and_crops_exactly(size: tuple[int, int]) -> None:
+    generator = small()
+    image = torch.randn(1, 2, *size)
+    padded = F.pad(image, [0, -size[1] % 4, 0, -size[0] % 4], mode="reflect")
+    assert torch.equal(generator(image), generator(padded)[:, :, : size[0], : size[1]])
+
+
+def test_time_axis_follows_input_and_target() -> None:
+    generator = small(sequences=MIXED)
+    t1, dce = torch.eye(4)[:1], torch.eye(4)[1:2]
+    frame, series = torch.randn(2, 2, 8, 8), torch.randn(2, 5, 2, 8, 8)
+    assert generator(frame, t1).shape == (2, 2, 8, 8)
+    assert generator(frame, dce).shape == (2, 3, 2, 8, 8)
+    assert generator(series, t1).shape == (2, 1, 2, 8, 8)
+    assert generator(series, dce).shape == (2, 3, 2, 8, 8)
+    assert generator(series, torch.eye(4)[[1, 3]]).shape == (2, 3, 2, 8, 8)
+    assert torch.equal(generator(frame), generator(frame[:, None], t1)[:, 0])
+
+
+def test_parts_are_shared_by_targets() -> None:
+    generator = small(sequences=MIXED)
+    image = torch.randn(2, 2, 2, 9, 8)
+    features = generator.encode(image)
+    assert features.shape == (2, 6, 3, 2)
+    for timepoints, indices in ((1, (0, 2)), (3, (1, 3))):
+        recurred = generator.recur(features, timepoints)
+        assert recurred.shape == (2, timepoints, 6, 3, 2)
+        for index in indices:
+            target = torch.eye(4)[index : index + 1]
+            expected = generator(image, target)
+            assert torch.equal(generator.render(recurred, target, [9, 8]), expected)
+            assert torch.equal(generator.decode(features, target, timepoints, [9, 8]), expected)
+
+
+def test_scripted_parts_and_mixed_timepoints() -> None:
+    generator = small(sequences=MIXED)
+    scripted = torch.jit.script(generator)
+    image, target = torch.randn(2, 2, 2, 9, 8), torch.eye(4)[[1, 3]]
+    torch.testing.assert_close(scripted(image, target), generator(image, target))
+    features = scripted.encode(image)
+    torch.testing.assert_close(scripted.decode(features, target, 3, [9, 8]), generator(image, target))
+    torch.testing.assert_close(scripted.render(scripted.recur(features, 3), target, [9, 8]), generator(image, target))
+
+
+def test_decode_exports_with_fixed_timepoints() -> None:
+    class Decode(nn.Module):
+        def __init__(self, generator: Seq2SeqGenerator) -> None:
+            super().__init__()
+            self.generator = generator
+
+        def forward(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            return self.generator.decode(features, target, 3, [9, 8])
+
+    network = Decode(small(sequences=MIXED))
+    given = (torch.randn(2, 6, 3, 2), torch.eye(4)[[1, 3]])
+    torch.testing.assert_close(torch.export.export(network, given).module()(*given), network(*given))
+
+
+def test_half_precision_code_follows_the_features() -> None:
+    generator = small().bfloat16()
+    assert generator(torch.rand(1, 2, 8, 8).bfloat16(), torch.eye(4)[:1]).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8), (1, 3, 8, 8), (1, 1, 3, 8, 8), (1, 1, 2, 8, 8, 8)])
+def test_image_of_another_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="2 channels, 2 spatial dimensions"):
+        small()(torch.zeros(shape))
+
+
+def test_image_too_small() -> None:
+    with pytest.raises(ValueError, match="Every spatial size must be at least 5"):
+        small()(torch.zeros(1, 2, 4, 8))
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 3), (3, 4), (2, 5), (2, 4, 1)])
+def test_target_of_another_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"A target of shape \[2, 4\] or \[1, 4\] is needed"):
+        small()(torch.zeros(2, 2, 8, 8), torch.zeros(shape))
+
+
+def test_targets_with_different_timepoints() -> None:
+    with pytest.raises(ValueError, match=r"equal numbers of timepoints, got \[1, 3\]"):
+        small(sequences=MIXED)(torch.zeros(2, 2, 8, 8), torch.eye(4)[:2])
+
+
+def test_spatial_size_of_another_dimension() -> None:
+    generator = small()
+    recurred = generator.recur(generator.encode(torch.zeros(1, 1, 2, 8, 8)), 1)
+    with pytest.raises(ValueError, match="spatial_size needs 2 numbers"):
+        generator.render(recurred, torch.eye(4)[:1], [8, 8, 8])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
+        ({"sequences": {}}, "sequence table is empty"),
+        ({"channels": (8,)}, "channels needs at least two entries"),
+        ({"code_channels": 3}, "code_channels is 3, but there are 4 sequences"),
+        ({"upsample": "never"}, "Unknown upsample 'never'"),
+    ],
+)
+def test_arguments_that_cannot_be_used(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small(**arguments)

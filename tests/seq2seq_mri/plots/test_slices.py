@@ -1,0 +1,154 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from seq2seq_mri.plots.frames import frame_axis
+from seq2seq_mri.plots.slices import (
+    as_array,
+    axial_view,
+    choose_slice,
+    common_shape,
+    display_window,
+    foreground_box,
+    informative_slice,
+    shown_timepoint,
+)
+
+
+@pytest.mark.parametrize(
+    ("voxel", "pixel"),
+    [
+        # RAS: X grows to the patient's right, Y to anterior; the patient's right is on the image's left, anterior up.
+        pytest.param((0, 6), (0, -1), id="left anterior is right top"),
+        pytest.param((4, 6), (0, 0), id="right anterior is left top"),
+        pytest.param((0, 0), (-1, -1), id="left posterior is right bottom"),
+        pytest.param((4, 0), (-1, 0), id="right posterior is left bottom"),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor, MetaTensor])
+def test_axial_view_is_radiological(voxel, pixel, kind):
+    volume = np.zeros((5, 7, 3), dtype=np.float32)
+    volume[(*voxel, 1)] = 1
+    view = axial_view(kind(volume), 1)
+    assert view.shape == (7, 5)
+    assert type(view) is np.ndarray
+    assert view[pixel] == 1
+    assert view.sum() == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int16, torch.bool])
+def test_as_array_takes_any_tensor(dtype):
+    values = torch.tensor([0, 1]).to(dtype)
+    array = as_array(values.requires_grad_() if dtype.is_floating_point else values)
+    assert array.dtype == np.float32
+    assert array.tolist() == [0, 1]
+
+
+def test_informative_slice_has_the_most_foreground():
+    volume = np.zeros((8, 8, 5))
+    volume[2:4, 2:4, 1] = 1
+    volume[2:7, 2:7, 3] = 1
+    assert informative_slice(volume) == 3
+    assert informative_slice(np.stack([volume] * 3)) == 3
+
+
+def test_informative_slice_prefers_the_mask():
+    volume = np.zeros((8, 8, 5))
+    volume[2:7, 2:7, 3] = 1
+    mask = np.zeros((8, 8, 5), dtype=bool)
+    assert informative_slice(volume, mask) == 3  # an empty mask says nothing
+    mask[1, 1, 4] = True
+    assert informative_slice(volume, torch.as_tensor(mask)) == 4
+
+
+def test_informative_slice_is_in_the_middle_of_equals():
+    assert informative_slice(np.zeros((4, 4, 9))) == 4
+    volume = np.zeros((4, 4, 9))
+    volume[1:3, 1:3, 2:] = 1
+    assert informative_slice(volume) == 4
+
+
+def test_informative_slice_refuses_a_mask_of_another_size():
+    with pytest.raises(ValueError, match=r"mask has shape \(4, 4, 3\)"):
+        informative_slice(np.zeros((4, 4, 5)), np.zeros((4, 4, 3)))
+
+
+@pytest.mark.parametrize(
+    ("timepoints", "shown", "note"), [(1, 0, ""), (4, 2, "timepoint 3/4"), (5, 2, "timepoint 3/5")]
+)
+def test_the_middle_timepoint_is_shown(timepoints, shown, note):
+    volume = np.arange(timepoints).reshape(-1, 1, 1, 1) * np.ones((1, 2, 2, 2))
+    image, text = shown_timepoint(volume, "dce")
+    assert image.shape == (2, 2, 2)
+    assert image[0, 0, 0] == shown
+    assert text == note
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (1, 2, 3, 3, 3)])
+def test_shown_timepoint_refuses_other_dimensions(shape):
+    with pytest.raises(ValueError, match="measured t1 has shape"):
+        shown_timepoint(np.zeros(shape), "measured t1")
+
+
+@pytest.mark.parametrize(
+    ("axis", "shown", "note"),
+    [
+        (frame_axis(4, times=[0, 90, 180, 270]), 2, "180 s"),
+        (frame_axis(4, b_values=[0, 150, 1500, 800]), 2, "b = 1500"),
+        (frame_axis(4, b_values=[0, 150, 800, 1500.5]), 3, "b = 1500.5"),
+    ],
+)
+def test_the_axis_chooses_and_names_the_timepoint(axis, shown, note):
+    image, text = shown_timepoint(np.arange(4).reshape(-1, 1, 1, 1) * np.ones((1, 2, 2, 2)), "dwi", axis)
+    assert image[0, 0, 0] == shown
+    assert text == note
+    with pytest.raises(ValueError, match="The dwi has 3 timepoints, but its axis has 4"):
+        shown_timepoint(np.zeros((3, 2, 2, 2)), "dwi", axis)
+
+
+@pytest.mark.parametrize(
+    ("brightest", "factor"), [(0.9, 1), (0.34, 2), (0.25, 4), (0.001, 10), (0.0, 1)], ids=lambda value: f"{value:g}"
+)
+def test_a_high_b_value_is_shown_brighter(brightest, factor):
+    image = np.full((4, 4, 4), brightest)
+    expected = ((0.0, 1.0 / factor), f" ({factor}x)" if factor > 1 else "")
+    assert display_window(image, frame_axis(2, b_values=[0, 1500]), (0.0, 1.0)) == expected
+    for axis in (None, frame_axis(2), frame_axis(2, times=[0, 90])):
+        assert display_window(image, axis, (0.0, 1.0)) == ((0.0, 1.0), "")
+
+
+@pytest.mark.parametrize("index", [-1, 5])
+def test_choose_slice_refuses_what_is_not_there(index):
+    with pytest.raises(ValueError, match=f"Slice {index} is outside"):
+        choose_slice(index, 5, [])
+
+
+def test_choose_slice_takes_the_mean_of_the_volumes():
+    first, second = np.zeros((4, 4, 5)), np.zeros((4, 4, 5))
+    first[1:3, 1:3, 0] = 0.01
+    second[1, 1, 3] = 1.0
+    second[1:3, 1:3, 4] = 1.0
+    assert choose_slice(None, 5, [first, second]) == 4
+    assert choose_slice(None, 5, []) == 2
+
+
+def test_foreground_box():
+    view = np.zeros((20, 30))
+    view[8:10, 12:20] = 1
+    other = np.zeros((20, 30))
+    other[8, 25] = 1
+    assert foreground_box([view], 0.5, margin=2) == (slice(6, 12), slice(10, 22))
+    rows, columns = foreground_box([view, other], 0.5, margin=6)
+    assert view[rows, columns].shape == (14, 24)  # the margin ends at the view's edge
+    assert foreground_box([np.zeros((3, 3))], 0.5) == (slice(None), slice(None))
+
+
+def test_common_shape_names_what_differs():
+    with pytest.raises(ValueError, match=r"measured t2 has shape \(2, 2, 3\), but the measured t1 \(2, 2, 2\)"):
+        common_shape({"measured t1": np.zeros((2, 2, 2)), "measured t2": np.zeros((2, 2, 3))})
+    with pytest.raises(ValueError, match="no image"):
+        common_shape({})

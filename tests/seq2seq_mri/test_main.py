@@ -1,0 +1,173 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The command line."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import mri_phantom.__main__
+import seq2seq_studies.__main__
+import tools.__main__
+from seq2seq_mri.__main__ import COMMANDS as CORE
+from seq2seq_mri.command_line import run_command_line
+
+PROGRAMS = {
+    "seq2seq_mri": CORE,
+    "seq2seq_studies": seq2seq_studies.__main__.COMMANDS,
+    "mri_phantom": mri_phantom.__main__.COMMANDS,
+    "tools": tools.__main__.COMMANDS,
+}
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Runs a command in an empty folder; returns exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    # Help must not need one where there is no terminal.
+    monkeypatch.setenv("PAGER", "no-such-pager")
+
+    def run_command(program: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [program, *arguments])
+        code: object = 0
+        try:
+            run_command_line(PROGRAMS[program], program)
+        except SystemExit as exit:
+            code = exit.code or 0
+        captured = capsys.readouterr()
+        # As the interpreter does with a message.
+        return (code, captured.out, captured.err) if isinstance(code, int) else (1, captured.out, f"{code}\n")
+
+    return run_command
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_lists_the_commands(run, program, arguments) -> None:
+    code, output, errors = run(program, *arguments)
+    assert code == 0
+    for command in PROGRAMS[program]:
+        assert command in output + errors
+
+
+@pytest.mark.parametrize(
+    ("program", "command"), [(program, command) for program, commands in PROGRAMS.items() for command in commands]
+)
+def test_help_names_and_explains_every_argument(run, program, command) -> None:
+    code, output, errors = run(program, command, "--help")
+    assert code == 0
+    text = " ".join((output + errors).split())
+    function = PROGRAMS[program][command]
+    summary = inspect.getdoc(function).splitlines()[0]
+    assert " ".join(summary.split()) in text
+    for name, parameter in inspect.signature(function).parameters.items():
+        shown = name.upper() if parameter.default is inspect.Parameter.empty else f"--{name}="
+        assert shown in text
+    # The explanation of the last argument, so all of them were understood.
+    explanation = inspect.getdoc(function).split(f"\n    {name}: ")[1].splitlines()[0]
+    assert " ".join(explanation.split()) in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["seq2seq_mri", "datalist", "nowhere", "datalist.json"], "nowhere does not exist"),
+        (["seq2seq_mri", "datalist", ".", "datalist.json"], "No image of a known sequence was found"),
+        (["seq2seq_mri", "datalist", ".", "datalist.json", "--layout", "mine"], "mine"),
+        (["mri_phantom", "brain", "cohort", "--subjects", "0"], "subjects is 0; give a positive whole number"),
+        (["mri_phantom", "brain", "cohort", "--shape", "3"], "shape is 3; give three whole numbers of at least 32"),
+        (["mri_phantom", "brain", "a_file/cohort"], "a_file/cohort cannot be written"),
+        (["mri_phantom", "breast", "cohort", "--b_values", "800"], "b_values is 800; give at least two numbers"),
+        (["tools", "convert_released", "a.pt", "a.yaml", "b.pt"], "does not exist"),
+        (["tools", "release"], "There are no bundles in bundles; give the checkout of the project by --repository"),
+        (["tools", "push_to_hf_hub", "seq2seq_brats", "nobody"], "repo is 'nobody'; give it as OWNER/NAME"),
+        (
+            ["seq2seq_studies", "segment_subsets", "nowhere.json", "out", "--export_only"],
+            "The datalist nowhere.json does not exist",
+        ),
+        (["seq2seq_mri", "contribution_table", "nowhere", "out"], "There is no folder nowhere"),
+        (["seq2seq_mri", "contribution_table", "nowhere,nowhere", "out"], "Two evaluations are named nowhere"),
+        (
+            ["seq2seq_mri", "contribution_table", "nowhere", "out", "--samples", "many"],
+            "samples is 'many'; give a whole number",
+        ),
+    ],
+)
+def test_a_mistake_gives_one_line(run, tmp_path, arguments, message) -> None:
+    (tmp_path / "a_file").write_text("")
+    code, output, errors = run(*arguments)
+    assert code == 1
+    assert not output
+    assert errors.startswith("Error: ")
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["mri_phantom", "brain", "cohort", "--subjects", "1", "--shape", "32,32,32", "--sed", "3"],
+        ["mri_phantom", "heart", "cohort"],
+        ["seq2seq_mri", "datalist", "."],
+        ["tools", "nonsense"],
+    ],
+)
+def test_a_misspelt_command_line_does_nothing(run, tmp_path, arguments) -> None:
+    code, output, errors = run(*arguments)
+    assert code == 2
+    assert not output
+    assert "ERROR: " in errors
+    assert "Traceback" not in errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_simulates_a_cohort_and_lists_it(run, tmp_path) -> None:
+    simulate = ["mri_phantom", "brain", "cohort", "--splits", "1,0,1", "--shape", "32,32,32", "--spacing", "6"]
+    code, output, _ = run(*simulate)
+    assert code == 0
+    assert output.strip() == "cohort/datalist.json"
+    content = json.loads((tmp_path / "cohort" / "datalist.json").read_text())
+    assert [len(content[section]) for section in ("training", "validation", "testing")] == [1, 0, 1]
+
+    code, _, errors = run(*simulate)
+    assert code == 1
+    assert "exists" in errors
+
+    code, output, _ = run("seq2seq_mri", "datalist", "cohort", "scanned.json", "--testing", "SimBrain-00001")
+    assert code == 0
+    assert "2 of 2 subjects" in output
+    scanned = json.loads((tmp_path / "scanned.json").read_text())
+    assert [entry["subject"] for entry in scanned["testing"]] == ["SimBrain-00001"]
+    assert set(scanned["testing"][0]) >= {"subject", "t1", "t1gd", "t2", "flair"}
+
+
+def test_simulates_a_breast_cohort(run, tmp_path) -> None:
+    code, output, _ = run(
+        *("mri_phantom", "breast", "cohort", "--splits", "1,0,0", "--shape", "32,32,32", "--spacing", "5"),
+        *("--timepoints", "3", "--b_values", "0,1000"),
+    )
+    assert code == 0
+    assert output.strip() == "cohort/datalist.json"
+    content = json.loads((tmp_path / "cohort" / "datalist.json").read_text())
+    assert [content["sequences"][name] for name in ("t1", "dce", "fatsat_dce", "dwi")] == [1, 3, 3, 2]
+    assert [entry["subject"] for entry in content["training"]] == ["SimBreast-00000"]
+
+
+@pytest.mark.slow
+def test_runs_as_a_module(tmp_path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "seq2seq_mri", "datalist", "nowhere", "datalist.json"],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "Error: The dataset's folder nowhere does not exist or is not a folder.\n"

@@ -1,0 +1,468 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""A training that is interrupted and resumed equals one that is not; checkpoints are whole, or not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from engine_parts import SEQUENCES as TABLE
+from engine_parts import TINY_OVERRIDES, bundle_command, command_environment, run_bundle_here, tiny_generator
+from ignite.engine import Events
+from training_parts import SEQUENCES, Training
+
+from seq2seq_mri.training.checkpoint import initial_network, load_weights, read_checkpoint, save_weights
+from seq2seq_mri.transforms.intensity import NormalizeSequencesd
+
+ITERATIONS = 3
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def equal(first: Any, second: Any) -> bool:
+    """Compare nested containers bit for bit."""
+    if torch.is_tensor(first):
+        return torch.is_tensor(second) and first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(value, second[key]) for key, value in first.items())
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return first == second
+
+
+def assert_same_training(first: Path, second: Path) -> None:
+    """Compare two output folders."""
+    contents = [read_checkpoint(folder / "checkpoints" / "last.pt") for folder in (first, second)]
+    for part, value in contents[0].items():
+        assert equal(value, contents[1][part]), part
+    assert contents[0].keys() == contents[1].keys()
+    assert equal(*(read_checkpoint(folder / "checkpoints" / "best.pt") for folder in (first, second)))
+    assert (first / "history.csv").read_bytes() == (second / "history.csv").read_bytes()
+
+
+def interrupt(training: Training, iteration: int) -> None:
+    """Run until ``iteration`` and no further; what comes after is another process with another random state."""
+
+    def kill(engine: Any) -> None:
+        raise Killed
+
+    training.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=iteration), kill)
+    with pytest.raises(Killed):
+        training.run(resume=True)
+    torch.manual_seed(999)
+    random.seed(999)
+    np.random.seed(999)  # noqa: NPY002 -- the global state is what is tested
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("straight")
+    Training(folder).run()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ended_in_third_epoch(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("interrupted")
+    interrupt(Training(folder), 2 * ITERATIONS + 2)
+    return folder
+
+
+@pytest.fixture
+def interrupted(ended_in_third_epoch, tmp_path) -> Path:
+    """The folder of a training that ended in its third epoch, to change."""
+    return Path(shutil.copytree(ended_in_third_epoch, tmp_path / "interrupted"))
+
+
+def last(folder: Path) -> Path:
+    return folder / "checkpoints" / "last.pt"
+
+
+@pytest.mark.parametrize("iterations", [[2 * ITERATIONS + 2], [1, 4, 7, 12]], ids=str)
+def test_resumed_training_equals_an_uninterrupted_one(straight, tmp_path, iterations) -> None:
+    for iteration in iterations:
+        interrupt(Training(tmp_path), iteration)
+    Training(tmp_path).run(resume=True)
+    assert_same_training(straight, tmp_path)
+    assert read_checkpoint(last(tmp_path))["epoch"] == 4
+
+
+def test_resumed_adversarial_training_equals_an_uninterrupted_one(tmp_path) -> None:
+    torch.manual_seed(0)
+    Training(tmp_path / "straight", adversarial=True).run()
+    torch.manual_seed(0)
+    interrupt(Training(tmp_path / "resumed", adversarial=True), 2 * ITERATIONS + 1)
+    Training(tmp_path / "resumed", adversarial=True).run(resume=True)
+    assert_same_training(tmp_path / "straight", tmp_path / "resumed")
+
+
+def test_saving_seldom_gives_the_same(straight, tmp_path) -> None:
+    """The epoch that is best need not be one in which everything is saved."""
+    interrupt(Training(tmp_path, interval=3), 3 * ITERATIONS - 1)
+    assert not last(tmp_path).exists()
+    interrupt(Training(tmp_path, interval=3), 3 * ITERATIONS + 2)
+    assert read_checkpoint(last(tmp_path))["epoch"] == 3
+    Training(tmp_path, interval=3).run(resume=True)
+    assert_same_training(straight, tmp_path)
+
+
+def test_another_seed_is_another_training(straight, tmp_path) -> None:
+    Training(tmp_path, seed=1).run()
+    networks = [read_checkpoint(last(folder))["network"] for folder in (straight, tmp_path)]
+    assert not equal(*networks)
+
+
+def test_a_finished_training_is_left_as_it_is(straight) -> None:
+    before = last(straight).read_bytes()
+    training = Training(straight)
+    training.run(resume=True)
+    assert last(straight).read_bytes() == before
+    assert equal(training.network.state_dict(), read_checkpoint(last(straight))["network"])
+
+
+@pytest.mark.parametrize(("before", "stopped", "after"), [(4, 4, 10), (4, 2, 7), (9, 3, 5)])
+def test_more_or_fewer_epochs_on_resume(tmp_path, caplog, before, stopped, after) -> None:
+    """The rate is that of the cosine over the old length until the resume, and over the new one from there on."""
+    if stopped < before:
+        interrupt(Training(tmp_path, epochs=before), stopped * ITERATIONS + 1)
+    else:
+        Training(tmp_path, epochs=before).run()
+    with caplog.at_level("WARNING", logger="seq2seq_mri"):
+        Training(tmp_path, epochs=after).run(resume=True)
+    assert f"falls over {after} epochs instead of the {before} with which the training was started" in caplog.text
+    rates = pd.read_csv(tmp_path / "history.csv").learning_rate.to_numpy()
+    lengths = [before if epoch < stopped else after for epoch in range(after)]
+    expected = [1e-2 * (1 + np.cos(np.pi * epoch / length)) / 2 for epoch, length in enumerate(lengths)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-9, atol=1e-12)
+    stored = read_checkpoint(last(tmp_path))
+    assert stored["lr_scheduler"]["T_max"] == after
+    assert stored["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_resume_of_the_same_length_does_not_warn(interrupted, caplog) -> None:
+    with caplog.at_level("WARNING", logger="seq2seq_mri"):
+        Training(interrupted).run(resume=True)
+    assert "learning rate" not in caplog.text
+
+
+def test_best_is_the_best_epoch_and_holds_the_average(tmp_path) -> None:
+    training = Training(tmp_path, val_interval=1)
+    averages, values = [], []
+
+    def remember(engine: Any) -> None:
+        averages.append({name: value.clone() for name, value in training.ema.ema_model.state_dict().items()})
+        values.append(training.evaluator.state.metrics["val_psnr"])
+
+    training.trainer.add_event_handler(Events.EPOCH_COMPLETED, remember)
+    training.run()
+    best = max(range(4), key=values.__getitem__)
+    assert equal(read_checkpoint(tmp_path / "checkpoints" / "best.pt"), averages[best])
+    stored = read_checkpoint(last(tmp_path))
+    assert (stored["best_metric_epoch"], stored["best_metric"]) == (best + 1, values[best])
+
+
+def test_best_is_the_last_epoch_until_there_is_a_validation(tmp_path) -> None:
+    training = Training(tmp_path, epochs=2, val_interval=5)
+    training.run()
+    best = read_checkpoint(tmp_path / "checkpoints" / "best.pt")
+    assert equal(best, dict(training.ema.ema_model.state_dict()))
+
+
+def test_resuming_nothing_starts_at_the_beginning(straight, tmp_path, caplog) -> None:
+    with caplog.at_level("INFO", logger="seq2seq_mri"):
+        Training(tmp_path).run(resume=True)
+    assert "to resume from; training starts at epoch 1" in caplog.text
+    assert_same_training(straight, tmp_path)
+
+
+def test_an_existing_training_is_not_overwritten(straight) -> None:
+    before = last(straight).read_bytes()
+    with pytest.raises(FileExistsError, match=r"holds a training\. Go on with it by --resume true, or give another"):
+        Training(straight).run()
+    assert last(straight).read_bytes() == before
+
+
+@pytest.mark.parametrize("kept", [0, 100, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_refused(interrupted, kept) -> None:
+    content = last(interrupted).read_bytes()
+    last(interrupted).write_bytes(content[: int(kept if kept > 1 else kept * len(content))])
+    with pytest.raises(
+        ValueError, match=r"last\.pt cannot be read as a checkpoint; it is truncated or of another kind"
+    ):
+        Training(interrupted).run(resume=True)
+
+
+@pytest.mark.parametrize("content", [b"hello\n", b"{}", b"\xff" * 50, b"cos\nsystem\n.", b"c\xff\n", b"PK\x03\x04"])
+def test_other_files_are_no_checkpoints(tmp_path, content) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"weights\.pt cannot be read as a checkpoint"):
+        read_checkpoint(path)
+    torch.save([1, 2], path)
+    with pytest.raises(ValueError, match="holds a list, not a checkpoint"):
+        read_checkpoint(path)
+
+
+def test_another_network_is_refused(interrupted) -> None:
+    content = read_checkpoint(last(interrupted))
+    name = next(iter(content["network"]))
+    content["network"][name] = torch.zeros(1, 2)
+    content["network"]["surplus"] = torch.zeros(1)
+    torch.save(content, last(interrupted))
+    with pytest.raises(ValueError, match="another network configuration") as caught:
+        Training(interrupted).run(resume=True)
+    assert "surplus is not in this network" in str(caught.value)
+    assert f"{name} has shape (1, 2) instead of" in str(caught.value)
+    assert "use the network_def it was trained with" in str(caught.value)
+
+
+@pytest.mark.parametrize("sequences", [{"t1": 1, "t2": 2}, {"dce": 2, "t1": 1}, {"t1": 2, "dce": 1}])
+def test_another_sequence_table_is_refused(interrupted, sequences) -> None:
+    content = read_checkpoint(last(interrupted))
+    content["sequences"] = sequences
+    torch.save(content, last(interrupted))
+    with pytest.raises(ValueError, match="was trained on the sequences"):
+        Training(interrupted).run(resume=True)
+    with pytest.raises(ValueError, match="was trained on the sequences"):
+        load_weights(tiny_generator(SEQUENCES), last(interrupted))
+
+
+def test_another_epoch_length_is_refused(interrupted) -> None:
+    content = read_checkpoint(last(interrupted))
+    content["epoch_length"] = 7
+    torch.save(content, last(interrupted))
+    with pytest.raises(ValueError, match="trained with 7 iterations per epoch, this configuration has 3; resume with"):
+        Training(interrupted).run(resume=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ({}, {"adversarial": True}, "has no discriminator_optimizer, discriminators"),
+        ({"adversarial": True}, {}, "has discriminator_optimizer, discriminators, not used here"),
+        ({}, {"ema": False}, "has ema_network, not used here"),
+        ({"ema": False}, {}, "has no ema_network"),
+    ],
+)
+def test_another_set_of_parts_is_refused(tmp_path, before, after, message) -> None:
+    interrupt(Training(tmp_path, **before), ITERATIONS + 1)
+    with pytest.raises(ValueError, match=f"{message}: it was saved by another configuration"):
+        Training(tmp_path, **after).run(resume=True)
+
+
+def train_until_nothing_can_be_written(training: Training, block: Callable[[], None]) -> OSError:
+    """Train, ``block`` in the third epoch, and return the error; the second epoch's checkpoint must be left."""
+    training.trainer.add_event_handler(Events.EPOCH_STARTED(once=3), lambda engine: block())
+    with pytest.raises(OSError, match=r"cannot write .*last\.pt: ") as caught:
+        training.run()
+    folder = training.checkpoint.last.parent
+    assert read_checkpoint(folder / "last.pt")["epoch"] == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "last.pt"]
+    return caught.value
+
+
+def test_a_full_disc_leaves_the_last_checkpoint(tmp_path, monkeypatch) -> None:
+    def save_half(content: Any, file: Any) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    error = train_until_nothing_can_be_written(
+        Training(tmp_path), lambda: monkeypatch.setattr(torch, "save", save_half)
+    )
+    assert error.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("written", [0.0, 0.5, 0.999])
+def test_a_failing_write_leaves_the_last_checkpoint(tmp_path, written) -> None:
+    """The operating system refuses, somewhere within torch's archive."""
+    resource = pytest.importorskip("resource")
+    training = Training(tmp_path, val_interval=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def block() -> None:
+        # Large enough for all other files of the training.
+        size = max(
+            int(written * last(tmp_path).stat().st_size), (tmp_path / "checkpoints" / "best.pt").stat().st_size + 1
+        )
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+
+    try:
+        assert train_until_nothing_can_be_written(training, block).errno == errno.EFBIG
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_resuming_removes_what_a_killed_process_left(interrupted) -> None:
+    leftover = interrupted / "checkpoints" / ".last.pt.x1y2z3.partial.pt"
+    leftover.write_bytes(b"half")
+    Training(interrupted).run(resume=True)
+    assert not leftover.exists()
+
+
+def test_weights_of_every_kind_of_file(straight, tmp_path) -> None:
+    content = read_checkpoint(last(straight))
+    generator = tiny_generator(SEQUENCES, seed=5)
+    load_weights(generator, last(straight))
+    assert equal(dict(generator.state_dict()), dict(content["ema_network"]))
+    torch.save({"network": content["network"], "sequences": SEQUENCES}, tmp_path / "network.pt")
+    torch.save({"model": content["network"]}, tmp_path / "model.pt")
+    torch.save(content["network"], tmp_path / "plain.pt")
+    for name in ("network", "model", "plain"):
+        generator = load_weights(tiny_generator(SEQUENCES, seed=5), tmp_path / f"{name}.pt")
+        assert equal(dict(generator.state_dict()), dict(content["network"]))
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16", "float16"])
+def test_weights_saved_and_loaded(tmp_path, dtype) -> None:
+    generator = tiny_generator(TABLE)
+    path = tmp_path / "folder" / "model.pt"
+    save_weights(generator, path, dtype)
+    stored = read_checkpoint(path)
+    assert {value.dtype for value in stored.values()} == {getattr(torch, dtype or "float32")}
+    loaded = initial_network(tiny_generator(TABLE, seed=1), "cpu", path)
+    tolerance = {None: 0.0, "bfloat16": 2**-8, "float16": 2**-11}[dtype]
+    for name, value in generator.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=tolerance, atol=1e-7 if dtype else 0)
+    with pytest.raises(FileExistsError):
+        save_weights(generator, path)
+    renamed = {f"other_{name}": timepoints for name, timepoints in TABLE.items()}
+    with pytest.raises(ValueError, match="was trained on the sequences"):
+        load_weights(tiny_generator(renamed), path)
+
+
+def test_a_network_without_given_weights_keeps_its_own() -> None:
+    generator = tiny_generator(TABLE)
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    assert equal(dict(initial_network(generator, "cpu").state_dict()), before)
+
+
+def test_gradient_checkpointing_takes_the_same_weights(tmp_path) -> None:
+    path = tmp_path / "model.pt"
+    save_weights(tiny_generator(TABLE), path)
+    plain = initial_network(tiny_generator(TABLE, seed=1), "cpu", path)
+    checkpointed = initial_network(tiny_generator(TABLE, seed=2), "cpu", path, gradient_checkpointing=True)
+    assert equal(dict(checkpointed.state_dict()), dict(plain.state_dict()))
+    assert sum(1 for _ in checkpointed.modules()) > sum(1 for _ in plain.modules())  # the wrappers
+
+
+def test_missing_weights(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"There is no checkpoint .*none\.pt; train first, or give the path"):
+        load_weights(tiny_generator(TABLE), tmp_path / "none.pt")
+
+
+class Command:
+    """A training that is started by the user's command, and may be killed."""
+
+    def __init__(
+        self, config: Path, settings: dict[str, Any], output_dir: Path, num_workers: int, resume: bool
+    ) -> None:
+        overrides = settings | {"output_dir": str(output_dir), "num_workers": num_workers, "resume": resume}
+        self.output_dir = output_dir
+        self.started = len(self._event_files())
+        self.log = output_dir.parent / f"{output_dir.name}.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                bundle_command("training", [config], overrides),
+                env=command_environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _event_files(self) -> list[Path]:
+        return list((self.output_dir / "tensorboard").glob("*"))
+
+    def _epochs(self) -> int:
+        history = self.output_dir / "history.csv"
+        return len(history.read_text().splitlines()) - 1 if history.exists() else 0
+
+    def finish(self) -> None:
+        assert self.process.wait(600) == 0, self.log.read_text(errors="replace")[-3000:]
+
+    def kill(self, epochs: int, delay: float) -> None:
+        """Kill it ``delay`` seconds after it has begun to train, or has done ``epochs`` epochs."""
+        done = self._epochs()
+        deadline = time.monotonic() + 600
+        while len(self._event_files()) == self.started or self._epochs() < done + epochs:
+            assert self.process.poll() is None, self.log.read_text(errors="replace")[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(delay)
+        assert self.process.poll() is None, "finished before it was killed"
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.mark.slow
+def test_killed_five_times_equals_never_killed(brain_cohort, brats_configs, tmp_path) -> None:
+    """With and without worker processes, whose number must not matter either."""
+    config = brats_configs / "train.json"
+    settings = TINY_OVERRIDES | {
+        "dataset_dir": str(brain_cohort),
+        "device": "cpu",
+        "samples_per_subject": 2,
+        "max_epochs": 20,
+        "val_interval": 3,
+        "val_slices": 12,
+        "lambda_cycle": 10.0,
+    }
+    run_bundle_here("training", [config], settings | {"output_dir": str(tmp_path / "straight"), "num_workers": 0})
+    moments = random.Random(0)
+    for kill in range(5):
+        command = Command(config, settings, tmp_path / "killed", num_workers=2 * (kill % 2), resume=kill > 0)
+        command.kill(epochs=moments.choice([0, 1, 2]), delay=moments.uniform(0, 0.3))
+    Command(config, settings, tmp_path / "killed", num_workers=2, resume=True).finish()
+    assert_same_training(tmp_path / "straight", tmp_path / "killed")
+    assert "Resumed from" in (tmp_path / "killed.log").read_text(errors="replace")
+    assert {path.name for path in (tmp_path / "killed" / "checkpoints").iterdir()} == {"best.pt", "last.pt"}
+
+
+OTHER_BOUND = {"percentile": 99.5, "clip_factor": 1.0}
+
+
+def test_weights_are_used_on_intensities_as_they_were_trained_on(tmp_path) -> None:
+    network, trained = tiny_generator(), NormalizeSequencesd(TABLE, **OTHER_BOUND)
+    save_weights(network, tmp_path / "known.pt", normalize=trained)
+    save_weights(network, tmp_path / "unknown.pt")
+    for path, normalize in [("known.pt", trained), ("known.pt", None), ("unknown.pt", NormalizeSequencesd(TABLE))]:
+        load_weights(tiny_generator(), tmp_path / path, normalize)
+    message = (
+        r"known.pt was trained on images .*--normalize#percentile 99.5 --normalize#clip_factor 1.0, or train again"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_weights(tiny_generator(), tmp_path / "known.pt", NormalizeSequencesd(TABLE))
+
+
+def test_a_resume_needs_the_same_intensities(brain_cohort, brats_configs, tmp_path) -> None:
+    options = {
+        "dataset_dir": str(brain_cohort),
+        "output_dir": str(tmp_path),
+        **TINY_OVERRIDES,
+        "max_epochs": 1,
+        "num_workers": 0,
+    }
+    configs = [brats_configs / "train.json"]
+    run_bundle_here("training", configs, options)
+    with pytest.raises(RuntimeError) as caught:
+        run_bundle_here("training", configs, options | {"resume": True, "max_epochs": 2, "normalize#percentile": 98.0})
+    assert "was trained on images" in str(caught.value.__cause__)
+    brain = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
+    for name in ("last.pt", "best.pt"):
+        with pytest.raises(ValueError, match="was trained on images"):
+            load_weights(
+                tiny_generator(brain), tmp_path / "checkpoints" / name, NormalizeSequencesd(brain, **OTHER_BOUND)
+            )

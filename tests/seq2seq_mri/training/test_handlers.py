@@ -1,0 +1,242 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What happens around the iterations."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from engine_parts import SEQUENCES, make_sample, translation_evaluator
+from ignite.engine import Engine, Events
+from ignite.handlers import EMAHandler
+from training_parts import Training
+
+from seq2seq_mri.training import handlers
+from seq2seq_mri.training.handlers import (
+    EpochSeed,
+    LossProgressBar,
+    SubjectAverage,
+    SubjectProgressBar,
+    TrainingHistory,
+    TranslationImageHandler,
+    WeightAverage,
+    loss_terms,
+)
+
+
+def draws() -> tuple[float, float, float]:
+    return random.random(), float(np.random.random()), torch.rand(()).item()  # noqa: NPY002
+
+
+def draws_per_epoch(seed: int, first: int = 1, last: int = 3) -> dict[int, list]:
+    """Run epochs ``first`` to ``last``, drawing random numbers in each iteration."""
+    drawn: dict[int, list] = {}
+    engine = Engine(lambda engine, batch: drawn.setdefault(engine.state.epoch, []).append(draws()))
+    EpochSeed(seed).attach(engine)
+    engine.state.max_epochs, engine.state.epoch, engine.state.epoch_length = last, first - 1, 2
+    engine.state.iteration = (first - 1) * 2
+    engine.run([0, 1], max_epochs=last)
+    return drawn
+
+
+def test_epochs_do_not_depend_on_those_before() -> None:
+    straight = draws_per_epoch(seed=0)
+    torch.manual_seed(5)
+    random.seed(5)
+    assert draws_per_epoch(seed=0, first=3) == {3: straight[3]}
+    assert draws_per_epoch(seed=1)[1] != straight[1]
+    numbers = [number for epoch in straight.values() for iteration in epoch for number in iteration]
+    assert len(set(numbers)) == 3 * 2 * 3
+
+
+def test_processes_draw_differently(monkeypatch) -> None:
+    first = draws_per_epoch(seed=0, last=1)
+    monkeypatch.setattr(handlers, "rank", lambda: 1)
+    assert draws_per_epoch(seed=0, last=1) != first
+
+
+def test_dataset_is_told_the_epoch_before_its_first_item_is_asked_for() -> None:
+    events: list[tuple[str, int]] = []
+
+    class Items:
+        def set_epoch(self, epoch: int) -> None:
+            events.append(("epoch", epoch))
+
+        def __iter__(self):
+            events.append(("items", 0))
+            return iter([0])
+
+        def __len__(self) -> int:
+            return 1
+
+    items = Items()
+    engine = Engine(lambda engine, batch: None)
+    EpochSeed(0, items).attach(engine)
+    engine.run(items, max_epochs=2)
+    assert events == [("epoch", 1), ("items", 0), ("epoch", 2), ("items", 0)]
+
+
+def test_loss_terms_are_the_numbers() -> None:
+    output = {"loss": torch.tensor(2.0), "cycle": 0.5, "image": torch.zeros(1), "translation": object()}
+    assert loss_terms(output) == {"loss": 2.0, "cycle": 0.5}
+
+
+@pytest.mark.parametrize(("bar", "text"), [(LossProgressBar, "loss=0.5"), (SubjectProgressBar, "subjects")])
+def test_progress_bars_are_of_the_first_process(bar, text, capsys, monkeypatch) -> None:
+    for process in (0, 1):
+        monkeypatch.setattr(handlers, "rank", lambda process=process: process)
+        engine = Engine(lambda engine, batch: {"loss": 0.5, "image": torch.zeros(1)})
+        bar().attach(engine)
+        engine.run(range(3))
+        written = capsys.readouterr().err
+        assert (text in written) == (process == 0)
+
+
+class TestSubjectAverage:
+    @staticmethod
+    def run(outputs: list[dict]) -> dict:
+        engine = Engine(lambda engine, batch: batch)
+        SubjectAverage("psnr_foreground").attach(engine, "val_psnr")
+        return engine.run(outputs).metrics
+
+    def test_is_the_mean_over_subjects_that_have_the_number(self) -> None:
+        assert self.run([{"psnr_foreground": 20.0}, {}, {"psnr_foreground": 23.0}])["val_psnr"] == pytest.approx(21.5)
+
+    def test_needs_a_subject(self) -> None:
+        with pytest.raises(
+            ValueError, match="No subject has two measured sequences, so there is no psnr_foreground to average"
+        ):
+            self.run([{}, {}])
+
+    def test_says_why_no_subject_could_be_measured(self) -> None:
+        bad = make_sample("p1", ["t1", "t2"])
+        bad["image"][0, 3, 3, 3] = torch.nan
+        evaluator = translation_evaluator([bad], key_val_metric={"val_psnr": SubjectAverage("psnr_foreground")})
+        with pytest.raises(
+            ValueError, match=r"No subject could be measured, so there is no psnr_foreground:\n  p1: .*NaN"
+        ):
+            evaluator.run()
+
+    def test_few_slices_can_be_measured(self) -> None:
+        """SSIM's window of 11 voxels sees background beyond the four slices of a quick validation."""
+        evaluator = translation_evaluator(
+            [make_sample("p1", ["t1", "t2"], shape=(12, 13, 4))],
+            regions=["foreground"],
+            key_val_metric={"val_psnr": SubjectAverage("psnr_foreground")},
+            additional_metrics={"val_ssim": SubjectAverage("ssim_foreground")},
+        )
+        evaluator.run()
+        assert evaluator.state.metrics["val_psnr"] > 0
+        assert evaluator.state.metrics["val_ssim"] < 1
+
+    def test_validation_passes_over_a_subject_without_pairs(self) -> None:
+        evaluator = translation_evaluator(
+            [make_sample("p1", ["t1", "t2"]), make_sample("p2", ["t1"])],
+            key_val_metric={"val_psnr": SubjectAverage("psnr_foreground")},
+            additional_metrics={"val_ssim": SubjectAverage("ssim_foreground")},
+        )
+        psnr = []
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: psnr.append(engine.state.output))
+        evaluator.run()
+        assert psnr[1] == {}
+        assert evaluator.state.metrics["val_psnr"] == pytest.approx(psnr[0]["psnr_foreground"])
+        assert evaluator.state.metrics["val_ssim"] == pytest.approx(psnr[0]["ssim_foreground"])
+        assert evaluator.state.best_metric == evaluator.state.metrics["val_psnr"]
+
+
+def test_history_has_the_means_and_the_rate_of_each_epoch(tmp_path) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    validation = SimpleNamespace(state=SimpleNamespace(epoch=2, metrics={"val_psnr": 21.0}))
+    history = TrainingHistory(tmp_path / "output", optimizer, validation)
+    engine = Engine(lambda engine, batch: {"loss": float(batch * engine.state.epoch), "image": None})
+
+    def halve_the_rate(engine: Engine) -> None:
+        optimizer.param_groups[0]["lr"] /= 2
+
+    engine.add_event_handler(Events.EPOCH_COMPLETED, halve_the_rate)
+    history.attach(engine)
+    engine.run([1, 2, 6], max_epochs=2)
+    table = pd.read_csv(tmp_path / "output" / "history.csv")
+    assert table.columns.tolist() == ["epoch", "learning_rate", "loss", "val_psnr"]
+    assert table.epoch.tolist() == [1, 2]
+    assert table.loss.tolist() == [3.0, 6.0]
+    assert table.learning_rate.tolist() == [0.5, 0.25]
+    assert table.val_psnr.isna().tolist() == [True, False]
+    assert table.val_psnr[1] == 21.0
+
+    other = TrainingHistory(tmp_path / "other", optimizer)
+    other.load_state_dict(history.state_dict())
+    other.rows[0]["loss"] = -1.0
+    assert history.rows[0]["loss"] == 3.0
+    assert [row["epoch"] for row in other.rows] == [1.0, 2.0]
+
+
+def test_history_counts_skipped_steps_and_leaves_them_out_of_the_means(tmp_path) -> None:
+    norms = {1: 4.0, 2: float("inf"), 3: float("nan"), 4: 2.0}
+    history = TrainingHistory(tmp_path, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5))
+    engine = Engine(
+        lambda engine, batch: {
+            "gradient_norm": torch.tensor(norms[batch]),
+            "skipped": torch.tensor(float(batch in (2, 3))),
+        }
+    )
+    history.attach(engine)
+    engine.run(list(norms))
+    assert (history.rows[0]["gradient_norm"], history.rows[0]["skipped"]) == (3.0, 2.0)
+
+
+def test_progress_bar_looks_at_the_numbers_now_and_then(capsys) -> None:
+    engine = Engine(lambda engine, batch: {"loss": torch.tensor(float(batch))})
+    engine.skipped = torch.tensor(7)
+    LossProgressBar(interval=3).attach(engine)
+    engine.run(range(1, 8))
+    written = capsys.readouterr().err
+    assert "loss=6, skipped=7" in written
+    assert "loss=7" not in written
+
+
+def test_weight_average_equals_ignites() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    averages = [WeightAverage(model, momentum=0.1), EMAHandler(model, momentum=0.1)]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+
+    def step(engine: Engine, batch: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        model(batch).square().sum().backward()
+        optimizer.step()
+
+    engine = Engine(step)
+    for number, average in enumerate(averages):
+        average.attach(engine, name=f"momentum_{number}")
+    engine.run(torch.randn(5, 6, 3))
+    found, expected = (average.ema_model.state_dict() for average in averages)
+    assert not torch.equal(found["0.weight"], model[0].weight)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
+def test_image_grid_of_every_second_epoch(tmp_path) -> None:
+    added: list[tuple[str, np.ndarray, int]] = []
+    writer = SimpleNamespace(add_image=lambda tag, grid, epoch: added.append((tag, np.asarray(grid), epoch)))
+    training = Training(tmp_path, epochs=4)
+    TranslationImageHandler(writer, interval=2, rows=3).attach(training.trainer)
+    training.run()
+    assert [(tag, epoch) for tag, _, epoch in added] == [("source | target | synthesised | error", k) for k in (2, 4)]
+    for _, grid, _ in added:
+        assert grid.ndim == 3
+        assert np.isfinite(grid).all()
+        assert grid.std() > 0
+
+
+def test_averages_of_a_translation_evaluator_are_over_pairs() -> None:
+    evaluator = translation_evaluator([make_sample("p1", list(SEQUENCES))])
+    evaluator.run()
+    output = evaluator.state.output
+    assert len(output["rows"]) == 6
+    for name in ("psnr_foreground", "ssim_foreground", "psnr", "ssim", "psnr_central_crop", "ssim_central_crop"):
+        assert output[name] == pytest.approx(np.mean([row[name] for row in output["rows"]]))

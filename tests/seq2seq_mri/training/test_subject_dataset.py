@@ -1,0 +1,183 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""SubjectDataset: readable errors, reports that keep a batch job going, randomness that can be repeated."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, MetaTensor
+from monai.transforms import (
+    Compose,
+    MapTransform,
+    RandFlipd,
+    RandGaussianNoised,
+    RandSpatialCropSamplesd,
+)
+
+from seq2seq_mri.io.load import LoadImageSequencesd
+from seq2seq_mri.training.subject_dataset import SubjectDataset, original_error, partition
+
+TABLE = {"t1": 1}
+
+
+class Ramp(MapTransform):
+    """Stand in for a loader: an image made from a number."""
+
+    def __init__(self) -> None:
+        super().__init__("image")
+
+    def __call__(self, data):
+        return {**data, "image": MetaTensor(torch.arange(216.0).reshape(1, 6, 6, 6) + 1000 * data["image"])}
+
+
+class Fault(MapTransform):
+    """Fail as a bug would."""
+
+    def __init__(self) -> None:
+        super().__init__("image")
+
+    def __call__(self, data):
+        raise KeyError("no such key")
+
+
+def random_transforms() -> Compose:
+    return Compose(
+        [
+            Ramp(),
+            RandSpatialCropSamplesd(keys="image", roi_size=[3, 3, 3], num_samples=2, random_size=False),
+            Compose([RandFlipd(keys="image", prob=0.5, spatial_axis=0)]),
+            RandGaussianNoised(keys="image", prob=1.0),
+        ]
+    )
+
+
+def epoch_of(dataset: SubjectDataset, num_workers: int, epoch: int) -> torch.Tensor:
+    dataset.set_epoch(epoch)
+    loader = DataLoader(dataset, batch_size=2, num_workers=num_workers)
+    return torch.cat([batch["image"].as_tensor() for batch in loader])
+
+
+@pytest.fixture
+def subjects(tmp_path) -> list[dict]:
+    """Three subjects, of which the second has a truncated file."""
+    result = []
+    for index in range(3):
+        path = tmp_path / f"p{index}_t1.nii.gz"
+        voxels = np.random.default_rng(index).uniform(0, 9, (12, 12, 12)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
+        result.append({"subject": f"p{index}", "t1": str(path)})
+    bad = tmp_path / "p1_t1.nii.gz"
+    bad.write_bytes(bad.read_bytes()[:2000])
+    return result
+
+
+def test_samples_depend_on_seed_epoch_and_index_only() -> None:
+    items = [{"image": i} for i in range(4)]
+
+    def dataset(seed: int = 0) -> SubjectDataset:
+        return SubjectDataset(items, random_transforms(), seed=seed)
+
+    straight = dataset()
+    first, second = epoch_of(straight, 0, 1), epoch_of(straight, 0, 2)
+    assert first.shape == (8, 1, 3, 3, 3)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, epoch_of(dataset(seed=1), 0, 1))
+    # A new process that starts with the second epoch, with workers, and with the items in another order.
+    resumed = dataset()
+    torch.manual_seed(7)
+    assert torch.equal(epoch_of(resumed, 0, 2), second)
+    assert torch.equal(epoch_of(resumed, 2, 2), second)
+    assert torch.equal(epoch_of(resumed, 2, 1), first)
+    resumed.set_epoch(2)
+    backwards = [resumed[index] for index in (3, 2, 1, 0)]
+    assert torch.equal(torch.stack([patch["image"].as_tensor() for patch in backwards[0]]), second[6:])
+    assert torch.equal(torch.stack([patch["image"].as_tensor() for patch in resumed[-4]]), second[:2])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_persistent_workers_follow_the_epoch(method) -> None:
+    dataset = SubjectDataset([{"image": i} for i in range(5)], random_transforms(), seed=3)
+    options = {"num_workers": 2, "persistent_workers": True, "multiprocessing_context": method}
+    loader = DataLoader(dataset, batch_size=2, **options)
+    for epoch in (4, 1, 4):
+        dataset.set_epoch(epoch)
+        seen = torch.cat([batch["image"].as_tensor() for batch in loader])
+        assert torch.equal(seen, epoch_of(SubjectDataset(dataset.data, random_transforms(), seed=3), 0, epoch))
+
+
+def test_an_epoch_that_was_left_early_does_not_reach_into_the_next() -> None:
+    dataset = SubjectDataset([{"image": i} for i in range(6)], random_transforms())
+    loader = DataLoader(dataset, batch_size=1, num_workers=2, persistent_workers=True)
+    dataset.set_epoch(1)
+    next(iter(loader))
+    dataset.set_epoch(2)
+    seen = torch.cat([batch["image"].as_tensor() for batch in loader])
+    assert torch.equal(seen, epoch_of(SubjectDataset(dataset.data, random_transforms()), 0, 2))
+
+
+def test_items_do_not_share_their_randomness() -> None:
+    dataset = SubjectDataset([{"image": 0}] * 2, random_transforms())
+    assert not torch.equal(dataset[0][0]["image"], dataset[1][0]["image"])
+
+
+# After an error torch waits five seconds for each worker, whatever the data set; so there is only one here.
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_users_see_the_original_error(subjects, num_workers) -> None:
+    dataset = SubjectDataset(subjects, [LoadImageSequencesd(TABLE)])
+    with pytest.raises(ValueError, match=r"Subject 'p1': .*p1_t1\.nii\.gz is corrupt or truncated"):
+        list(DataLoader(dataset, num_workers=num_workers))
+    with pytest.raises(ValueError, match="p1") as caught:
+        dataset[1]
+    assert isinstance(caught.value.__cause__, EOFError)
+    assert "applying transform" not in str(caught.value)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_report_keeps_the_job_going(subjects, num_workers) -> None:
+    transforms = [LoadImageSequencesd(TABLE), RandFlipd(keys="image", prob=0.5)]
+    dataset = SubjectDataset(subjects, transforms, on_error="report")
+    batches = list(DataLoader(dataset, batch_size=1, num_workers=num_workers))
+    assert [batch["subject"] for batch in batches] == [["p0"], ["p1"], ["p2"]]
+    assert ["error" in batch for batch in batches] == [False, True, False]
+    assert "p1_t1.nii.gz is corrupt or truncated" in batches[1]["error"][0]
+    assert batches[2]["image"].shape == (1, 1, 12, 12, 12)
+    assert batches[2]["available"].tolist() == [[True]]
+
+
+def test_report_of_a_missing_file_and_of_a_bug(subjects) -> None:
+    report = SubjectDataset(
+        [{"subject": "p9", "t1": "nowhere.nii.gz"}], [LoadImageSequencesd(TABLE)], on_error="report"
+    )
+    assert report[0] == {
+        "subject": "p9",
+        "error": "Subject 'p9': nowhere.nii.gz does not exist; correct the datalist or its dataset_dir.",
+    }
+    bug = SubjectDataset([{"image": 0}], [Ramp(), Fault()], on_error="report")
+    assert bug[0] == {"subject": "0", "error": "KeyError: 'no such key'"}
+
+
+def test_original_error_leaves_others_alone() -> None:
+    plain = RuntimeError("out of memory")
+    assert original_error(plain) is plain
+
+
+def test_on_error_is_checked() -> None:
+    with pytest.raises(ValueError, match="on_error is 'ignore'"):
+        SubjectDataset([], on_error="ignore")
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+def test_partition_gives_each_item_to_one_rank(world_size) -> None:
+    items = list(range(5))
+    parts = [partition(items, rank, world_size) for rank in range(world_size)]
+    assert sorted(item for part in parts for item in part) == items
+    assert parts[0] == items[::world_size]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("rank", [-1, 2])
+def test_partition_checks_the_rank(rank) -> None:
+    with pytest.raises(ValueError, match=f"rank is {rank} of 2"):
+        partition([1, 2, 3], rank, 2)

@@ -1,0 +1,302 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The training engine: it learns, trains both sides, and stops with a clear message."""
+
+from __future__ import annotations
+
+import copy
+import logging
+
+import pytest
+import torch
+from engine_parts import tiny_generator
+from ignite.engine import Events
+from monai.engines.utils import IterationEvents
+
+from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
+from seq2seq_mri.networks.discriminator import SequenceDiscriminators
+from seq2seq_mri.training.handlers import loss_terms
+from seq2seq_mri.training.trainer import MOST_SKIPPED, Seq2SeqTrainer, autocast
+from seq2seq_mri.training.translation_step import TranslationStep
+
+SEQUENCES = {"t1": 1, "t2": 1, "flair": 1}
+
+
+def smooth_batch() -> dict:
+    """A batch of two subjects, one of which lacks a sequence; sequences are contrasts of one anatomy."""
+    x, y = torch.meshgrid(torch.linspace(-1, 1, 16), torch.linspace(-1, 1, 16), indexing="ij")
+    anatomy = torch.stack([torch.exp(-4 * ((x - shift).square() + y.square())) for shift in (0.0, 0.3)])
+    image = torch.stack([anatomy, 1 - anatomy, 0.5 * anatomy], dim=1)[..., None].repeat(1, 1, 1, 1, 3)
+    return {
+        "image": image,
+        "available": torch.tensor([[True, True, True], [True, False, True]]),
+        "subject": ["p1", "p2"],
+    }
+
+
+def make_trainer(
+    batch: dict | None = None, epochs: int = 1, learning_rate: float = 1e-2, **arguments
+) -> Seq2SeqTrainer:
+    generator = tiny_generator(SEQUENCES)
+    loss = Seq2SeqLoss(lambda_perceptual=0, lambda_cycle=0, lambda_adversarial=arguments.pop("lambda_adversarial", 0.0))
+    discriminators = arguments.pop("discriminators", None)
+    step = TranslationStep(generator, loss, pairs="all", cycles="all", discriminators=discriminators)
+    optimizer = arguments.pop("optimizer", torch.optim.Adam)(generator.parameters(), lr=learning_rate)
+    return Seq2SeqTrainer("cpu", epochs, [batch or smooth_batch()], step, optimizer, **arguments)
+
+
+def make_discriminators() -> SequenceDiscriminators:
+    torch.manual_seed(1)
+    return SequenceDiscriminators(2, SEQUENCES, in_channels=3, channels=4, num_layers=1)
+
+
+def weights(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in module.parameters()]
+
+
+def losses_of(trainer: Seq2SeqTrainer) -> list[float]:
+    losses: list[float] = []
+    trainer.add_event_handler(
+        IterationEvents.MODEL_COMPLETED, lambda engine: losses.append(float(engine.state.output["loss"]))
+    )
+    trainer.run()
+    return losses
+
+
+def test_training_learns_a_batch() -> None:
+    losses = losses_of(make_trainer(epochs=60))
+    assert len(losses) == 60
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_output_has_the_terms_and_the_images() -> None:
+    discriminators = make_discriminators()
+    trainer = make_trainer(
+        discriminators=discriminators,
+        lambda_adversarial=0.5,
+        discriminator_optimizer=torch.optim.Adam(discriminators.parameters()),
+    )
+    trainer.run()
+    output = trainer.state.output
+    numbers = loss_terms(output)
+    assert numbers.keys() == {"loss", "reconstruction", "adversarial", "discriminator", "gradient_norm", "skipped"}
+    assert (numbers["skipped"], int(trainer.skipped)) == (0, 0)
+    assert numbers["loss"] == pytest.approx(10 * numbers["reconstruction"] + 0.5 * numbers["adversarial"], rel=1e-5)
+    assert output["image"].shape == (2, 3, 16, 16, 3)
+    # All pairs of three sequences, and from each of the two that the other subject has to all three.
+    assert [len(group.prediction) for group in output["translation"].translations] == [9 + 6]
+
+
+def test_one_update_of_each_side() -> None:
+    """Gradient descent on Eq. 2 for the D_j, one image at a time; the generator's own step comes first."""
+    discriminators = make_discriminators()
+    reference = copy.deepcopy(discriminators)
+    rate = 0.1
+    trainer = make_trainer(
+        discriminators=discriminators,
+        lambda_adversarial=0.5,
+        discriminator_optimizer=torch.optim.SGD(discriminators.parameters(), lr=rate),
+        optimizer=torch.optim.SGD,
+        gradient_clip=None,
+    )
+    generator = copy.deepcopy(trainer.network)
+    batch = smooth_batch()
+    trainer.run()
+
+    step = TranslationStep(generator, trainer.step.loss, pairs="all", cycles="all", discriminators=reference)
+    output = step(batch["image"], batch["available"])
+    before = weights(generator)
+    gradients = torch.autograd.grad(output.loss, list(generator.parameters()))
+    for old, gradient, new in zip(before, gradients, trainer.network.parameters(), strict=True):
+        torch.testing.assert_close(old - 1e-2 * gradient, new.detach())
+    norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
+    torch.testing.assert_close(trainer.state.output["gradient_norm"], norm)
+
+    total = torch.zeros(())
+    for target, name in enumerate(SEQUENCES):
+        having = [b for b in range(2) if batch["available"][b, target]]
+        real = [batch["image"][b, target].permute(2, 0, 1)[None, None] for b in having]
+        fake = [
+            generator(batch["image"][b, i].permute(2, 0, 1)[None, None], torch.eye(3)[target : target + 1]).detach()
+            for b in range(2)
+            for i in range(3)
+            if batch["available"][b, i] and i != target  # a reconstruction of itself is no fake: j ≠ i
+        ]
+        total = total + torch.stack([(reference(image, name) - 1).square().mean() for image in real]).mean()
+        total = total + torch.stack([reference(image, name).square().mean() for image in fake]).mean()
+    assert float(trainer.state.output["discriminator"]) == pytest.approx(total.item(), rel=1e-5)
+    before = weights(reference)
+    gradients = torch.autograd.grad(total, list(reference.parameters()))
+    assert all(bool(gradient.any()) for gradient in gradients if gradient.ndim > 1)
+    for old, gradient, new in zip(before, gradients, discriminators.parameters(), strict=True):
+        torch.testing.assert_close(old - rate * gradient, new.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_discriminator_without_real_images_beside_translations_is_not_moved_by_its_momentum() -> None:
+    """No subject of the second batch has t2, so that its D would see nothing but translations."""
+    discriminators = make_discriminators()
+    optimizer = torch.optim.Adam(discriminators.parameters())
+    trainer = make_trainer(
+        discriminators=discriminators, lambda_adversarial=1.0, discriminator_optimizer=optimizer, epochs=2
+    )
+    after_first = []
+
+    def leave_out_t2(engine) -> None:
+        after_first.append([weights(discriminators[name]) for name in SEQUENCES])
+        engine.state.dataloader[0]["available"] = torch.tensor([[True, False, True], [True, False, True]])
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED(once=1), leave_out_t2)
+    trainer.run()
+    moved = [
+        any(not torch.equal(old, new) for old, new in zip(before, weights(discriminators[name]), strict=True))
+        for name, before in zip(SEQUENCES, after_first[0], strict=True)
+    ]
+    assert moved == [True, False, True]
+
+
+def test_discriminators_without_weight_are_left_alone() -> None:
+    discriminators = make_discriminators()
+    before = weights(discriminators)
+    trainer = make_trainer(discriminators=discriminators)
+    trainer.run()
+    assert all(map(torch.equal, before, weights(discriminators)))
+    assert "discriminator" not in trainer.state.output
+
+
+def test_discriminators_need_an_optimizer() -> None:
+    with pytest.raises(ValueError, match="give discriminator_optimizer"):
+        make_trainer(discriminators=make_discriminators(), lambda_adversarial=1.0)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_step_without_a_finite_gradient_is_skipped_and_several_in_a_row_stop_the_training(fused) -> None:
+    def adam(parameters, lr: float) -> torch.optim.Adam:
+        return torch.optim.Adam(parameters, lr=lr, fused=fused)
+
+    trainer = make_trainer(epochs=MOST_SKIPPED + 5, optimizer=adam)
+    good, bad = smooth_batch(), smooth_batch()
+    bad["image"][0, 0, 3, 4, 1] = torch.nan
+    bad["subject"] = ["p1", "p1"]
+    # One bad batch, then a good one, and then nothing but bad ones.
+    batches = [good, bad, good] + [bad] * MOST_SKIPPED
+    seen = []
+
+    def look(engine) -> None:
+        state = [value.clone() for part in trainer.optimizer.state.values() for value in part.values()]
+        seen.append((float(engine.state.output["skipped"]), weights(trainer.network), state))
+
+    trainer.add_event_handler(IterationEvents.MODEL_COMPLETED, look)
+    trainer.add_event_handler(
+        Events.EPOCH_STARTED,
+        lambda engine: engine.state.dataloader.__setitem__(0, batches[engine.state.epoch - 1]),
+    )
+    message = rf"not finite in {MOST_SKIPPED} steps in a row, up to iteration {MOST_SKIPPED + 3} with images of p1\."
+    with pytest.raises(ValueError, match=message):
+        trainer.run()
+    assert [skipped for skipped, _, _ in seen] == [0, 1, 0] + [1] * (MOST_SKIPPED - 1)
+    assert int(trainer.skipped) == MOST_SKIPPED + 1
+    (_, first, first_state), (_, second, second_state), (_, third, _) = seen[:3]
+    assert all(map(torch.equal, first, second))
+    assert all(map(torch.equal, first_state, second_state))  # Adam's moments and its count of steps
+    assert not all(map(torch.equal, second, third))
+    assert all(map(torch.equal, third, weights(trainer.network)))
+    assert all(value.isfinite().all() for _, values, state in seen for value in values + state)
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_hard_patches_leave_all_finite_and_moving(dtype) -> None:
+    """A sequence that ends early, a patch without tissue, one with one voxel of it, and a usual one, many times."""
+    batch = smooth_batch()
+    usual = batch["image"][:1]
+    ends_early, nothing, one_voxel = usual.clone(), torch.zeros_like(usual), torch.zeros_like(usual)
+    ends_early[:, 1] = 0
+    one_voxel[:, :, 7, 5, 1] = 0.02
+    batch["image"] = torch.cat([ends_early, nothing, one_voxel, usual])
+    batch["available"], batch["subject"] = torch.ones(4, 3, dtype=torch.bool), ["p1", "p2", "p3", "p4"]
+    trainer = make_trainer(batch, epochs=12, autocast_dtype=dtype)
+    before, norms = weights(trainer.network), []
+    trainer.add_event_handler(
+        IterationEvents.MODEL_COMPLETED, lambda engine: norms.append(float(engine.state.output["gradient_norm"]))
+    )
+    trainer.run()
+    assert int(trainer.skipped) == 0
+    assert all(0 < norm < 1e3 for norm in norms)
+    after = weights(trainer.network)
+    assert all(value.isfinite().all() for value in after)
+    assert not any(map(torch.equal, before, after))
+    assert all(value.isfinite().all() for part in trainer.optimizer.state.values() for value in part.values())
+
+
+def test_a_discriminator_whose_gradient_is_not_finite_is_counted_too() -> None:
+    discriminators = make_discriminators()
+    optimizer = torch.optim.Adam(discriminators.parameters())
+    trainer = make_trainer(
+        discriminators=discriminators, lambda_adversarial=0.5, discriminator_optimizer=optimizer, epochs=2
+    )
+    trainer.step.loss.discriminator = lambda logits, real: logits.flatten(1).mean(1) * float("inf")
+    before = weights(discriminators), weights(trainer.network)
+    trainer.run()
+    assert int(trainer.skipped) == 2
+    assert all(map(torch.equal, before[0], weights(discriminators)))
+    assert not all(map(torch.equal, before[1], weights(trainer.network)))  # its own gradient is finite
+
+
+def test_a_batch_without_any_signal_teaches_nothing() -> None:
+    batch = smooth_batch()
+    batch["image"] = torch.zeros_like(batch["image"])
+    trainer = make_trainer(batch)
+    before = weights(trainer.network)
+    trainer.run()
+    assert all(map(torch.equal, before, weights(trainer.network)))
+    assert loss_terms(trainer.state.output) == {"loss": 0, "gradient_norm": 0, "skipped": 0}
+
+
+def test_bfloat16_autocast_is_close_to_float32() -> None:
+    full, half = (
+        losses_of(make_trainer(epochs=3, learning_rate=1e-3, autocast_dtype=dtype)) for dtype in (None, "bfloat16")
+    )
+    assert half != full
+    assert half == pytest.approx(full, rel=0.05)
+
+
+def test_autocast_keeps_parameters_in_float32_and_trains_the_discriminators() -> None:
+    discriminators = make_discriminators()
+    before = weights(discriminators)
+    trainer = make_trainer(
+        discriminators=discriminators,
+        lambda_adversarial=1.0,
+        discriminator_optimizer=torch.optim.Adam(discriminators.parameters()),
+        autocast_dtype="bfloat16",
+    )
+    trainer.run()
+    assert {parameter.dtype for parameter in trainer.network.parameters()} == {torch.float32}
+    assert not any(map(torch.equal, before, weights(discriminators)))
+
+
+def test_other_autocast_types_are_refused() -> None:
+    with pytest.raises(ValueError, match="Autocast to 'float16' is not supported; choose bfloat16, or null"):
+        autocast(torch.device("cpu"), "float16")
+
+
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_gradient_clip_bounds_the_update(clip) -> None:
+    trainer = make_trainer(optimizer=torch.optim.SGD, learning_rate=1.0, gradient_clip=clip)
+    assert make_trainer().gradient_clip == 1.0  # by default
+    before = weights(trainer.network)
+    trainer.run()
+    after = weights(trainer.network)
+    norm = torch.stack([(new - old).square().sum() for old, new in zip(before, after, strict=True)]).sum().sqrt()
+    assert norm == pytest.approx(clip, rel=1e-3) if clip else norm > 0.1
+
+
+def test_a_finished_training_is_left_as_it_is(caplog) -> None:
+    trainer = make_trainer(epochs=2)
+    trainer.run()
+    before = weights(trainer.network)
+    with caplog.at_level(logging.INFO, logger=trainer.logger.name):
+        trainer.run()
+    assert "Epoch 2 of 2 is done; raise max_epochs to go on." in caplog.text
+    assert all(map(torch.equal, before, weights(trainer.network)))
+    trainer.state.max_epochs = 3
+    trainer.run()
+    assert trainer.state.epoch == 3
+    assert not all(map(torch.equal, before, weights(trainer.network)))

@@ -1,0 +1,193 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""NormalizeSequencesd against a few lines of NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from seq2seq_mri.transforms.intensity import NormalizeSequencesd
+
+TABLE = {"t1": 1, "dce": 3, "t2": 1}
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(5, 7, 6, 5, generator=generator) * 100 + 280
+    image[:, :2] = torch.randn(5, 2, 6, 5, generator=generator)  # a background with negative values
+    image[1:4] *= torch.tensor([1.0, 4.0, 2.0]).reshape(3, 1, 1, 1)
+    image[4] = 0
+    return image
+
+
+@pytest.mark.parametrize(
+    ("percentile", "clip_factor", "output_range"),
+    [(99.5, 1.0, (0.0, 1.0)), (99, 2.0, (-1.0, 1.0)), (100, 1.0, (0.0, 255.0)), (50, 0.5, (-3.0, -1.0))],
+)
+def test_against_numpy(image, percentile, clip_factor, output_range) -> None:
+    normalize = NormalizeSequencesd(TABLE, percentile=percentile, clip_factor=clip_factor, output_range=output_range)
+    result = normalize({"image": MetaTensor(image), "subject": "p1"})["image"]
+    lower, upper = output_range
+    for part in (slice(0, 1), slice(1, 4)):
+        values = image[part].double().numpy()
+        bound = clip_factor * max(np.percentile(frame[frame > 0], percentile) for frame in values)
+        expected = lower + (upper - lower) * np.clip(values, 0, bound) / bound
+        np.testing.assert_allclose(result[part].numpy(), expected, rtol=1e-5, atol=1e-5 * (upper - lower))
+    assert (result[4] == lower).all()
+    assert isinstance(result, MetaTensor)
+    assert result.dtype == torch.float32
+
+
+def test_defaults_are_one_and_a_half_times_the_99th_percentile_and_background_is_zero(image) -> None:
+    image[0, 6, 5, 4] = 10000
+    result = NormalizeSequencesd(TABLE)({"image": image})["image"]
+    voxels = image[0].double().numpy()
+    bound = 1.5 * np.percentile(voxels[voxels > 0], 99)
+    np.testing.assert_allclose(result[0].numpy(), np.clip(voxels / bound, 0, 1), rtol=1e-5)
+    assert float(result.min()) == 0
+    assert float(result[0].max()) == pytest.approx(1.0, abs=1e-6)
+    assert ((image <= 0) == (result == 0)).all()
+
+
+def test_timepoints_keep_their_course(image) -> None:
+    image = image.abs()
+    result = NormalizeSequencesd(TABLE, percentile=100)({"image": image})["image"]
+    torch.testing.assert_close(result[2] / result[1], image[2] / image[1], rtol=1e-4, atol=1e-4)
+
+
+def test_input_is_not_changed(image) -> None:
+    before = image.clone()
+    NormalizeSequencesd(TABLE)({"image": image})
+    assert torch.equal(image, before)
+
+
+def test_measured_sequence_without_positive_voxels(image) -> None:
+    sample = {"image": image, "measured": torch.tensor([True, True, True]), "subject": "p1"}
+    with pytest.raises(ValueError, match="Subject 'p1': sequence 't2' has no voxel above zero"):
+        NormalizeSequencesd(TABLE)(sample)
+
+
+def test_channels_must_fit_the_table(image) -> None:
+    with pytest.raises(ValueError, match=r"'p1': 'image' has 4 channels.*5"):
+        NormalizeSequencesd(TABLE)({"image": image[:4], "subject": "p1"})
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        *(("percentile", 0), ("percentile", 101), ("clip_factor", 0)),
+        *(("output_range", (1, 0)), ("output_range", (0, 1, 2))),
+    ],
+)
+def test_arguments_out_of_range(argument, value) -> None:
+    with pytest.raises(ValueError, match=argument):
+        NormalizeSequencesd(TABLE, **{argument: value})
+
+
+def z_scores(head: np.ndarray) -> np.ndarray:
+    """Standardise the tissue and leave the background at 0, as nnU-Net and many others do."""
+    tissue = head > 0
+    return np.where(tissue, (head - head[tissue].mean()) / head[tissue].std(), 0)
+
+
+@pytest.fixture
+def head() -> np.ndarray:
+    """Tissue of one sequence, 16-bit values in a background of zeros."""
+    head = np.zeros((12, 14, 10))
+    head[3:9, 3:11, 2:8] = np.random.default_rng(0).gamma(9.0, 100.0, (6, 8, 6)).round()
+    return head
+
+
+def normalize_one(head: np.ndarray, **options) -> torch.Tensor:
+    sample = {"image": torch.from_numpy(np.asarray(head, dtype=np.float32))[None], "subject": "p1"}
+    return NormalizeSequencesd({"t2": 1}, **options)(sample)["image"]
+
+
+SCALINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "z-scores of the tissue": z_scores,
+    "z-scores of the whole image": lambda head: (head - head.mean()) / head.std(),
+    "to [-1, 1]": lambda head: 2 * head / head.max() - 1,
+    "less 1024": lambda head: head - 1024,
+    "unsigned integers read as signed": lambda head: (30 * head).astype(np.uint16).view(np.int16),
+}
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_intensities_around_zero_are_refused(head, scaling) -> None:
+    with pytest.raises(ValueError, match=r"Subject 'p1': sequence 't2' is negative in \d+% .*Give intensities before"):
+        normalize_one(SCALINGS[scaling](head))
+
+
+def test_the_share_of_negative_voxels_is_said(head) -> None:
+    negative = z_scores(head)
+    share = np.count_nonzero(negative < 0) / np.count_nonzero(negative)
+    assert 0.4 < share < 0.6
+    with pytest.raises(ValueError, match=f"negative in {share:.0%} of its voxels other than 0"):
+        normalize_one(negative)
+
+
+@pytest.mark.parametrize("background", [-1.0, -20.0])
+def test_a_background_a_little_below_zero_is_background(head, background) -> None:
+    assert torch.equal(normalize_one(np.where(head > 0, head, background)), normalize_one(head))
+
+
+def test_negative_values_of_a_signed_sequence_are_background(head) -> None:
+    result = normalize_one(z_scores(head), signed=["t2"])
+    np.testing.assert_array_equal(result[0].numpy() > 0, z_scores(head) > 0)
+    with pytest.raises(ValueError, match="Unknown sequence 'pd'"):
+        NormalizeSequencesd(TABLE, signed=["pd"])
+
+
+def test_settings_make_the_same_transform(image) -> None:
+    first = NormalizeSequencesd(TABLE, percentile=98, clip_factor=1.2, output_range=(-1, 1))
+    second = NormalizeSequencesd(TABLE, **first.settings)
+    assert torch.equal(first({"image": image})["image"], second({"image": image})["image"])
+    assert repr(first) == repr(second) != repr(NormalizeSequencesd(TABLE))
+
+
+def real_image(folder: Path, sequence: str) -> np.ndarray:
+    endings = {
+        "t1": ("_t1", "-t1n", "_T1"),
+        "t1gd": ("_t1gd", "_t1ce", "-t1c", "_T1POST"),
+        "t2": ("_t2", "-t2w", "_T2"),
+        "flair": ("_flair", "-t2f", "_FLAIR"),
+    }
+    paths = [folder / f"{folder.name}{ending}.nii.gz" for ending in endings[sequence]]
+    return np.asarray(nibabel.load(next(path for path in paths if path.is_file())).dataobj, dtype=np.float32)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("patient", "enhancing", "at_a_percentile"), [("BRATS_001", 3, 0.158), ("BraTS2021_00495", 4, 0.0166)]
+)
+def test_an_enhancing_tumour_is_not_flattened(shared_data, patient, enhancing, at_a_percentile) -> None:
+    """The shares that the class's docstring gives; the labels of Task01 and of BraTS differ."""
+    folder = shared_data / "data" / "brain" / patient
+    labels = np.asarray(nibabel.load(folder / f"{patient}_seg.nii.gz").dataobj)
+    for sequence in ("t1", "t1gd", "t2", "flair"):
+        image = real_image(folder, sequence)
+        flat = (normalize_one(image)[0] > 1 - 1e-6).numpy()
+        assert flat[labels == enhancing].mean() < 0.01
+        assert flat[labels > 0].mean() < 0.0025
+    t1gd = real_image(folder, "t1gd")
+    assert np.median(normalize_one(t1gd)[0].numpy()[t1gd > 0]) > 0.25
+    flat = (normalize_one(t1gd, percentile=99.5, clip_factor=1)[0] > 1 - 1e-6).numpy()
+    assert flat[labels == enhancing].mean() == pytest.approx(at_a_percentile, abs=0.001)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("patient", ["TCGA-DU-7294", "patient07", "patient19"])
+def test_real_patients_with_a_few_negative_voxels(shared_data, patient) -> None:
+    for sequence in ("t1", "t1gd", "t2", "flair"):
+        image = real_image(shared_data / "data" / "brain" / patient, sequence)
+        assert image.min() < 0
+        assert normalize_one(image).min() == 0
+        with pytest.raises(ValueError, match=r"negative in [3-6]\d% "):
+            normalize_one(z_scores(image))

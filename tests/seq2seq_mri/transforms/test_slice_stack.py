@@ -1,0 +1,68 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""2.5D stacks against slow loops."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seq2seq_mri.transforms.slice_stack import network_input, slice_stacks
+
+
+@pytest.mark.parametrize("in_channels", [1, 3, 5])
+@pytest.mark.parametrize("shape", [(1, 5, 4, 7), (3, 4, 6, 2), (2, 3, 5, 1)])
+def test_slice_stacks_against_a_loop(shape, in_channels) -> None:
+    volume = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    depth = shape[-1]
+    indices = [*range(depth), 0]
+    stacks = slice_stacks(volume, indices, in_channels)
+    assert stacks.shape == (len(indices), shape[0], in_channels, shape[1], shape[2])
+    for n, index in enumerate(indices):
+        for t in range(shape[0]):
+            for c in range(in_channels):
+                neighbour = min(max(index + c - in_channels // 2, 0), depth - 1)
+                assert torch.equal(stacks[n, t, c], volume[t, :, :, neighbour])
+    assert torch.equal(slice_stacks(volume, torch.tensor(indices), in_channels), stacks)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("channels", [slice(0, 1), slice(1, 4)])
+def test_network_input_against_a_loop(spatial_dims, channels) -> None:
+    image = torch.rand(2, 4, 6, 5, 3, generator=torch.Generator().manual_seed(0))
+    result = network_input(image, channels, spatial_dims)
+    timepoints = channels.stop - channels.start
+    assert result.shape == ((2, timepoints, 3, 6, 5) if spatial_dims == 2 else (2, timepoints, 1, 6, 5, 3))
+    for b in range(2):
+        for t in range(timepoints):
+            for d in range(3):
+                part = result[b, t, d] if spatial_dims == 2 else result[b, t, 0, ..., d]
+                assert torch.equal(part, image[b, channels.start + t, :, :, d])
+
+
+def test_patches_and_volumes_agree() -> None:
+    """A training patch of three slices is the same network input as the stack that inference makes there."""
+    volume = torch.rand(2, 6, 5, 9, generator=torch.Generator().manual_seed(0))
+    patch = volume[None, ..., 3:6]
+    assert torch.equal(network_input(patch, slice(0, 2), 2), slice_stacks(volume, [4], 3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.zeros(1, 2, 2, 2), [0], 2), "odd"),
+        ((torch.zeros(1, 2, 2, 2), [0], -1), "odd"),
+        ((torch.zeros(2, 2, 2), [0], 3), r"shape \(2, 2, 2\)"),
+        ((torch.zeros(1, 2, 2, 2), [2], 3), "beyond the volume's 2 slices"),
+        ((torch.zeros(1, 2, 2, 2), [-1], 3), "beyond"),
+    ],
+)
+def test_slice_stacks_refuses(arguments, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        slice_stacks(*arguments)
+
+
+def test_network_input_refuses() -> None:
+    with pytest.raises(ValueError, match="spatial_dims is 1"):
+        network_input(torch.zeros(1, 1, 2, 2, 2), slice(0, 1), 1)
+    with pytest.raises(ValueError, match="timepoints, height"):
+        network_input(torch.zeros(1, 2, 2, 2), slice(0, 1), 2)

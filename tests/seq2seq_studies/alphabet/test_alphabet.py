@@ -1,0 +1,179 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What a sample of the alphabet task is, and what its images show."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
+from seq2seq_mri.plots.slices import axial_view
+from seq2seq_mri.training.translation_step import TranslationStep
+from seq2seq_studies.alphabet.alphabet import (
+    ALPHABET_SEQUENCES,
+    AlphabetDataset,
+    AlphabetSubject,
+    draw_images,
+    draw_subject,
+)
+from seq2seq_studies.alphabet.glyphs import add_letter, letter_reach
+
+SHAPE = (128, 128)
+SMALL = (48, 48)
+
+
+@pytest.fixture(scope="module")
+def subjects() -> list[AlphabetSubject]:
+    return [draw_subject("training", index) for index in range(500)]
+
+
+# What a sample is.
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (33, 57), (70, 41)])
+def test_sample(shape):
+    dataset = AlphabetDataset("validation", 3, shape=shape)
+    assert len(dataset) == 3
+    sample = dataset[2]
+    assert sample["subject"] == "validation-00002"
+    assert sample["image"].shape == (2, *shape, 1)
+    assert sample["image"].dtype == torch.float32
+    assert sample["masks"].shape == (3, *shape, 1)
+    assert sample["masks"].dtype == torch.uint8
+    assert 0 == sample["image"].min() < sample["image"].max() <= 1
+    assert sample["available"].tolist() == sample["measured"].tolist() == [True, True]
+    assert sample["label"].dtype == sample["common"].dtype == torch.int64
+    drawn = draw_subject("validation", 2, shape=shape)
+    assert (*sample["label"].tolist(), sample["common"].item()) == drawn.letters
+    assert len(set(drawn.letters)) == 3
+
+
+def test_is_a_function_of_section_index_and_seed():
+    few, many = AlphabetDataset("training", 3, shape=SMALL), AlphabetDataset("training", 3000, shape=SMALL)
+    for index in (2, 0, 1):
+        assert torch.equal(few[index]["image"], many[index]["image"])
+    assert torch.equal(few[-1]["image"], few[2]["image"])
+    others = [
+        AlphabetDataset("testing", 3, shape=SMALL),
+        AlphabetDataset("validation", 3, shape=SMALL),
+        AlphabetDataset("training", 3, seed=1, shape=SMALL),
+    ]
+    images = [dataset[1]["image"] for dataset in [few, *others]] + [few[0]["image"]]
+    assert all(not torch.equal(one, other) for one, other in itertools.combinations(images, 2))
+
+
+def test_end_of_the_dataset():
+    dataset = AlphabetDataset("training", 2, shape=SMALL)
+    assert [sample["subject"] for sample in dataset] == ["training-00000", "training-00001"]
+    with pytest.raises(IndexError):
+        dataset[2]
+
+
+def test_transform():
+    dataset = AlphabetDataset("training", 2, shape=SMALL, transform=lambda sample: sample["label"])
+    assert dataset[1].tolist() == list(draw_subject("training", 1, shape=SMALL).letters[:2])
+
+
+def test_noise():
+    clean, noisy = (AlphabetDataset("training", 2, shape=SHAPE, noise=noise)[1]["image"] for noise in (0.0, 0.05))
+    difference = (noisy - clean)[:, (clean > 0.2).all(dim=0) & (clean < 0.8).all(dim=0)]
+    assert difference.std().item() == pytest.approx(0.05, rel=0.2)
+    assert np.corrcoef(difference.numpy())[0, 1] == pytest.approx(0, abs=0.25)
+    assert noisy.min() >= 0
+    assert noisy.max() <= 1
+    assert torch.equal(noisy, AlphabetDataset("training", 9, shape=SHAPE, noise=0.05)[1]["image"])
+
+
+def test_parameters_say_all():
+    parameters = AlphabetDataset("testing", 7, seed=3, shape=(64, 48), noise=0.1).parameters
+    name = parameters.pop("name")
+    assert name == "alphabet"
+    assert AlphabetDataset(**parameters).parameters == {"name": name, **parameters}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"section": "train"}, "Unknown section 'train'; choose training, validation, testing"),
+        ({"size": 0}, "size of the alphabet dataset is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"shape": (128, 31)}, r"shape is \(128, 31\); give two sizes of at least 32"),
+        ({"shape": (128, 128, 1)}, "give two sizes"),
+        ({"noise": -0.1}, "noise is -0.1"),
+        ({"noise": float("nan")}, "noise is nan"),
+    ],
+)
+def test_refuses(changed, message):
+    with pytest.raises(ValueError, match=message):
+        AlphabetDataset(**{"section": "training", "size": 2, **changed})
+
+
+def test_batches_fit_the_engines():
+    generator = Seq2SeqGenerator(2, ALPHABET_SEQUENCES, 1, (4, 8), num_res_blocks=1, lstm_layers=1)
+    loss = Seq2SeqLoss(lambda_perceptual=0.0, lambda_cycle=0.0, lambda_adversarial=0.0)
+    batch = next(iter(DataLoader(AlphabetDataset("training", 2, shape=SMALL), batch_size=2)))
+    step = TranslationStep(generator, loss, pairs="all")(batch["image"], batch["available"])
+    step.loss.backward()
+    assert np.isfinite(step.loss.item())
+
+
+# What the images show.
+
+
+def test_objects_lie_inside_and_apart(subjects):
+    for subject in subjects:
+        circles = [(place.centre, place.height * letter_reach()) for place in (subject.differing, subject.common)]
+        circles.append((subject.disc_centre, subject.disc_radius))
+        for centre, radius in circles:
+            assert all(radius <= middle <= 127 - radius for middle in centre)
+        for (one, first), (other, second) in itertools.combinations(circles, 2):
+            assert np.hypot(one[0] - other[0], one[1] - other[1]) > first + second + 1
+        for place in (subject.differing, subject.common):
+            assert 0.16 * 128 <= place.height <= 0.24 * 128
+            assert abs(place.angle) <= 15
+
+
+def test_grey_values_are_those_of_the_objects():
+    for index in range(20):
+        subject = draw_subject("training", index)
+        images, masks = draw_images(subject, SHAPE)
+        for image, own, letter, disc in zip(images, masks, (0.9, 0.5), (0.5, 0.9), strict=False):
+            assert image[own > 0].max() == pytest.approx(letter)
+            assert image[masks[2] > 0].max() == pytest.approx(letter)
+            assert image[masks.sum(axis=0) == 0].max() == pytest.approx(disc)
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (64, 90)])
+def test_images_agree_but_for_contrast_and_the_differing_letters(shape):
+    """At a pixel that an object covers by a part, both images have that part of its grey value."""
+    for index in range(30):
+        subject = draw_subject("testing", index, shape=shape)
+        images, masks = draw_images(subject, shape)
+        elsewhere = masks[:2].sum(axis=0) == 0
+        common = elsewhere & (masks[2] > 0)
+        for region, first, second in ((common, 0.9, 0.5), (elsewhere & ~common, 0.5, 0.9)):
+            np.testing.assert_allclose(images[0][region] / first, images[1][region] / second, atol=1e-6)
+        differences = np.abs(images[0] / 0.9 - images[1] / 0.5)[~elsewhere]
+        assert differences.sum() > 0.1 * max(masks[0].sum(), masks[1].sum())
+
+
+def test_entries_say_what_the_samples_are():
+    dataset = AlphabetDataset("validation", 5, shape=SMALL)
+    for entry, name, sample in zip(dataset.entries, dataset.subjects, dataset, strict=False):
+        assert entry["subject"] == entry["patient"] == name == sample["subject"]
+        assert list(entry["label"].values()) == sample["label"].tolist()
+    assert list(dataset.entries[0]["label"]) == list(ALPHABET_SEQUENCES)
+
+
+def test_letters_are_upright_in_the_view_of_axial_slices():
+    subject = draw_subject("training", 0)
+    image = draw_images(subject, SHAPE)[0][0]
+    view = axial_view(image[..., None], 0)
+    expected = np.zeros_like(view)
+    add_letter(expected, subject.letters[2], subject.common.centre, subject.common.height, subject.common.angle)
+    np.testing.assert_allclose(view[expected > 0], 0.9 * expected[expected > 0], rtol=1e-6)

@@ -1,0 +1,184 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from seq2seq_studies.classification.cross_validation import (
+    Fold,
+    InnerSplit,
+    fold_of_sections,
+    nested_folds,
+    train_validation_test_folds,
+)
+
+
+def cohort(patients=40, positive=0.3, examinations=1, seed=0):
+    """Each patient has 1 to ``examinations`` examinations."""
+    generator = np.random.default_rng(seed)
+    labels = generator.permutation(np.arange(patients) < round(positive * patients))
+    return [
+        {"subject": f"p{patient}_study{visit}", "label": {"pcr": int(labels[patient])}}
+        for patient in range(patients)
+        for visit in range(generator.integers(1, examinations + 1))
+    ]
+
+
+def subjects(entries):
+    return {entry["subject"] for entry in entries}
+
+
+def patients(entries):
+    return {entry["patient"] for entry in entries}
+
+
+@pytest.mark.parametrize("examinations", [1, 4])
+@pytest.mark.parametrize("seed", range(8))
+def test_nobody_is_on_two_sides_and_everybody_is_tested_once(examinations, seed):
+    entries = cohort(examinations=examinations, seed=seed)
+    folds = nested_folds(entries, seed=seed, repeats=2)
+    assert [(fold.repeat, fold.fold) for fold in folds] == [(repeat, fold) for repeat in range(2) for fold in range(5)]
+    for repeat in range(2):
+        tested = [name for fold in folds if fold.repeat == repeat for name in subjects(fold.testing)]
+        assert sorted(tested) == sorted(subjects(entries))
+    for fold in folds:
+        rest = subjects(entries) - subjects(fold.testing)
+        assert sorted(name for split in fold.inner for name in subjects(split.validation)) == sorted(rest)
+        assert len(fold.inner) == 4
+        for split in fold.inner:
+            assert subjects(split.training) | subjects(split.validation) == rest
+            assert not patients(split.training) & patients(split.validation)
+            assert not patients(fold.testing) & (patients(split.training) | patients(split.validation))
+
+
+@pytest.mark.parametrize("number", [25, 41, 203])
+def test_strata_of_single_examinations_differ_by_one_at_most(number):
+    for seed in range(5):
+        folds = nested_folds(cohort(number, 0.25, seed=seed), seed=seed)
+        counts = np.array([np.bincount([entry["label"] for entry in fold.testing], minlength=2) for fold in folds])
+        assert (np.ptp(counts, axis=0) <= 1).all()
+        for fold in folds:
+            inner = [np.bincount([e["label"] for e in split.validation], minlength=2) for split in fold.inner]
+            assert (np.ptp(inner, axis=0) <= 1).all()
+
+
+def test_strata_of_several_examinations_are_close():
+    folds = nested_folds(cohort(200, 0.3, examinations=3), seed=1)
+    shares = [np.mean([entry["label"] for entry in fold.testing]) for fold in folds]
+    assert np.ptp(shares) < 0.03
+
+
+def test_seed_decides_and_order_does_not():
+    entries = cohort()
+    first = nested_folds(entries, seed=1, repeats=2)
+    assert nested_folds(entries[::-1], seed=1, repeats=2) == first
+    other = nested_folds(entries, seed=2)
+    assert subjects(other[0].testing) != subjects(first[0].testing)
+    assert subjects(first[5].testing) != subjects(first[0].testing)  # another repetition
+    assert {entry["label"] for entry in first[0].testing} == {0, 1}
+
+
+def test_several_classes():
+    entries = [{"subject": f"s{number}", "label": number % 4} for number in range(48)]
+    for fold in nested_folds(entries, outer=3, inner=2):
+        assert set(Counter(entry["label"] for entry in fold.testing).values()) == {4}
+
+
+@pytest.mark.parametrize(("outer", "inner", "needed"), [(5, 4, 5), (2, 2, 4), (3, 5, 8), (10, 9, 10)])
+def test_fewest_patients_of_a_label(outer, inner, needed):
+    entries = cohort(100, needed / 100)
+    assert len(nested_folds(entries, outer=outer, inner=inner)) == outer
+    with pytest.raises(ValueError, match=rf"Only {needed - 1} patients have pcr 1; .* need at least {needed} of each"):
+        nested_folds(cohort(100, (needed - 1) / 100), "pcr", outer=outer, inner=inner)
+
+
+def test_examinations_are_not_patients():
+    """Twelve examinations of three patients cannot fill five folds."""
+    entries = cohort(40, 0)
+    entries += [{"subject": f"q{number}", "patient": f"q{number % 3}", "label": {"pcr": 1}} for number in range(12)]
+    with pytest.raises(ValueError, match="Only 3 patients have pcr 1"):
+        nested_folds(entries, "pcr")
+
+
+def test_clear_errors():
+    with pytest.raises(ValueError, match="All 40 subjects have pcr 0; there is nothing to tell apart"):
+        nested_folds(cohort(positive=0), "pcr")
+    with pytest.raises(ValueError, match="no label 'mgmt'; it has pcr"):
+        nested_folds(cohort(), "mgmt")
+    with pytest.raises(ValueError, match="Patient p has two labels"):
+        nested_folds([{"subject": name, "patient": "p", "label": place} for place, name in enumerate("ab")])
+    for option in ({"outer": 1}, {"inner": 1}, {"repeats": 0}, {"outer": 2.5}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} is"):
+            nested_folds(cohort(), **option)
+
+
+@pytest.mark.parametrize("examinations", [1, 3])
+def test_train_validation_test(examinations):
+    entries = cohort(100, 0.3, examinations)
+    (fold,) = train_validation_test_folds(entries, fractions=(0.5, 0.2, 0.3), seed=3)
+    assert [fold] == train_validation_test_folds(entries[::-1], fractions=(0.5, 0.2, 0.3), seed=3)
+    (split,) = fold.inner
+    sections = [split.training, split.validation, fold.testing]
+    assert [len(patients(section)) for section in sections] == [50, 20, 30]
+    assert set().union(*map(subjects, sections)) == subjects(entries)
+    assert sum(len(patients(section)) for section in sections) == 100
+    of_patient = [{entry["patient"]: entry["label"] for entry in section} for section in sections]
+    assert [sum(labels.values()) for labels in of_patient] == [15, 6, 9]
+    assert [fold] != train_validation_test_folds(entries, fractions=(0.5, 0.2, 0.3), seed=4)
+
+
+def test_repeated_divisions():
+    """Every division is another one, whole in itself, and the first is the one that is drawn alone."""
+    entries = cohort(50, 0.4)
+    folds = train_validation_test_folds(entries, repeats=4, seed=1)
+    assert [(fold.repeat, fold.fold) for fold in folds] == [(repeat, 0) for repeat in range(4)]
+    assert folds[:1] == train_validation_test_folds(entries, seed=1)
+    assert len({frozenset(subjects(fold.testing)) for fold in folds}) == 4
+    for fold in folds:
+        sections = [fold.inner[0].training, fold.inner[0].validation, fold.testing]
+        assert [len(section) for section in sections] == [30, 10, 10]
+        assert set().union(*map(subjects, sections)) == subjects(entries)
+
+
+def test_train_validation_test_errors():
+    with pytest.raises(ValueError, match="sum 1"):
+        train_validation_test_folds(cohort(), fractions=(0.5, 0.2, 0.2))
+    with pytest.raises(ValueError, match="above 0"):
+        train_validation_test_folds(cohort(), fractions=(0.8, 0.0, 0.2))
+    with pytest.raises(ValueError, match="Only 2 patients have label 1"):
+        train_validation_test_folds(cohort(40, 0.05))
+    with pytest.raises(ValueError, match="6 patients cannot be divided"):
+        train_validation_test_folds(cohort(6, 0.5), fractions=(0.9, 0.05, 0.05))
+    with pytest.raises(ValueError, match="repeats is 0"):
+        train_validation_test_folds(cohort(), repeats=0)
+
+
+def test_sections_of_a_datalist():
+    training, validation, testing = cohort(10, 0.5)[:4], cohort(10, 0.5)[4:7], cohort(10, 0.5)[7:]
+    for section in (training, validation, testing):
+        section[0]["label"], section[1]["label"] = {"pcr": 1}, {"pcr": 0}
+    fold = fold_of_sections(training, validation, testing, "pcr")
+    assert [len(fold.inner[0].training), len(fold.inner[0].validation), len(fold.testing)] == [4, 3, 3]
+    with pytest.raises(ValueError, match="Nobody in testing"):
+        fold_of_sections(training, validation, testing[:1])
+    with pytest.raises(ValueError, match="stands twice"):
+        fold_of_sections(training, validation, validation)
+    moved = [{**entry, "patient": "p0"} for entry in testing[:1]]
+    with pytest.raises(ValueError, match="Patient p0 "):
+        fold_of_sections(
+            training, validation, [*testing, {**moved[0], "subject": "new", "label": training[0]["label"]}]
+        )
+
+
+def test_a_fold_refuses_a_leak():
+    a, b, c = ({"subject": name, "patient": patient, "label": 0} for name, patient in ("ap", "bq", "cp"))
+    with pytest.raises(ValueError, match="Patient p is in training and in validation"):
+        InnerSplit([a], [c])
+    with pytest.raises(ValueError, match="Patient p is in testing and in training"):
+        Fold(0, 0, [c], [InnerSplit([a], [b])])
+    with pytest.raises(ValueError, match="nobody in validation"):
+        InnerSplit([a], [])
+    with pytest.raises(ValueError, match="no inner split"):
+        Fold(0, 0, [a], [])

@@ -1,0 +1,54 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The networks that are compared."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seq2seq_studies.comparison.methods import BASELINES, METHODS, SIZES, build_network, title
+from seq2seq_studies.networks.many_to_many import ManyToMany
+
+SEQUENCES = {"t1": 1, "dce": 2, "t2": 1}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("size", ["tiny", "reduced"])
+def test_all_complete_and_end_in_the_same_activation(method, size) -> None:
+    torch.manual_seed(0)
+    network = build_network(method, size, SEQUENCES, 3, (32, 40)).eval()
+    assert isinstance(network, ManyToMany)
+    image, available = 50 * torch.rand(1, 4, 3, 32, 40), torch.tensor([[True, False, False]])
+    with torch.no_grad():
+        made = network(image, available)[:, 1:]
+    assert made.shape == (1, 3, 3, 32, 40)
+    assert made.abs().max() <= 1
+
+
+def test_published_sizes_have_the_published_numbers_of_parameters() -> None:
+    four = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
+    with torch.device("meta"):
+        network = build_network("mm_gan", "published", four, 1, (256, 256))
+        pair = build_network("pix2pix", "published", four, 1, (256, 256)).networks[0]
+    assert sum(parameter.numel() for parameter in network.parameters()) == 29_241_348
+    assert sum(parameter.numel() for parameter in pair.parameters()) == 11_365_633
+
+
+def test_the_sequence_generators_differ_in_their_conditioning_only() -> None:
+    a, b, c = (build_network(f"seq2seq_{letter}", "tiny", SEQUENCES, 1, (32, 32)) for letter in "abc")
+    encoders = [sum(weight.numel() for weight in network.generator.encoder.parameters()) for network in (a, b, c)]
+    assert len(set(encoders)) == 1
+    assert len({sum(weight.numel() for weight in network.parameters()) for network in (a, b, c)}) == 3
+
+
+def test_unknown_method_and_size() -> None:
+    with pytest.raises(ValueError, match="Unknown method 'cyclegan'; choose from pix2pix"):
+        build_network("cyclegan", "tiny", SEQUENCES, 1, (32, 32))
+    with pytest.raises(ValueError, match="Unknown size 'huge'; choose from published, reduced, tiny"):
+        build_network("mm_gan", "huge", SEQUENCES, 1, (32, 32))
+
+
+def test_titles() -> None:
+    assert [title(name) for name in ("pix2pix", "copy")] == ["Pix2Pix", "Copy the source"]
+    assert not set(METHODS) & set(BASELINES)
+    assert set(SIZES) == {"published", "reduced", "tiny"}

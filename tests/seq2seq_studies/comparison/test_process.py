@@ -1,0 +1,27 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Memory of a block, and processes of their own."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from seq2seq_studies.comparison.process import PeakMemory, in_fresh_process
+
+CPU = torch.device("cpu")
+
+
+def test_peak_memory_sees_what_was_freed() -> None:
+    with PeakMemory(CPU) as memory:
+        torch.ones(2**24).sum()  # 64 MiB
+    if memory.over is None:
+        pytest.skip("peak memory is read on Linux")
+    assert 60 * 2**20 < memory.over < 100 * 2**20
+
+
+def test_a_fresh_process_returns_the_result_and_raises_the_error() -> None:
+    assert in_fresh_process(math.sqrt, 4.0) == 2.0
+    with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
+        in_fresh_process(math.sqrt, -1.0)

@@ -1,0 +1,121 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What holds for every method that completes missing sequences, the paper's generator included."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from completion import small_mm_gan, small_pix2pix, small_resvit
+from small_generator import small
+from torch import nn
+
+from seq2seq_mri.sequences import channel_slices
+from seq2seq_studies.networks.many_to_many import ManyToMany, output_layer
+from seq2seq_studies.networks.mean_translation import MeanTranslation
+
+TABLE = {"t1": 1, "dce": 3, "wash-in": 1}
+MASKS = torch.tensor([mask for mask in product([False, True], repeat=3) if any(mask)])
+
+
+def small_translation(spatial_dims: int, sequences, in_channels: int) -> MeanTranslation:
+    return MeanTranslation(small(spatial_dims, sequences, in_channels=in_channels))
+
+
+METHODS = {
+    "pix2pix": small_pix2pix,
+    "mm_gan": small_mm_gan,
+    "resvit": small_resvit,
+    "seq2seq": small_translation,
+}
+
+
+@pytest.fixture(params=list(METHODS))
+def method(request: pytest.FixtureRequest) -> ManyToMany:
+    torch.manual_seed(0)
+    return METHODS[request.param](2, TABLE, 2).eval()
+
+
+def timepoint_mask(available: torch.Tensor) -> torch.Tensor:
+    return available.repeat_interleave(torch.tensor(list(TABLE.values())), dim=1)
+
+
+@torch.no_grad()
+def test_available_sequences_come_back_and_missing_ones_are_made(method: ManyToMany) -> None:
+    torch.manual_seed(1)
+    image = torch.randn(len(MASKS), 5, 2, 21, 18)
+    output, mask = method(image, MASKS), timepoint_mask(MASKS)
+    assert output.shape == image.shape
+    assert torch.equal(output[mask], image[mask])
+    assert not (output[~mask] == image[~mask]).any()
+    assert (output[~mask].flatten(1).std(1) > 0).all()
+
+
+@torch.no_grad()
+def test_what_missing_channels_hold_is_never_read(method: ManyToMany) -> None:
+    torch.manual_seed(1)
+    image, missing = torch.randn(len(MASKS), 5, 2, 21, 18), ~timepoint_mask(MASKS)
+    expected = method(image, MASKS)
+    for other in (0.0, 1e6, float("nan"), float("inf")):
+        changed = image.clone()
+        changed[missing] = other
+        assert torch.equal(method(changed, MASKS), expected)
+        assert torch.equal(method.predict(changed, MASKS), method.predict(image, MASKS))
+
+
+def test_every_available_sequence_is_read(method: ManyToMany) -> None:
+    for available in MASKS[MASKS.sum(1) == 2]:
+        image = torch.randn(1, 5, 2, 21, 18, requires_grad=True)
+        mask = timepoint_mask(available[None])
+        (method(image, available[None]) * ~mask[:, :, None, None, None]).square().sum().backward()
+        reached = image.grad.flatten(2).abs().sum(2) > 0
+        assert torch.equal(reached, mask)
+
+
+def test_double_precision(method: ManyToMany) -> None:
+    image = torch.randn(len(MASKS), 5, 2, 21, 18, dtype=torch.float64)
+    assert method.double()(image, MASKS).dtype == torch.float64
+
+
+def test_shapes_that_do_not_fit(method: ManyToMany) -> None:
+    image, available = torch.zeros(2, 5, 2, 21, 18), MASKS[:2]
+    for wrong in (image[:, :4], image[:, :, :1], image[..., 0], image[..., None]):
+        with pytest.raises(ValueError, match=r"Images \(batch, 5 timepoints, 2 channels, 2 spatial dimensions\)"):
+            method(wrong, available)
+    for mask in (MASKS[:1], MASKS[:2, :2]):
+        with pytest.raises(ValueError, match=r"mask of available sequences of shape \[2, 3\] is needed"):
+            method(image, mask)
+
+
+@pytest.mark.parametrize("build", [small_pix2pix, small_mm_gan, small_resvit])
+def test_arguments_that_cannot_be_used(build) -> None:
+    with pytest.raises(ValueError, match="spatial_dims must be 2 or 3, got 1"):
+        build(1, TABLE)
+    with pytest.raises(ValueError, match="in_channels must be at least 1, got 0"):
+        build(2, TABLE, 0)
+    with pytest.raises(ValueError, match="sequence table is empty"):
+        build(2, {})
+    with pytest.raises(ValueError, match="Unknown output_activation 'softmax'; use one of tanh, sigmoid, relu, none"):
+        build(2, TABLE, output_activation="softmax")
+
+
+def test_output_layers() -> None:
+    x = torch.linspace(-3, 3, 7)
+    for name, expected in (("tanh", x.tanh()), ("sigmoid", x.sigmoid()), ("relu", x.clamp(min=0)), ("none", x)):
+        assert isinstance(output_layer(name), nn.Module)
+        torch.testing.assert_close(output_layer(name)(x), expected)
+
+
+@torch.no_grad()
+def test_the_generator_translates_from_each_available_sequence() -> None:
+    torch.manual_seed(1)
+    generator = small(sequences=TABLE)
+    image = torch.randn(len(MASKS), 5, 2, 13, 9)
+    output, slices = MeanTranslation(generator)(image, MASKS), list(channel_slices(TABLE).values())
+    for row, mask in enumerate(MASKS.tolist()):
+        for target in (index for index in range(3) if not mask[index]):
+            sources = [slices[index] for index in range(3) if mask[index]]
+            code = torch.eye(3)[target : target + 1]
+            expected = torch.stack([generator(image[row : row + 1, source], code) for source in sources]).mean(0)
+            torch.testing.assert_close(output[row : row + 1, slices[target]], expected, rtol=1e-4, atol=1e-5)

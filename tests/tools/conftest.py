@@ -1,0 +1,101 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""A checkout of the project whose bundles have tiny networks, and a server for what is released of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from seq2seq_mri.training.checkpoint import save_weights
+
+GENERATOR = {
+    "channels": [4, 8, 8],
+    "num_res_blocks": 1,
+    "lstm_layers": 1,
+    "code_channels": 8,
+    "weight_code_channels": 2,
+}
+SMALL = {
+    "seq2seq_brats": {"slice_size": [40, 48]},
+    "seq2seq_breast": {"slice_size": [40, 36], "spacing": [7.0, 7.0, 7.0]},
+    "differentiation_classifier": {"spacing": [5.0, 5.0, 5.0], "spatial_size": [33, 40, 32], "widen_factor": 0.0625},
+}
+SCHEMA = {"type": "object", "required": ["version", "required_packages_version"]}
+
+
+def make_repository(checkout: Path, folder: Path) -> Path:
+    """Write a checkout to ``folder``: the package of ``checkout``, and its bundles with tiny, random networks."""
+    torch.manual_seed(0)
+    (folder / "common").mkdir(parents=True)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(checkout / "common" / "seq2seq_mri", folder / "common" / "seq2seq_mri", ignore=ignored)
+    shutil.copyfile(checkout / "setup.cfg", folder / "setup.cfg")
+    (folder / "docs" / "images").mkdir(parents=True)
+    (folder / "docs" / "images" / "picture.png").write_bytes(b"a picture")
+    (folder / "schema.json").write_text(json.dumps(SCHEMA))
+    for name, values in SMALL.items():
+        _make_bundle(checkout / "bundles" / name, folder / "bundles" / name, values)
+    return folder
+
+
+def _make_bundle(original: Path, bundle: Path, values: dict) -> None:
+    shutil.copytree(original, bundle, ignore=shutil.ignore_patterns("models"))
+    (bundle / "docs" / "README.md").write_text("# A bundle\n\n![Picture](../../../docs/images/picture.png)\n")
+    for name in ("train.json", "inference.json"):
+        path = bundle / "configs" / name
+        content = json.loads(path.read_text()) | values
+        if "channels" in content["network_def"]:
+            content["network_def"] |= GENERATOR
+        path.write_text(json.dumps(content, indent=4))
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    shape = values.get("spatial_size", values.get("slice_size"))
+    for ports in metadata["network_data_format"].values():
+        for port in ports.values():
+            port["spatial_shape"] = shape if port["spatial_shape"] else []
+    (bundle / "configs" / "metadata.json").write_text(json.dumps(metadata, indent=4))
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs" / "inference.json"))
+    save_weights(parser.get_parsed_content("network_def"), bundle / "models" / "model.pt", dtype="bfloat16")
+
+
+@pytest.fixture(scope="session")
+def small_repository(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with tiny networks; not to be changed."""
+    return make_repository(repository, tmp_path_factory.mktemp("checkout") / "project")
+
+
+@pytest.fixture
+def changed_repository(small_repository: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(small_repository, tmp_path / "project"))
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def serve() -> Iterator:
+    """Serves a folder on the loopback interface; returns the address."""
+    servers = []
+
+    def start(folder: Path) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder)))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,93 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What a release holds."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tools.bundle_files import collect_files, list_bundles, neighbours
+
+NAMES = ["differentiation_classifier", "seq2seq_brats", "seq2seq_breast"]
+
+
+def test_bundles_of_a_repository(small_repository, tmp_path) -> None:
+    assert [bundle.name for bundle in list_bundles(small_repository)] == NAMES
+    assert [bundle.name for bundle in list_bundles(small_repository, ("seq2seq_brats",) * 2)] == ["seq2seq_brats"]
+    with pytest.raises(FileNotFoundError, match=r"no bundle heart in .*; there are differentiation_classifier"):
+        list_bundles(small_repository, ("heart",))
+    with pytest.raises(FileNotFoundError, match="There are no bundles in"):
+        list_bundles(tmp_path)
+
+
+def test_package_requirements_and_pictures_come_with_a_bundle(small_repository) -> None:
+    files = collect_files(small_repository / "bundles" / "seq2seq_brats", small_repository)
+    assert {"LICENSE", "configs/inference.json", "configs/metadata.json", "models/model.pt"} <= set(files)
+    assert {"seq2seq_mri/__init__.py", "seq2seq_mri/networks/generator.py"} <= set(files)
+    assert not [name for name in files if "__pycache__" in name]
+    assert "torch>=2.5" in files["requirements.txt"].decode().splitlines()
+    assert files["docs/images/picture.png"].read_bytes() == b"a picture"
+    assert b"](../docs/images/picture.png)" in files["docs/README.md"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", "configs/secret.env", "docs/patient.nii.gz", "models/best.pt", "models/docs/README.md", ".env"],
+)
+def test_other_files_are_refused(changed_repository, name) -> None:
+    bundle = changed_repository / "bundles" / "seq2seq_brats"
+    (bundle / name).parent.mkdir(exist_ok=True)
+    (bundle / name).write_text("private")
+    with pytest.raises(ValueError, match=rf"{re.escape(name)} is not a file that a bundle publishes"):
+        collect_files(bundle, changed_repository)
+
+
+def test_other_files_of_the_package_are_refused(changed_repository) -> None:
+    (changed_repository / "common" / "seq2seq_mri" / "data" / "patient.csv").write_text("private")
+    with pytest.raises(ValueError, match=r"patient\.csv is not a Python file"):
+        collect_files(changed_repository / "bundles" / "seq2seq_brats", changed_repository)
+
+
+def test_links_are_refused(changed_repository) -> None:
+    bundle = changed_repository / "bundles" / "seq2seq_brats"
+    (bundle / "docs" / "more.txt").symlink_to("/etc/hostname")
+    with pytest.raises(ValueError, match=r"more\.txt is a link"):
+        collect_files(bundle, changed_repository)
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "docs/README.md", "configs/train.json"])
+def test_absent_files_are_named(changed_repository, name) -> None:
+    bundle = changed_repository / "bundles" / "seq2seq_brats"
+    (bundle / name).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{name} does not exist; every bundle has one"):
+        collect_files(bundle, changed_repository)
+
+
+def test_absent_weights_are_explained(changed_repository) -> None:
+    bundle = changed_repository / "bundles" / "differentiation_classifier"
+    (bundle / "models" / "model.pt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"classifier/models/model\.pt does not exist: .* Train the bundle"):
+        collect_files(bundle, changed_repository)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[a](missing.md)", r"links to missing\.md, which does not exist"),
+        ("[a](../../../setup.cfg)", r"links to \.\./\.\./\.\./setup\.cfg, which is not in a release"),
+    ],
+)
+def test_links_of_the_documentation(changed_repository, text, message) -> None:
+    bundle = changed_repository / "bundles" / "seq2seq_brats"
+    good = "[a](https://example.org) [b](#part) [c](data_license.txt) [d](../../seq2seq_breast/docs/README.md#part)\n"
+    (bundle / "docs" / "README.md").write_text(good)
+    assert collect_files(bundle, changed_repository)["docs/README.md"] == good.encode()
+    (bundle / "docs" / "README.md").write_text(good + text)
+    with pytest.raises(ValueError, match=message):
+        collect_files(bundle, changed_repository)
+
+
+def test_bundles_that_a_bundle_needs(small_repository) -> None:
+    assert neighbours(small_repository / "bundles" / "seq2seq_brats") == []
+    assert "seq2seq_brats" in neighbours(small_repository / "bundles" / "differentiation_classifier")

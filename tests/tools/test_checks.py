@@ -1,0 +1,109 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""What must hold for a bundle's files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from tools.checks import check_documentation, check_metadata, check_schema, check_weights, release_key
+
+
+@pytest.fixture
+def bundle(changed_repository):
+    """A bundle that may be changed."""
+    return changed_repository / "bundles" / "seq2seq_brats"
+
+
+def change(bundle, **values) -> None:
+    path = bundle / "configs" / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_key_has_name_and_version(bundle) -> None:
+    change(bundle, version="1.10.0")
+    assert release_key(bundle) == "seq2seq_brats_v1.10.0"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, None),
+        ({"name": "other"}, r"metadata\.json names the bundle 'other', but its folder is seq2seq_brats"),
+        ({"version": "0.2.0"}, r"version 0\.2\.0, of which its changelog says nothing"),
+        ({"version": "0.2"}, r"version '0\.2'; give three numbers"),
+        ({"version": "01.2.0"}, "give three numbers"),
+        ({"network_data_format": {"inputs": {"t1": {}}}}, "the first of the inputs .* must be 'image'"),
+    ],
+)
+def test_metadata(bundle, values, message) -> None:
+    change(bundle, **values)
+    if message is None:
+        check_metadata(bundle)
+        return
+    with pytest.raises(ValueError, match=message):
+        check_metadata(bundle)
+
+
+def test_configurations_are_json(bundle) -> None:
+    (bundle / "configs" / "demo.json").write_text("{")
+    with pytest.raises(ValueError, match=r"demo\.json is not JSON"):
+        check_metadata(bundle)
+
+
+def test_name_that_monai_would_cut(bundle) -> None:
+    renamed = bundle.rename(bundle.with_name("brain_v2"))
+    change(renamed, name="brain_v2")
+    with pytest.raises(ValueError, match="no '_v'"):
+        check_metadata(renamed)
+
+
+def test_documentation_is_finished(bundle) -> None:
+    path = bundle / "docs" / "README.md"
+    path.write_text("# A bundle\n\nSet OUTPUT_DIR, or `OUTPUT_DIR`.\nSSIM\n")
+    check_documentation(bundle)
+    path.write_text("# A bundle\n\nRESULTS_TABLE\n\nText.\n")
+    with pytest.raises(ValueError, match=r"README\.md has the line RESULTS_TABLE"):
+        check_documentation(bundle)
+
+
+def test_schema(bundle, changed_repository) -> None:
+    schema = changed_repository / "schema.json"
+    check_schema([bundle, bundle], schema)
+    schema.write_text(json.dumps({"type": "object", "required": ["something"]}))
+    with pytest.raises(ValueError, match=r"metadata\.json does not fit the schema: .*something"):
+        check_schema([bundle], schema)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.json does not exist"):
+        check_schema([bundle], schema.with_name("nowhere.json"))
+
+
+def test_schema_that_cannot_be_downloaded(bundle) -> None:
+    change(bundle, schema="http://127.0.0.1:9/schema.json")
+    with pytest.raises(ValueError, match=r"could not be downloaded .* give a copy by --schema"):
+        check_schema([bundle], None)
+
+
+def test_real_schema(bundle, shared_data) -> None:
+    (schema,) = (shared_data / "schema").glob("meta_schema_*.json")
+    check_schema([bundle], schema)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": torch.ones(2)}, None),
+        ({"a": torch.tensor([1.0, float("nan")])}, "values in 'a' that are not finite"),
+        ({"a": torch.tensor([float("inf")], dtype=torch.bfloat16)}, "not finite"),
+        ({"a": torch.ones(2), "epoch": 3}, "'epoch', which is no tensor"),
+        ([torch.ones(2)], "holds a list"),
+    ],
+)
+def test_weights(tmp_path, content, message) -> None:
+    torch.save(content, tmp_path / "model.pt")
+    if message is None:
+        check_weights(tmp_path / "model.pt")
+        return
+    with pytest.raises(ValueError, match=message):
+        check_weights(tmp_path / "model.pt")

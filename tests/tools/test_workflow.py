@@ -1,0 +1,37 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""The workflow that publishes a release calls the command as it is."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+import yaml
+
+from tools.release import release
+
+
+@pytest.fixture
+def workflow(repository) -> dict:
+    """The workflow's content."""
+    return yaml.safe_load((repository / ".github" / "workflows" / "release.yml").read_text())
+
+
+def test_options_exist(workflow) -> None:
+    scripts = [step.get("run", "") for step in workflow["jobs"]["release"]["steps"]]
+    (command,) = (script for script in scripts if "seq2seq_mri release" in script)
+    options = re.findall(r"--(\w+)", command)
+    assert options
+    assert set(options) <= set(inspect.signature(release).parameters)
+
+
+def test_no_value_from_outside_is_pasted_into_a_script(workflow) -> None:
+    for step in workflow["jobs"]["release"]["steps"]:
+        assert "${{" not in step.get("run", "")
+
+
+def test_runs_on_a_tag_only_and_may_write_releases_only(workflow) -> None:
+    assert list(workflow[True]) == ["push"]  # YAML's "on"
+    assert list(workflow[True]["push"]) == ["tags"]
+    assert workflow["permissions"] == {"contents": "write"}
