@@ -33,7 +33,7 @@ class AddDifferentiationMapsd(MapTransform):
 
     Args:
         generator: has ``network``, ``inferer`` and ``sequences``, see
-            :func:`load_generator_bundle`.
+            :func:`load_bundle`.
         sequences: the sequence table of the image, which must be the generator's.
         targets: sequences whose maps are computed, and no others: a classifier that takes one map needs only the
             translations to that sequence. By default all; an empty list computes none, and never loads the generator.
