@@ -8,7 +8,7 @@ A bundle's ``configs/inference.json`` says how its images are prepared and trans
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from ignite.engine import Events
 from monai.data import DataLoader, MetaTensor
 from monai.transforms import Invertd
-from tqdm import tqdm
 
 from seq2seq_mri.evaluation.contribution.contribution import adjacency_matrix, contribution
 from seq2seq_mri.evaluation.contribution.contribution_bootstrap import bootstrap_contribution
@@ -29,6 +29,8 @@ from seq2seq_mri.inference.fusion import Fusion, MeanFusion
 from seq2seq_mri.inference.generator_bundle import TrainedGenerator
 from seq2seq_mri.io.save import save_volume
 from seq2seq_mri.sequences import channel_slices, sequence_index
+from seq2seq_mri.training.handlers import SubjectProgressBar
+from seq2seq_mri.training.subject_dataset import SubjectDataset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,7 +134,7 @@ class Ranking:
         from seq2seq_mri.evaluation.contribution.contribution_figure import ranking_bars
         from seq2seq_mri.evaluation.contribution.stability_figure import contribution_stability
 
-        return ranking_bars(self.table) if self.cohort is None else contribution_stability(self.cohort)
+        return ranking_bars(self.table) if self.cohort is None else contribution_stability([self.cohort])
 
 
 def read_subject(
@@ -182,15 +184,15 @@ def synthesise(generator: TrainedGenerator, subject: Subject, target: str, fusio
             f"Subject '{sample['subject']}' has no sequence from which {target} could be synthesised; give one of "
             f"{', '.join(name for name in generator.sequences if name != target)}."
         )
-    fused, deviation = generator.inferer(
+    volumes = generator.inferer(
         sample["image"][None],
         generator.network,
         sources=sources,
         targets=[target],
         reduce=MeanFusion() if fusion is None else fusion,
     )
-    (image, deviation), affine, reference = _on_own_grid(generator, sample, [fused, deviation])
-    return Synthesis(target, sources, _timepoints_last(image), _timepoints_last(deviation), affine, reference)
+    (image, deviation), affine, reference = _on_own_grid(generator, sample, volumes)
+    return Synthesis(target, sources, image, deviation, affine, reference)
 
 
 def differentiate(
@@ -219,12 +221,12 @@ def differentiate(
             f"Subject '{sample['subject']}' has {', '.join(sources)}; M_d needs two sequences, and the target "
             f"{f'{lacking[0]} ' if lacking else ''}among them."
         )
-    maps = translated_differentiation_maps(
+    stacked = translated_differentiation_maps(
         sample["image"], generator.network, generator.inferer, sources, targets, include_self
     )
-    (maps,), affine, reference = _on_own_grid(generator, sample, [maps])
     channels = channel_slices(generator.sequences)
-    return Differentiation({name: _timepoints_last(maps[channels[name]]) for name in targets}, affine, reference)
+    maps, affine, reference = _on_own_grid(generator, sample, [stacked[channels[name]] for name in targets])
+    return Differentiation(dict(zip(targets, maps, strict=True)), affine, reference)
 
 
 def rank(
@@ -250,22 +252,24 @@ def rank(
         progress: whether to show a progress bar over subjects.
 
     Raises:
-        ValueError: when a subject cannot be used, or no pair of sequences was measured.
+        ValueError: when subjects cannot be used, all of which it lists, or no pair of sequences was measured.
     """
+    rows: list[dict[str, Any]] = []
+    dataset = SubjectDataset([dict(subject) for subject in subjects], generator.preprocessing, on_error="report")
     evaluator = TranslationEvaluator(
         generator.sequences,
         perceptual_metric=perceptual_metric,
         regions=["foreground"],
         device=generator.device,
-        val_data_loader=DataLoader([], batch_size=1),
+        val_data_loader=DataLoader(dataset, batch_size=1),
         network=generator.network,
         inferer=generator.inferer,
+        val_handlers=[SubjectProgressBar()] if progress else None,
     )
-    rows: list[dict[str, Any]] = []
-    for subject in tqdm(list(subjects), desc="subjects", disable=None if progress else True):
-        with torch.no_grad():
-            output = evaluator.evaluate_subject(generator.preprocessing(subject))
-        rows += [] if output is None else output["rows"]
+    evaluator.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: rows.extend(engine.state.output.get("rows", []))
+    )
+    evaluator.run()
     if not rows:
         raise ValueError("No subject has two sequences, so there is nothing to rank.")
     measurements = pd.DataFrame(rows)
@@ -277,24 +281,24 @@ def rank(
     return Ranking(cohort.table, adjacency, measurements, cohort)
 
 
-def _available(sample: Mapping[str, Any], sequences: Mapping[str, int]) -> list[str]:
+def _available(sample: Mapping[Hashable, Any], sequences: Mapping[str, int]) -> list[str]:
     return [name for name, present in zip(sequences, sample["available"].tolist(), strict=True) if present]
 
 
 def _on_own_grid(
-    generator: TrainedGenerator, sample: dict[str, Any], volumes: Sequence[torch.Tensor]
+    generator: TrainedGenerator, sample: Mapping[Hashable, Any], volumes: Sequence[torch.Tensor]
 ) -> tuple[list[np.ndarray], np.ndarray, Path]:
-    """Return volumes ``[C, X, Y, Z]`` on the grid of the subject's file, its affine, and the file."""
+    """Return volumes ``[T, X, Y, Z]`` on the grid of the subject's file, timepoints last, with its affine and path."""
     keys = [f"volume{index}" for index in range(len(volumes))]
     invert = Invertd(keys, generator.preprocessing, orig_keys="image", nearest_interp=False, to_tensor=True)
     inverted = invert({**sample, **{key: MetaTensor(volume) for key, volume in zip(keys, volumes, strict=True)}})
-    image = sample["image"]
-    affine = np.asarray(image.meta["original_affine"], dtype=np.float64)
-    return [inverted[key].numpy() for key in keys], affine, Path(image.meta["filename_or_obj"])
-
-
-def _timepoints_last(volume: np.ndarray) -> np.ndarray:
-    return volume[0] if len(volume) == 1 else np.moveaxis(volume, 0, -1)
+    arrays = [inverted[key].numpy() for key in keys]
+    metadata = sample["image"].meta
+    return (
+        [array[0] if len(array) == 1 else np.moveaxis(array, 0, -1) for array in arrays],
+        np.asarray(metadata["original_affine"], dtype=np.float64),
+        Path(metadata["filename_or_obj"]),
+    )
 
 
 def _timepoints_first(volume: np.ndarray) -> np.ndarray:

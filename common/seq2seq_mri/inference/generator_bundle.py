@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from monai.bundle import ConfigParser
+from monai.transforms import Compose
 
 from seq2seq_mri.sequences import check_sequences
 from seq2seq_mri.training.checkpoint import load_weights
@@ -69,7 +70,7 @@ class TrainedGenerator:
         return _parser(self._config).get_parsed_content("translation")
 
     @cached_property
-    def preprocessing(self) -> Callable:
+    def preprocessing(self) -> Compose:
         """The transforms of the bundle's inference, from a datalist's entry to the image that the network takes."""
         return _parser(self._config).get_parsed_content("preprocessing")
 
