@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from monai.data import MetaTensor
 
-from seq2seq_mri.evaluation.differentiation.differentiation import differentiation_map, voxel_auc
+from seq2seq_mri.evaluation.differentiation.differentiation import voxel_auc
 from seq2seq_mri.evaluation.image_quality.image_quality import (
     CENTRAL_CROP,
     QUALITY_COLUMNS,
@@ -19,6 +19,7 @@ from seq2seq_mri.evaluation.image_quality.image_quality import (
     check_region,
     image_quality,
 )
+from seq2seq_mri.inference.differentiation_maps import differentiation_maps
 from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.io.source_grid import on_source_grid, source_margins
 from seq2seq_mri.sequences import channel_slices, sequence_index
@@ -87,15 +88,15 @@ class TranslationEvaluator(SubjectEvaluator):
 
     A withheld sequence is measured but not available: it is only a target, never a source.
 
-    Output per subject: ``rows``, one dictionary per pair of two different sequences with the image quality, see
-    :func:`image_quality`; the means of its PSNR and SSIM over these pairs, by the
-    same names; and, if ``differentiation`` is set, ``differentiation``, M_d (``[sum of T of the targets, X, Y, Z]``,
-    each timepoint by itself) of the ``targets`` that another sequence was translated into, with
-    ``differentiation_rows``, its voxel AUC against the masks of what only that sequence shows, where the sample has
-    ``unique_masks``, and ``differentiation_descriptions``, which say over how many sources each mean is and whether the
-    target is among them; where some of these targets have several timepoints, ``differentiation_mean``, the mean of
-    their M_d over timepoints (one channel each), and ``series_targets``, their names. A subject without a pair has no
-    output.
+    Output per subject, none where it has no pair of two different sequences:
+
+    - ``rows``: image quality, one dictionary per pair, see :func:`image_quality`, and by the same names the means of
+      its PSNR and SSIM over the pairs;
+    - with ``differentiation``: ``differentiation``, M_d (``[sum of T of the targets, X, Y, Z]``) of the ``targets``
+      that another sequence was translated into; ``differentiation_descriptions``, over how many sources each mean is;
+      ``differentiation_mean``, the mean over timepoints of the ``series_targets``, which have several;
+      ``differentiation_rows``, the voxel AUC of M_d against the masks of what only that sequence shows, of a sample
+      that has ``unique_masks``.
 
     All measures of a pair are means over the target's timepoints. They are taken on the grid of the subject's file, so
     that they do not depend on how the images were cropped and padded for the network: in the foreground, where any
@@ -108,14 +109,12 @@ class TranslationEvaluator(SubjectEvaluator):
             withheld targets, as the released code evaluates.
         differentiation: whether to compute M_d.
         include_self: whether M_d averages over the self-reconstruction too (the paper's Eq. 5 does).
-        perceptual_metric: called with (prediction, truth, foreground), see
-            :class:`SliceLPIPS`; or ``None``.
+        perceptual_metric: called with (prediction, truth, foreground), as :class:`SliceLPIPS` is; or ``None``.
         regions: where PSNR and SSIM are measured. A validation that chooses weights needs the foreground alone, which
             is measured on the images as they are: it does not depend on what is around them.
         central_crop: voxels of the central crop along the axes of the image.
         data_range: of the images, recorded with every number.
-        report: receives every subject's images and output, see
-            :class:`EvaluationReport`; or ``None``.
+        report: an :class:`EvaluationReport`, which receives every subject's images and output; or ``None``.
         **kwargs: of :class:`SubjectEvaluator`.
 
     Raises:
@@ -171,10 +170,11 @@ class TranslationEvaluator(SubjectEvaluator):
             predictions = predictions.cpu()
         measurements = image.as_subclass(torch.Tensor).float().cpu()  # prepared subjects are plain, others MetaTensors
         truth = {name: measurements[channels] for name, channels in channel_slices(self.sequences).items()}
+        rows = channel_slices({name: self.sequences[name] for name in targets})
         translated = {
             (source, target): predictions[k, channels]
             for k, source in enumerate(sources)
-            for target, channels in channel_slices({name: self.sequences[name] for name in targets}).items()
+            for target, channels in rows.items()
             if include_self or source != target
         }
         foreground = torch.stack([truth[name].amax(dim=0) for name in measured]).amax(dim=0) > 0
@@ -182,7 +182,8 @@ class TranslationEvaluator(SubjectEvaluator):
         for name in (column for region in self.regions for column in QUALITY_COLUMNS[region]):
             output[name] = math.fsum(row[name] for row in output["rows"]) / len(output["rows"])
         if self.differentiation:
-            output |= self._differentiation(sample, translated, truth, foreground)
+            maps = differentiation_maps(predictions, truth, sources, targets, self.include_self)
+            output |= self._differentiation(sample, maps, sources, foreground)
         if self.report is not None:
             self.report.add(sample, output, truth, translated)
         return output
@@ -216,21 +217,12 @@ class TranslationEvaluator(SubjectEvaluator):
         return rows
 
     def _differentiation(
-        self,
-        sample: dict[str, Any],
-        translated: dict[tuple[str, str], torch.Tensor],
-        truth: dict[str, torch.Tensor],
-        foreground: torch.Tensor,
+        self, sample: dict[str, Any], maps: dict[str, torch.Tensor], sources: list[str], foreground: torch.Tensor
     ) -> dict[str, Any]:
-        """Compute M_d of every target, and its voxel AUC where it is known what only that sequence shows."""
-        sources = list(dict.fromkeys(source for source, _ in translated))
-        targets = [name for name in self.sequences if any(target == name != source for source, target in translated)]
-        maps, rows = [], []
-        descriptions = {}
-        for name in targets:
+        """Describe M_d of every target, and measure it where it is known what only that sequence shows."""
+        rows, descriptions = [], {}
+        for name, difference in maps.items():
             used = [source for source in sources if source != name or self.include_self]
-            difference = differentiation_map([translated[source, name] for source in used], truth[name])
-            maps.append(difference)
             itself = "itself" if name in used else "not itself"
             descriptions[name] = f"M_d (Eq. 5), mean over {len(used)} sources, {itself} among them"
             region = unique_mask(sample, self.sequences, name)
@@ -238,12 +230,12 @@ class TranslationEvaluator(SubjectEvaluator):
                 auc = voxel_auc(difference, region, foreground)
                 rows.append({"subject": str(sample["subject"]), "sequence": name, "auc": auc})
         output = {
-            "differentiation": MetaTensor(torch.cat(maps)),
+            "differentiation": MetaTensor(torch.cat(list(maps.values()))),
             "differentiation_rows": rows,
             "differentiation_descriptions": descriptions,
-            "targets": targets,
+            "targets": list(maps),
         }
-        means = {name: part.mean(dim=0) for name, part in zip(targets, maps, strict=True) if len(part) > 1}
+        means = {name: part.mean(dim=0) for name, part in maps.items() if len(part) > 1}
         if means:
             output |= {"differentiation_mean": MetaTensor(torch.stack([*means.values()])), "series_targets": [*means]}
         return output

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from monai.bundle import ConfigParser
+from monai.transforms import Compose
 
 from seq2seq_mri.sequences import check_sequences
 from seq2seq_mri.training.checkpoint import load_weights
-from seq2seq_studies.alphabet.differentiation_cache import generator_fingerprint
 
 if TYPE_CHECKING:
     from seq2seq_mri.inference.translation_inferer import TranslationInferer
     from seq2seq_mri.networks.translator import SequenceTranslator
 
-__all__ = ["TrainedGenerator", "load_generator_bundle", "sibling_bundle"]
+__all__ = ["TrainedGenerator", "generator_fingerprint", "load_bundle", "sibling_bundle"]
 
 _CONFIG = Path("configs", "inference.json")
 
@@ -41,7 +41,7 @@ _WITHOUT_EFFECT = {
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """A generator, its inferer and its preprocessing, made when first used; see :func:`load_generator_bundle`.
+    """A generator, its inferer and its preprocessing, made when first used; see :func:`load_bundle`.
 
     Where all maps have been computed earlier, the network therefore takes neither time nor memory. It pickles as a
     description as long as it is not loaded, so that worker processes load their own.
@@ -70,7 +70,7 @@ class TrainedGenerator:
         return _parser(self._config).get_parsed_content("translation")
 
     @cached_property
-    def preprocessing(self) -> Callable:
+    def preprocessing(self) -> Compose:
         """The transforms of the bundle's inference, from a datalist's entry to the image that the network takes."""
         return _parser(self._config).get_parsed_content("preprocessing")
 
@@ -81,7 +81,7 @@ class TrainedGenerator:
         self.__dict__.pop("inferer", None)
 
 
-def load_generator_bundle(
+def load_bundle(
     bundle_dir: str | os.PathLike,
     checkpoint: str | os.PathLike | None = None,
     device: torch.device | str = "cpu",
@@ -106,7 +106,7 @@ def load_generator_bundle(
         ValueError: when the configuration has no generator or no such key, or the weights belong to another network.
 
     Example:
-        >>> generator = load_generator_bundle("bundles/seq2seq_brats", device="cuda")  # doctest: +SKIP
+        >>> generator = load_bundle("bundles/seq2seq_brats", device="cuda")  # doctest: +SKIP
         >>> generator.inferer(image[None], generator.network, targets=["t1gd"])  # doctest: +SKIP
     """
     folder = Path(bundle_dir).expanduser()
@@ -142,6 +142,17 @@ def load_generator_bundle(
 def sibling_bundle(bundle_root: str | os.PathLike, name: str) -> str:
     """Return the folder of the bundle ``name`` beside the bundle in ``bundle_root``, whether it exists or not."""
     return os.path.join(os.path.dirname(os.path.abspath(bundle_root)), name)
+
+
+@torch.no_grad()
+def generator_fingerprint(generator: torch.nn.Module) -> str:
+    """Return a hash of the names, shapes, types and values of a network's weights; the device makes no difference."""
+    digest = hashlib.sha256()
+    for name, weight in generator.state_dict().items():
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
+        # As bytes: numpy has no bfloat16.
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -7,7 +7,8 @@ A subject that fails does not stop the others; the failures are listed, and rais
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -15,9 +16,8 @@ import torch
 from ignite.engine import Events
 from monai.data import decollate_batch
 from monai.engines import SupervisedEvaluator
-from monai.engines.utils import IterationEvents
+from monai.engines.utils import IterationEvents, engine_apply_transform
 
-from seq2seq_mri.inference.background import BackgroundPostprocessing
 from seq2seq_mri.training.distributed import gather_rows
 from seq2seq_mri.training.subject_dataset import original_error
 
@@ -65,7 +65,7 @@ class SubjectEvaluator(SupervisedEvaluator):
         )
         self.failures: list[tuple[str, str]] = []
         overlapped = overlap_postprocessing and postprocessing is not None
-        self._background = BackgroundPostprocessing(postprocessing) if overlapped else None
+        self._background = _BackgroundPostprocessing(postprocessing) if overlapped else None
         # Before what is written when all is completed; a terminated run fires no EPOCH_COMPLETED.
         for event in (Events.EPOCH_COMPLETED, Events.TERMINATE):
             self.add_event_handler(event, self._finish_postprocessing)
@@ -139,6 +139,40 @@ class SubjectEvaluator(SupervisedEvaluator):
         if cause is None:
             raise error
         self.failures.append((subject, str(cause)))
+
+
+class _BackgroundPostprocessing:
+    """Applies a transform to one subject at a time in a thread of its own.
+
+    Only one subject is ever pending, so that at most its volumes are held beside those that are being computed.
+
+    A data loader without workers loads the next subject meanwhile, with the transforms that ``Invertd`` inverts. MONAI
+    keeps what a transform has traced with the data, so they do not disturb each other.
+    """
+
+    def __init__(self, transform: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self._transform = transform
+        self._pending: tuple[str, Future] | None = None
+
+    def start(self, subject: str, sample: dict[str, Any], output: dict[str, Any]) -> None:
+        """Begin with a subject; the one before must have been waited for. Neither dictionary is changed."""
+        # A pool for one task: its thread ends with it, and the interpreter does not exit before.
+        pool = ThreadPoolExecutor(1, thread_name_prefix="postprocessing")
+        self._pending = subject, pool.submit(self._apply, dict(sample), dict(output))
+        pool.shutdown(wait=False)
+
+    def wait(self) -> tuple[str, BaseException] | None:
+        """Wait until the pending subject is done; return its name and error if it failed, else ``None``."""
+        if self._pending is None:
+            return None
+        subject, future = self._pending
+        error = future.exception()
+        self._pending = None
+        return None if error is None else (subject, error)
+
+    def _apply(self, sample: dict[str, Any], output: dict[str, Any]) -> None:
+        # Nothing is returned: the volumes are let go as soon as they are done with, not when the subject is waited for.
+        engine_apply_transform(sample, output, self._transform)
 
 
 def _user_error(error: BaseException) -> BaseException | None:

@@ -20,6 +20,7 @@ from monai.transforms import DeleteItemsd, SqueezeDimd
 
 from seq2seq_mri.evaluation.records import write_records
 from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.inference.generator_bundle import generator_fingerprint
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.translator import SequenceTranslator
 from seq2seq_mri.plots.style import save_figure
@@ -30,7 +31,6 @@ from seq2seq_studies.alphabet.alphabet_figure import alphabet_examples
 from seq2seq_studies.alphabet.differentiation_cache import (
     DifferentiationDataset,
     DifferentiationMaps,
-    generator_fingerprint,
 )
 from seq2seq_studies.alphabet.glyphs import LETTERS
 from seq2seq_studies.alphabet.learning_curve import run_learning_curve

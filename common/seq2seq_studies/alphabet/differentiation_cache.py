@@ -16,13 +16,14 @@ import torch
 from torch.utils.data import Dataset
 
 from seq2seq_mri.inference.differentiation_maps import translated_differentiation_maps
+from seq2seq_mri.inference.generator_bundle import generator_fingerprint
 from seq2seq_mri.training.prepared_subjects import PreparedSubjects
 
 if TYPE_CHECKING:
     from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
     from seq2seq_mri.networks.translator import SequenceTranslator
 
-__all__ = ["DifferentiationDataset", "DifferentiationMaps", "generator_fingerprint"]
+__all__ = ["DifferentiationDataset", "DifferentiationMaps"]
 
 
 class DifferentiationDataset(Dataset):
@@ -148,17 +149,6 @@ class DifferentiationMaps(Dataset):
         chunk, place = divmod(range(self.count)[index], self.chunk_size)
         image = self.chunks.stored(chunk)["image"].read(place, place + 1)
         return torch.from_numpy(image)[0, ..., None].to(torch.float32)
-
-
-@torch.no_grad()
-def generator_fingerprint(generator: torch.nn.Module) -> str:
-    """Return a hash of the names, shapes, types and values of a network's weights; the device makes no difference."""
-    digest = hashlib.sha256()
-    for name, weight in generator.state_dict().items():
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
-        # As bytes: numpy has no bfloat16.
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _image(dataset: Dataset, index: int, shape: torch.Size | None, generator: SequenceTranslator) -> torch.Tensor:

@@ -8,8 +8,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, ResizeWithPadOrCropd, Spacingd
 
-from seq2seq_mri.inference.add_differentiation import AddDifferentiationMapsd
-from seq2seq_mri.inference.differentiation_maps import translated_differentiation_maps
+from seq2seq_mri.inference.differentiation_maps import AddDifferentiationMapsd, translated_differentiation_maps
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 

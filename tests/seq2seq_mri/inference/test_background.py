@@ -17,10 +17,10 @@ from engine_parts import SEQUENCES, loader, make_sample, tiny_generator, transla
 from ignite.engine import Events
 from monai.transforms import Compose, CropForegroundd, Invertd, Orientationd
 
-from seq2seq_mri.inference.background import BackgroundPostprocessing
 from seq2seq_mri.inference.evaluator import SynthesisEvaluator
 from seq2seq_mri.inference.fusion import MeanFusion
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.inference.subject_evaluator import _BackgroundPostprocessing
 from seq2seq_mri.inference.synthesis_report import SynthesisReport
 from seq2seq_mri.io.load import LoadImageSequencesd
 from seq2seq_mri.io.save import SaveImageSequencesd
@@ -161,7 +161,7 @@ def test_an_error_while_writing_does_not_hide_another(caplog) -> None:
 
 def test_what_was_given_is_not_changed() -> None:
     sample, output = {"subject": "p1", "image": 1}, {"pred": 2}
-    background = BackgroundPostprocessing(lambda data: {**data, "image": 0, "pred": 0, "new": 0})
+    background = _BackgroundPostprocessing(lambda data: {**data, "image": 0, "pred": 0, "new": 0})
     assert background.wait() is None
     background.start("p1", sample, output)
     assert background.wait() is None

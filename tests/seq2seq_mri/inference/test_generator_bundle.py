@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from seq2seq_mri.inference.generator_bundle import load_generator_bundle, sibling_bundle
+from seq2seq_mri.inference.generator_bundle import load_bundle, sibling_bundle
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.io.load import LoadImageSequencesd
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
@@ -67,7 +67,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def test_the_generator_of_a_bundle(bundle):
-    generator = load_generator_bundle(bundle, options={"slice_batch_size": 3})
+    generator = load_bundle(bundle, options={"slice_batch_size": 3})
     assert generator.sequences == SEQUENCES
     assert generator.checkpoint == bundle / "models" / "model.pt"
     assert not generator.network.training
@@ -88,7 +88,7 @@ def test_is_loaded_when_it_is_used_and_can_be_released(bundle, monkeypatch):
     monkeypatch.setattr(
         "seq2seq_mri.inference.generator_bundle.load_weights", lambda network, *_: built.append(network)
     )
-    generator = load_generator_bundle(bundle)
+    generator = load_bundle(bundle)
     assert len(built) == 1  # to check it
     assert not {"network", "inferer"} & generator.__dict__.keys()
     network, inferer = generator.network, generator.inferer
@@ -103,7 +103,7 @@ def test_is_loaded_when_it_is_used_and_can_be_released(bundle, monkeypatch):
 
 
 def test_pickles_as_a_description(bundle):
-    generator = load_generator_bundle(bundle, options={"network_def#lstm_layers": 1})
+    generator = load_bundle(bundle, options={"network_def#lstm_layers": 1})
     pickled = pickle.dumps(generator)
     assert len(pickled) < 3000
     copy = pickle.loads(pickled)  # noqa: S301 -- made here, and what a spawned worker does
@@ -115,13 +115,13 @@ def test_no_random_numbers_are_drawn(bundle):
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    assert load_generator_bundle(bundle).network is not None
+    assert load_bundle(bundle).network is not None
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_another_checkpoint_and_other_options(bundle, tmp_path):
     save_weights(make_network(seed=1, channels=[4, 5, 6]), tmp_path / "best.pt")
-    generator = load_generator_bundle(bundle, tmp_path / "best.pt", options={"network_def#channels": [4, 5, 6]})
+    generator = load_bundle(bundle, tmp_path / "best.pt", options={"network_def#channels": [4, 5, 6]})
     assert generator.checkpoint == tmp_path / "best.pt"
     expected = make_network(seed=1, channels=[4, 5, 6])
     assert torch.equal(next(generator.network.parameters()), next(expected.parameters()))
@@ -129,29 +129,26 @@ def test_another_checkpoint_and_other_options(bundle, tmp_path):
 
 def test_the_fingerprint(bundle, tmp_path):
     """It follows what a translation depends on, and not what only takes memory and time, or where files are."""
-    first = load_generator_bundle(bundle).fingerprint
+    first = load_bundle(bundle).fingerprint
     shutil.copytree(bundle, tmp_path / "copied")
-    assert load_generator_bundle(tmp_path / "copied").fingerprint == first
-    assert (
-        load_generator_bundle(bundle, options={"slice_batch_size": 7, "translation#progress": True}).fingerprint
-        == first
-    )
+    assert load_bundle(tmp_path / "copied").fingerprint == first
+    assert load_bundle(bundle, options={"slice_batch_size": 7, "translation#progress": True}).fingerprint == first
     # Functions without weights.
     changed = {"network_def#output_activation": "sigmoid"}
     others = [
-        load_generator_bundle(bundle, options=changed).fingerprint,
-        load_generator_bundle(bundle, options={"autocast_dtype": "bfloat16"}).fingerprint,
-        load_generator_bundle(bundle, options={"translation#output_range": [-1, 1]}).fingerprint,
-        load_generator_bundle(bundle, options={"normalize#percentile": 98.0}).fingerprint,
+        load_bundle(bundle, options=changed).fingerprint,
+        load_bundle(bundle, options={"autocast_dtype": "bfloat16"}).fingerprint,
+        load_bundle(bundle, options={"translation#output_range": [-1, 1]}).fingerprint,
+        load_bundle(bundle, options={"normalize#percentile": 98.0}).fingerprint,
     ]
     save_weights(make_network(seed=1), bundle / "models" / "model.pt", overwrite=True)
-    others.append(load_generator_bundle(bundle).fingerprint)
+    others.append(load_bundle(bundle).fingerprint)
     assert len({first, *others}) == 6
 
 
 @pytest.mark.parametrize("name", ["seq2seq_brats", "seq2seq_breast"])
 def test_the_bundles_of_this_repository(repository, name):
-    generator = load_generator_bundle(repository / "bundles" / name)
+    generator = load_bundle(repository / "bundles" / name)
     assert dict(generator.network.sequences) == generator.sequences
     assert generator.inferer.spatial_dims == generator.network.spatial_dims
     assert isinstance(generator.preprocessing.transforms[0], LoadImageSequencesd)
@@ -163,32 +160,32 @@ def test_no_such_bundle(tmp_path):
         r"python -m monai.bundle download --name nowhere --bundle_dir .*, or .* by --generator_dir"
     )
     with pytest.raises(FileNotFoundError, match=message):
-        load_generator_bundle(tmp_path / "nowhere")
+        load_bundle(tmp_path / "nowhere")
 
 
 def test_no_weights(bundle):
     (bundle / "models" / "model.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"no checkpoint .*model.pt"):
-        load_generator_bundle(bundle)
+        load_bundle(bundle)
 
 
 def test_weights_of_another_network(bundle, tmp_path):
     with pytest.raises(ValueError, match=r"model.pt belongs to another network configuration"):
-        load_generator_bundle(bundle, options={"network_def#channels": [5, 4]})
+        load_bundle(bundle, options={"network_def#channels": [5, 4]})
     (tmp_path / "truncated.pt").write_bytes((bundle / "models" / "model.pt").read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"truncated.pt cannot be read as a checkpoint"):
-        load_generator_bundle(bundle, tmp_path / "truncated.pt")
+        load_bundle(bundle, tmp_path / "truncated.pt")
 
 
 @pytest.mark.parametrize("option", ["slice_batchsize", "network#channels"])
 def test_unknown_options(bundle, option):
     with pytest.raises(ValueError, match=f"inference.json has no '{option}'; choose from .*slice_batch_size"):
-        load_generator_bundle(bundle, options={option: 1})
+        load_bundle(bundle, options={option: 1})
 
 
 def test_what_is_wrong_with_the_inferer_is_said_when_it_is_described(bundle):
     with pytest.raises(RuntimeError) as caught:
-        load_generator_bundle(bundle, options={"autocast_dtype": "float8"})
+        load_bundle(bundle, options={"autocast_dtype": "float8"})
     assert "Unknown autocast_dtype 'float8'" in str(caught.value.__cause__)
 
 
@@ -203,14 +200,14 @@ def test_what_is_wrong_with_the_inferer_is_said_when_it_is_described(bundle):
 def test_configurations_without_a_generator(bundle, content, message):
     (bundle / "configs" / "inference.json").write_text(content)
     with pytest.raises(ValueError, match=message):
-        load_generator_bundle(bundle)
+        load_bundle(bundle)
 
 
 def test_a_configuration_without_a_checkpoint(bundle):
     (bundle / "configs" / "inference.json").write_text(
         json.dumps({key: value for key, value in CONFIG.items() if key != "checkpoint"})
     )
-    assert load_generator_bundle(bundle).checkpoint == bundle / "models" / "model.pt"
+    assert load_bundle(bundle).checkpoint == bundle / "models" / "model.pt"
 
 
 def test_the_bundle_beside_another(bundle, monkeypatch):

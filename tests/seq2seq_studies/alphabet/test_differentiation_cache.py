@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from seq2seq_mri.inference.generator_bundle import generator_fingerprint
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.sequences import sequence_codes
@@ -18,7 +19,6 @@ from seq2seq_studies.alphabet.alphabet import ALPHABET_SEQUENCES, AlphabetDatase
 from seq2seq_studies.alphabet.differentiation_cache import (
     DifferentiationDataset,
     DifferentiationMaps,
-    generator_fingerprint,
 )
 
 HALF = 2**-10  # of what is stored in half precision
