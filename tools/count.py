@@ -133,7 +133,7 @@ def training_step() -> list[str]:
     trainer = Seq2SeqTrainer(
         device="cpu",
         max_epochs=1,
-        train_data_loader=[{"image": torch.rand(2, 4, 3, 16, 16), "available": torch.ones(2, 2, dtype=torch.bool)}],
+        train_data_loader=[{"image": torch.rand(2, 4, 16, 16, 3), "available": torch.ones(2, 2, dtype=torch.bool)}],
         step=step,
         optimizer=torch.optim.Adam(generator.parameters()),
         discriminator_optimizer=torch.optim.Adam(discriminators.parameters()),
