@@ -14,6 +14,7 @@ import torch
 from monai.bundle import ConfigParser, verify_metadata
 
 from seq2seq_mri.training.checkpoint import load_weights
+from tools.format_configs import format_config
 
 BUNDLES = sorted(path for path in (Path(__file__).resolve().parents[2] / "bundles").iterdir() if path.is_dir())
 CONFIGS = sorted(path for bundle in BUNDLES for path in (bundle / "configs").glob("*.json"))
@@ -61,10 +62,9 @@ def test_holds_no_python_and_no_large_or_linked_file(bundle: Path) -> None:
 
 
 @each_config
-def test_json_is_indented_by_four(config: Path) -> None:
+def test_json_has_the_form_of_all(config: Path) -> None:
     text = config.read_text(encoding="utf-8")
-    assert text.rstrip("\n") == json.dumps(json.loads(text), indent=4, ensure_ascii=False)
-    assert text.endswith("}\n")
+    assert text == format_config(json.loads(text)), "python -m tools.format_configs"
 
 
 @each_config
