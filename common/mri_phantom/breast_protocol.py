@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mri_phantom.phantom_cohort import draw_silenced
+from mri_phantom.cohort import draw_silenced
 from seq2seq_mri.sequences import SEQUENCE_TABLES
 
 __all__ = ["BREAST_SEQUENCES", "Examination", "complete_examinations", "draw_examinations"]

@@ -200,7 +200,6 @@ def test_an_existing_cohort_is_left_alone_unless_overwriting_is_allowed(tmp_path
         ({"texture": 5.5}, "texture is 5.5"),
         ({"texture": float("nan")}, "texture is nan"),
         ({"texture": "high"}, "texture is 'high'"),
-        ({"texture": True}, "texture is True"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 1.5}, "seed is 1.5"),
     ],
