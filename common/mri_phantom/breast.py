@@ -5,23 +5,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from mri_phantom.breast_lesion import response_probability
-from mri_phantom.breast_protocol import (
-    BREAST_SEQUENCES,
-    Examination,
-    complete_examinations,
-    draw_examinations,
+from mri_phantom.cohort import (
+    Cohort,
+    CohortSubject,
+    check_grid,
+    check_missing,
+    check_number,
+    check_splits,
+    draw_silenced,
 )
-from mri_phantom.cohort import Cohort, CohortSubject, check_grid, check_missing, check_number, check_splits
 from mri_phantom.scanner import Scan
 from mri_phantom.subject import draw_breast
+from seq2seq_mri.sequences import SEQUENCE_TABLES
 
-__all__ = ["simulate_breast"]
+__all__ = ["BREAST_SEQUENCES", "draw_examinations", "simulate_breast"]
 
+#: All sequences, in the order of the sequence table.
+BREAST_SEQUENCES = tuple(SEQUENCE_TABLES["breast"])
+
+_PROTOCOLS = {
+    "older": ("t1", "t2", "dce", "wash_in", "wash_out"),
+    "newer": ("fatsat_t1", "t2", "fatsat_dce", "wash_in", "wash_out"),
+    "mixed": ("t1", "fatsat_t1", "t2", "dce", "fatsat_dce", "wash_in", "wash_out"),
+}
 _DYNAMIC = ("dce", "fatsat_dce")
 # what a subject lacks beyond its protocol, so that at least two sequences stay
 _MOST_MISSING = 3
@@ -30,6 +42,21 @@ _SHORTEST_STEP = 60.0
 # of the wash maps: the signal below which there is no tissue, and the enhancement above which there is a wash-out
 _FLOOR = 0.05
 _LEAST_ENHANCEMENT = 0.5
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What one examination consists of.
+
+    Attributes:
+        sequences: those that there are, in the order of ``BREAST_SEQUENCES``.
+        acquired: those of the protocol, of which some may be lost; wash maps are computed from these.
+        coronal: whether they were acquired as thick coronal slices.
+    """
+
+    sequences: tuple[str, ...]
+    acquired: tuple[str, ...]
+    coronal: bool = False
 
 
 def simulate_breast(
@@ -129,7 +156,7 @@ def simulate_breast(
 
     def plan(generator: np.random.Generator, section: int, count: int) -> list[tuple[Examination, tuple[str, ...]]]:
         if section and complete_evaluation:
-            examinations = complete_examinations(count)
+            examinations = [Examination(BREAST_SEQUENCES, BREAST_SEQUENCES)] * count
         else:
             examinations = draw_examinations(generator, count, mixed, diffusion, lacking)
         return list(zip(examinations, _deal_lesions(generator, count, healthy, malignant), strict=True))
@@ -154,6 +181,46 @@ def simulate_breast(
 
     frames = dict.fromkeys(BREAST_SEQUENCES, 1) | dict.fromkeys(_DYNAMIC, timepoints) | {"dwi": len(scan.b_values)}
     return Cohort("breast", frames, counts, seed, scan, plan, draw).write(output_dir, overwrite)
+
+
+def draw_examinations(
+    generator: np.random.Generator, count: int, mixed: float, diffusion: float, missing: Sequence[int]
+) -> list[Examination]:
+    """Deal the protocols to ``count`` examinations.
+
+    - Older: T1, T2 and DCE without fat saturation, as thick coronal slices; wash maps.
+    - Newer: FatSatT1, T2 and FatSatDCE, three-dimensional; wash maps; some have DWI.
+    - Mixed, from the time of transition: all of these, three-dimensional; some have DWI, and lack nothing then.
+
+    Args:
+        generator: source of randomness.
+        count: number of examinations.
+        mixed: share of the mixed protocol, rounded up; the rest is half older and half newer.
+        diffusion: share of the newer and of the mixed ones that have DWI, rounded up each.
+        missing: the least and the most sequences that an older or a newer examination lacks beyond its protocol.
+    """
+    mixed_count = int(np.ceil(mixed * count))
+    newer_count = (count - mixed_count) // 2
+    kinds = ["mixed"] * mixed_count + ["newer"] * newer_count + ["older"] * (count - mixed_count - newer_count)
+    with_diffusion = {"mixed": int(np.ceil(diffusion * mixed_count)), "newer": int(np.ceil(diffusion * newer_count))}
+    lacking = {
+        kind: draw_silenced(generator, _PROTOCOLS[kind], kinds.count(kind), *missing) for kind in ("older", "newer")
+    }
+    dealt = dict.fromkeys(_PROTOCOLS, 0)
+    examinations = []
+    for index in generator.permutation(count):
+        kind = kinds[index]
+        number = dealt[kind]
+        dealt[kind] += 1
+        diffusion_too = {"dwi"} if number < with_diffusion.get(kind, 0) else set()
+        acquired = set(_PROTOCOLS[kind]) | diffusion_too
+        present = acquired - lacking[kind][number] if kind in lacking else acquired
+        examinations.append(Examination(_ordered(present), _ordered(acquired), kind == "older"))
+    return examinations
+
+
+def _ordered(names: set[str]) -> tuple[str, ...]:
+    return tuple(name for name in BREAST_SEQUENCES if name in names)
 
 
 def _check_b_values(b_values: Sequence[float]) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import exprel
 
 __all__ = ["extended_tofts", "population_arterial_input"]
 
@@ -102,9 +103,9 @@ def _decaying_integral(
 
 def _weights_of_a_step(x: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the weights of the two ends of a linear piece in ∫₀ʰ C_p(s) exp(−rate (h − s)) ds, with x = rate h."""
-    # the closed forms lose all digits at a slow exchange, where a series serves
+    whole = exprel(-x)
+    # the closed form loses all digits at a slow exchange, where a series serves
     slow = x < 0.01
-    safe = np.where(slow, 1.0, x)
-    whole = np.where(slow, 1 - x / 2 + x**2 / 6 - x**3 / 24 + x**4 / 120, -np.expm1(-safe) / safe)
-    last = np.where(slow, 1 / 2 - x / 6 + x**2 / 24 - x**3 / 120 + x**4 / 720, (safe + np.expm1(-safe)) / safe**2)
+    series = 1 / 2 - x / 6 + x**2 / 24 - x**3 / 120 + x**4 / 720
+    last = np.where(slow, series, (1 - whole) / np.where(slow, 1.0, x))
     return step * (whole - last), step * last

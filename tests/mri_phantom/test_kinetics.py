@@ -82,12 +82,6 @@ def test_shapes_and_equal_voxels() -> None:
     np.testing.assert_allclose(concentration[:, 1, 2, 2], alone, rtol=1e-12)
 
 
-def test_times_between_do_not_matter() -> None:
-    sparse = extended_tofts([6.0], 0.4, 0.4, 0.05)
-    dense = extended_tofts(np.linspace(0.013, 6.0, 60), 0.4, 0.4, 0.05)
-    assert dense[-1] == pytest.approx(sparse[0], rel=1e-4)
-
-
 def test_arterial_input_is_a_bolus_in_plasma() -> None:
     times = np.linspace(-1, 10, 11001)
     plasma = population_arterial_input(times)
