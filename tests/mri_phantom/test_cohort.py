@@ -10,8 +10,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from mri_phantom.cohort import check_splits, draw_classes, draw_silenced, write_image
 from mri_phantom.grid import fill_volume, grid_affine, grid_points
-from mri_phantom.phantom_cohort import check_splits, draw_classes, draw_silenced, write_image
 
 
 def test_points_are_those_of_the_affine() -> None:
