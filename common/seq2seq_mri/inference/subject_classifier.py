@@ -19,8 +19,7 @@ class SubjectClassifier(SubjectEvaluator):
     Output per subject: ``pred``, the logit ``[1]``, and ``probability``, that of label 1, a number in [0, 1].
 
     Args:
-        report: is told every subject's probability, and may draw it, see
-            :class:`ClassificationReport`; or ``None``.
+        report: a :class:`PredictionReport`, which is told every subject's probability; or ``None``.
         **kwargs: of :class:`SubjectEvaluator`.
     """
 
@@ -29,12 +28,7 @@ class SubjectClassifier(SubjectEvaluator):
         super().__init__(**kwargs)
 
     def evaluate_subject(self, sample: dict[str, Any]) -> dict[str, Any]:
-        """Classify one subject by its ``image``, ``[C, *spatial]`` without batch axis.
-
-        Raises:
-            TypeError: when the network gives anything but one logit.
-            ValueError: when the logit is not finite.
-        """
+        """Classify one subject by its ``image``, ``[C, *spatial]`` without batch axis."""
         image = torch.as_tensor(sample["image"]).as_subclass(torch.Tensor)[None].to(self.state.device)
         logits = self.inferer(image, self.network)
         if logits.shape != (1, 1):
