@@ -26,7 +26,7 @@ from seq2seq_mri.training.checkpoint import load_weights
 
 if TYPE_CHECKING:
     from seq2seq_mri.inference.translation_inferer import TranslationInferer
-    from seq2seq_mri.networks.translator import SequenceTranslator
+    from seq2seq_mri.networks.generator import SequenceTranslator
 
 __all__ = ["TrainedGenerator", "generator_fingerprint", "load_bundle", "sibling_bundle"]
 

@@ -9,15 +9,14 @@ from typing import cast
 
 import torch
 
-from seq2seq_mri.networks.generator import Seq2SeqGenerator
-from seq2seq_mri.networks.translator import SequenceTranslator
-from seq2seq_mri.networks.winograd_network import use_winograd
+from seq2seq_mri.networks.generator import Seq2SeqGenerator, SequenceTranslator
+from seq2seq_mri.networks.winograd import use_winograd
 
 __all__ = ["NetworkPreparation"]
 
 
 class NetworkPreparation:
-    """Collapses a generator to its targets, in the precision and with the convolutions that inference asks for.
+    """Specialises a generator to its targets, in the precision and with the convolutions that inference asks for.
 
     The result is kept, and made anew only for other targets or when a weight of the generator has changed.
 
@@ -38,7 +37,7 @@ class NetworkPreparation:
         """Return the prepared network.
 
         Args:
-            generator: network to prepare, which stays as it is. One that is collapsed already is returned itself.
+            generator: network to prepare, which stays as it is. One that is specialised already is returned itself.
             targets: names of sequences of its table.
 
         Raises:
@@ -55,7 +54,7 @@ class NetworkPreparation:
         return self._prepared
 
     def _prepare(self, generator: Seq2SeqGenerator, targets: Sequence[str]) -> SequenceTranslator:
-        network = generator.collapse(targets)
+        network = generator.specialise(targets)
         if self.dtype is not None:
             network.to(self.dtype)
         weight = next(network.parameters())

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from seq2seq_mri.inference.activation_memory import activation_memory
 from seq2seq_mri.inference.translation_inferer import Reduction, TranslationInferer, check_spatial_size
-from seq2seq_mri.networks.translator import SequenceTranslator
+from seq2seq_mri.networks.generator import SequenceTranslator
 from seq2seq_mri.transforms.slice_stack import slice_stacks
 
 __all__ = ["SliceTranslationInferer"]

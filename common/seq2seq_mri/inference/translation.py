@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from seq2seq_mri.networks.collapsed import CollapsedGenerator
-from seq2seq_mri.networks.translator import SequenceTranslator
+from seq2seq_mri.networks.generator import SequenceTranslator
+from seq2seq_mri.networks.specialised import SpecialisedGenerator
 from seq2seq_mri.sequences import sequence_codes
 
 __all__ = ["translate"]
@@ -51,10 +51,10 @@ def translate(
     names, first = list(images), next(iter(images.values()))
     count, spatial_size = len(first), list(first.shape[3:])
     dtype = next(generator.parameters()).dtype
-    one_by_one = isinstance(generator, CollapsedGenerator) and first.device.type == "cpu" and dtype == torch.float32
+    one_by_one = isinstance(generator, SpecialisedGenerator) and first.device.type == "cpu" and dtype == torch.float32
     batches = [[k] for k in range(len(names))] if one_by_one else [list(range(len(names)))]
     codes = sequence_codes(generator.sequences, targets).to(dtype)
-    if not isinstance(generator, CollapsedGenerator):  # which looks a code up, on a GPU by waiting for it
+    if not isinstance(generator, SpecialisedGenerator):  # which looks a code up, on a GPU by waiting for it
         codes = codes.to(first.device)
     encoded: list[torch.Tensor] = []
     unrolled: dict[int, list[torch.Tensor]] = {}
@@ -68,16 +68,16 @@ def translate(
                     torch.cat([generator.encode(images[names[k]].to(dtype)) for k in batch]) for batch in batches
                 ]
             if timepoints not in unrolled:
-                unrolled[timepoints] = [generator.recur(features, timepoints) for features in encoded]
-            for batch, recurred in zip(batches, unrolled[timepoints], strict=True):
+                unrolled[timepoints] = [generator.unroll(features, timepoints) for features in encoded]
+            for batch, frames in zip(batches, unrolled[timepoints], strict=True):
                 used = [k for k in batch if include_self or names[k] != name or len(names) == 1]
                 if len(used) == 0:
                     continue
                 if len(used) < len(batch):
-                    parts = recurred.unflatten(0, (len(batch), count))
+                    parts = frames.unflatten(0, (len(batch), count))
                     # One by one: a list of indices would be sent to a GPU, which is waited for.
-                    recurred = torch.cat([parts[batch.index(k)] for k in used])
-                rendered = generator.render(recurred, code[None], spatial_size).unflatten(0, (-1, count))
-                for k, image in zip(used, rendered, strict=True):
+                    frames = torch.cat([parts[batch.index(k)] for k in used])
+                decoded = generator.decode(frames, code[None], spatial_size).unflatten(0, (-1, count))
+                for k, image in zip(used, decoded, strict=True):
                     result[k] = image
         yield name, result

@@ -12,7 +12,7 @@ from monai.inferers import Inferer
 
 from seq2seq_mri.inference.prepared_network import NetworkPreparation
 from seq2seq_mri.inference.translation import translate
-from seq2seq_mri.networks.translator import SequenceTranslator
+from seq2seq_mri.networks.generator import SequenceTranslator
 from seq2seq_mri.sequences import channel_slices, sequence_index
 
 __all__ = ["Reduction", "TranslationInferer", "check_spatial_size"]
@@ -79,8 +79,8 @@ class TranslationInferer(Inferer):
         Args:
             inputs: ``(1, ΣT, X, Y, Z)``: all timepoints of all sequences of the table, in its order; sequences that
                 are no sources may hold anything. Axial slices along the last axis.
-            network: the generator, also when wrapped in DistributedDataParallel, or one that is collapsed to at least
-                these targets. Its collapsed form is kept while its weights do not change.
+            network: the generator, also when wrapped in DistributedDataParallel, or one that is specialised to at least
+                these targets. Its specialised form is kept while its weights do not change.
             sources: sequences to translate; by default those that are not background everywhere.
             targets: sequences to make; by default all of the table.
             reduce: combines the translations of a target from all sources, see

@@ -10,7 +10,7 @@ from monai.inferers import sliding_window_inference
 from monai.utils import ensure_tuple_rep, fall_back_tuple
 
 from seq2seq_mri.inference.translation_inferer import Reduction, TranslationInferer, check_spatial_size
-from seq2seq_mri.networks.translator import SequenceTranslator
+from seq2seq_mri.networks.generator import SequenceTranslator
 
 __all__ = ["VolumeTranslationInferer"]
 

@@ -9,7 +9,7 @@ import torch
 from seq2seq_mri.inference.differentiation_maps import translated_differentiation_maps
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.inference.volume_inferer import VolumeTranslationInferer
-from seq2seq_mri.networks.collapsed import CollapsedGenerator
+from seq2seq_mri.networks.specialised import SpecialisedGenerator
 from seq2seq_mri.sequences import channel_slices, sequence_codes
 
 SHAPE = (9, 11, 3)
@@ -94,15 +94,15 @@ def test_volumes(volume_generator):
 )
 def test_only_the_pairs_that_are_needed(volume, generator, targets, include_self, pairs):
     inferer = SliceTranslationInferer(winograd=False, slice_batch_size=SHAPE[2])
-    rendered, render = [], CollapsedGenerator.render
+    decoded, decode = [], SpecialisedGenerator.decode
 
-    def count(self, recurred, target, spatial_size):
-        rendered.append(len(recurred) // SHAPE[2])
-        return render(self, recurred, target, spatial_size)
+    def count(self, unrolled, target, spatial_size):
+        decoded.append(len(unrolled) // SHAPE[2])
+        return decode(self, unrolled, target, spatial_size)
 
-    with patch.object(CollapsedGenerator, "render", count):
+    with patch.object(SpecialisedGenerator, "decode", count):
         translated_differentiation_maps(volume, generator, inferer, None, targets, include_self)
-    assert sum(rendered) == pairs
+    assert sum(decoded) == pairs
 
 
 def test_without_another_source_there_is_no_map(volume, generator):
@@ -112,7 +112,9 @@ def test_without_another_source_there_is_no_map(volume, generator):
 
 def test_the_prepared_network_is_kept(volume, generator):
     inferer = SliceTranslationInferer(include_self=False)
-    with patch.object(type(generator), "collapse", autospec=True, side_effect=type(generator).collapse) as collapse:
+    with patch.object(
+        type(generator), "specialise", autospec=True, side_effect=type(generator).specialise
+    ) as specialise:
         for _ in range(2):
             translated_differentiation_maps(volume, generator, inferer, None, ["t2"])
-    assert collapse.call_count == 1
+    assert specialise.call_count == 1

@@ -11,8 +11,7 @@ from torch import nn
 
 from seq2seq_mri.networks.conv_lstm import ConvLSTM, ConvLSTMCell
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
-from seq2seq_mri.networks.winograd import WinogradConv2d
-from seq2seq_mri.networks.winograd_network import WinogradConvLSTMCell, use_winograd
+from seq2seq_mri.networks.winograd import WinogradConv2d, WinogradConvLSTMCell, use_winograd
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
@@ -71,7 +70,7 @@ class TestUseWinograd:
         generator = Seq2SeqGenerator(
             2, {"t1": 1, "dce": 3}, channels=(8, 64, 128), num_res_blocks=1, lstm_layers=1, weight_code_channels=2
         )
-        network = generator.collapse(["dce"])
+        network = generator.specialise(["dce"])
         image = torch.rand(1, 2, 3, 21, 26)
         modules, parameters = dict(network.named_modules()), dict(network.named_parameters())
         tables = {name: dict(module._modules) for name, module in modules.items()}
