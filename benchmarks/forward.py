@@ -50,8 +50,8 @@ def forward(
     Args:
         size: published (the released network), bundle (the reduced one of seq2seq_brats) or tiny (to try the program).
         device: cpu or cuda.
-        variants: some of naive, naive bf16, generator, specialised, winograd, bf16, separated by commas; naive is always
-            run. By default all, winograd on a CPU only.
+        variants: some of naive, naive bf16, generator, specialised, winograd, bf16, separated by commas; naive
+            always runs. By default all, winograd on a CPU only.
         compile: also run the specialised networks through torch.compile; the seconds of the first call are written too.
         batch_size: slices that are translated at once.
         image_size: width and height of the slice, a multiple of 4.

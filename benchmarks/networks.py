@@ -70,8 +70,8 @@ def inference_network(variant: str, generator: Seq2SeqGenerator, targets: Sequen
 
     Args:
         variant: ``naive`` and ``naive bf16``, the plain network; ``generator``, this project's, with its HyperConvs;
-            ``specialised``, the same specialised to ``targets``; ``winograd``, that with Winograd's 3 × 3 convolutions (CPU
-            and 2D only); ``bf16``, the specialised one in bfloat16.
+            ``specialised``, the same specialised to ``targets``; ``winograd``, that with Winograd's 3 × 3 convolutions
+            (CPU and 2D only); ``bf16``, the specialised one in bfloat16.
         generator: whose weights all of them have.
         targets: the sequences that will be made.
     """

@@ -51,8 +51,8 @@ def scaling(
     """Time translations against the number of slices, the batch, the number of sequences S and of timepoints T.
 
     Slices and sequences: whole volumes through this project's inferer at its default settings, and through the naive
-    loop over pairs and batches of eight slices. Batch and timepoints: one call of the network, this project's specialised
-    to the target.
+    loop over pairs and batches of eight slices. Batch and timepoints: one call of the network, this project's
+    specialised to the target.
 
     Args:
         size: published (the released network), bundle (the reduced one of seq2seq_brats) or tiny (to try the program).

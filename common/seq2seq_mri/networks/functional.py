@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Operations without parameters for two and three spatial dimensions: padding, normalisation, convolution, upsampling."""
+"""Operations without parameters in two and three dimensions: padding, normalisation, convolution, upsampling."""
 
 from __future__ import annotations
 

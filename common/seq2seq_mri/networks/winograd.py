@@ -116,9 +116,6 @@ class WinogradConv2d(nn.Module):
         bias: float32 ``(out_channels,)`` or None; it is copied.
         padding: 0 or 1 values added at each side.
         padding_mode: ``"zeros"``, or ``"reflect"`` for mirrored borders.
-
-    Raises:
-        ValueError: when an argument is not as described.
     """
 
     kernel: torch.Tensor
@@ -130,17 +127,9 @@ class WinogradConv2d(nn.Module):
         self, kernel: torch.Tensor, bias: torch.Tensor | None, padding: int = 0, padding_mode: str = "zeros"
     ) -> None:
         super().__init__()
-        if kernel.dim() != 4 or tuple(kernel.shape[2:]) != (TAPS, TAPS) or kernel.dtype != torch.float32:
-            raise ValueError(f"A float32 kernel [K, C, 3, 3] is needed, got {kernel.dtype} {list(kernel.shape)}.")
         self.out_channels, self.in_channels = kernel.shape[:2]
         if bias is None:
             bias = kernel.new_zeros(self.out_channels)  # added while copying, which costs nothing
-        if tuple(bias.shape) != (self.out_channels,) or bias.dtype != torch.float32:
-            raise ValueError(f"A float32 bias [{self.out_channels}] is needed, got {bias.dtype} {list(bias.shape)}.")
-        if padding not in (0, 1):
-            raise ValueError(f"padding must be 0 or 1, got {padding}.")
-        if padding_mode not in PADDING_MODES:
-            raise ValueError(f"padding_mode must be one of {', '.join(PADDING_MODES)}, got '{padding_mode}'.")
         self.padding = padding
         self.reflect = padding == 1 and padding_mode == "reflect"
         output, expansion, data = (matrix.to(kernel.device) for matrix in winograd_matrices())
@@ -163,17 +152,7 @@ class WinogradConv2d(nn.Module):
 
         Returns:
             ``(N, out_channels, H + 2 · padding - 2, W + 2 · padding - 2)``, channels-last.
-
-        Raises:
-            ValueError: when the shape or the type of ``x`` does not fit.
         """
-        smallest = 2 if self.reflect else TAPS - 2 * self.padding
-        fits = x.dim() == 4 and x.shape[1] == self.in_channels and min(x.shape[2:]) >= smallest
-        if not fits or x.dtype != self.kernel.dtype:
-            raise ValueError(
-                f"An input [N, {self.in_channels}, H, W] of {self.kernel.dtype} with H and W at least {smallest} is "
-                f"needed, got {x.dtype} {list(x.shape)}."
-            )
         height, width = (size + 2 * self.padding - TAPS + 1 for size in x.shape[2:])
         output = x.new_empty(x.shape[0], height, width, self.out_channels)
         rows, columns = -(-height // OUTPUTS), -(-width // OUTPUTS)
@@ -236,7 +215,6 @@ class WinogradConv2d(nn.Module):
 
 
 MIN_CHANNELS = (64, 128)
-
 """What the smaller and the larger number of channels must reach for :func:`use_winograd` to replace a convolution.
 
 Measured with AVX-512 at the sizes that a 192 x 192 slice has in the published network: from 64 to 64 channels hardly
@@ -248,15 +226,9 @@ class WinogradConvLSTMCell(ConvLSTMCell):
 
     Args:
         cell: the cell to compute; its parameters are shared, and must not change any more.
-
-    Raises:
-        ValueError: when the cell has another kernel.
     """
 
     def __init__(self, cell: ConvLSTMCell) -> None:
-        size = list(cell.conv.weight.shape[2:])
-        if size != [TAPS, TAPS]:
-            raise ValueError(f"A two-dimensional ConvLSTM with kernels of 3 is needed, got kernels of {size}.")
         with torch.device("meta"):  # no memory and no random numbers for a convolution that is replaced at once
             super().__init__(2, cell.in_channels, cell.hidden_channels)
         self.conv = cell.conv
@@ -296,9 +268,6 @@ def use_winograd(network: nn.Module) -> nn.Module:
 
     Returns:
         New modules in the same structure, which share the parameters that are not replaced. They cannot be scripted.
-
-    Raises:
-        ValueError: when a part of the network has been scripted.
     """
     return _replace(network, {})
 
@@ -307,8 +276,6 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     """Copy the structure around ``module``, except for what ``done`` has a copy of."""
     if module in done:
         return done[module]
-    if isinstance(module, torch.jit.ScriptModule):
-        raise ValueError("The convolutions of a scripted network cannot be replaced; replace them before scripting.")
     replacement: nn.Module
     if isinstance(module, ConvLSTMCell):
         # Never its convolution alone: the cell takes the kernel apart.

@@ -33,7 +33,7 @@ def generator() -> SimpleNamespace:
         2, SEQUENCES, channels=(3, 4), num_res_blocks=1, lstm_layers=1, weight_code_channels=2
     ).eval()
     # As in the bundles, whose syntheses leave the target out.
-    inferer = SliceTranslationInferer(winograd=False, include_self=False)
+    inferer = SliceTranslationInferer(include_self=False)
     return SimpleNamespace(network=network, inferer=inferer, sequences=SEQUENCES)
 
 

@@ -69,7 +69,7 @@ def expected_maps(volume, generator, sources, targets, include_self) -> torch.Te
     ],
 )
 def test_equals_the_equation(volume, generator, sources, targets, include_self, of_inferer):
-    inferer = SliceTranslationInferer(winograd=False, include_self=of_inferer)
+    inferer = SliceTranslationInferer(include_self=of_inferer)
     maps = translated_differentiation_maps(volume, generator, inferer, sources, targets, include_self)
     torch.testing.assert_close(
         maps, expected_maps(volume, generator, sources, targets, include_self), rtol=1e-4, atol=1e-6
@@ -82,7 +82,7 @@ def test_equals_the_equation(volume, generator, sources, targets, include_self, 
 
 def test_volumes(volume_generator):
     volume = make_volume((6, 7, 5))
-    inferer = VolumeTranslationInferer(roi_size=-1, winograd=False, include_self=False)
+    inferer = VolumeTranslationInferer(roi_size=-1, include_self=False)
     maps = translated_differentiation_maps(volume, volume_generator, inferer)
     names = ["t1", "dce", "t2"]
     torch.testing.assert_close(maps, expected_maps(volume, volume_generator, names, names, True), rtol=1e-4, atol=1e-6)
@@ -93,7 +93,7 @@ def test_volumes(volume_generator):
     [(["t2"], True, 3), (["t2"], False, 2), (["t1", "t2"], False, 4), (None, True, 9), ([], True, 0)],
 )
 def test_only_the_pairs_that_are_needed(volume, generator, targets, include_self, pairs):
-    inferer = SliceTranslationInferer(winograd=False, slice_batch_size=SHAPE[2])
+    inferer = SliceTranslationInferer(slice_batch_size=SHAPE[2])
     decoded, decode = [], SpecialisedGenerator.decode
 
     def count(self, unrolled, target, spatial_size):
