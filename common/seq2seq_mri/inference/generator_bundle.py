@@ -23,7 +23,7 @@ from seq2seq_mri.training.checkpoint import load_weights
 
 if TYPE_CHECKING:
     from seq2seq_mri.inference.translation_inferer import TranslationInferer
-    from seq2seq_mri.networks.translator import SequenceTranslator
+    from seq2seq_mri.networks.generator import SequenceTranslator
 
 __all__ = ["TrainedGenerator", "generator_fingerprint", "load_bundle", "sibling_bundle"]
 
@@ -31,7 +31,7 @@ _CONFIG = Path("configs", "inference.json")
 
 # Options of inferers on which a map does not depend, but for rounding; include_self is chosen with the maps.
 _WITHOUT_EFFECT = {
-    *("slice_batch_size", "sw_batch_size", "memory_limit_mb", "skip_empty", "winograd", "output_device", "progress"),
+    *("slice_batch_size", "sw_batch_size", "memory_limit_mb", "skip_empty", "output_device", "progress"),
     "include_self",
 }
 

@@ -12,7 +12,7 @@ from monai.transforms import Compose, ResizeWithPadOrCropd, Spacingd
 from seq2seq_mri.inference.differentiation_maps import AddDifferentiationMapsd, translated_differentiation_maps
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.inference.volume_inferer import VolumeTranslationInferer
-from seq2seq_mri.networks.collapsed import CollapsedGenerator
+from seq2seq_mri.networks.specialised import SpecialisedGenerator
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.sequences import channel_slices, sequence_codes
 
@@ -73,7 +73,7 @@ def expected_maps(volume, generator, sources, targets, include_self) -> torch.Te
     ],
 )
 def test_equals_the_equation(volume, generator, sources, targets, include_self, of_inferer):
-    inferer = SliceTranslationInferer(winograd=False, include_self=of_inferer)
+    inferer = SliceTranslationInferer(include_self=of_inferer)
     maps = translated_differentiation_maps(volume, generator, inferer, sources, targets, include_self)
     torch.testing.assert_close(
         maps, expected_maps(volume, generator, sources, targets, include_self), rtol=1e-4, atol=1e-6
@@ -86,7 +86,7 @@ def test_equals_the_equation(volume, generator, sources, targets, include_self, 
 
 def test_volumes(volume_generator):
     volume = make_volume((6, 7, 5))
-    inferer = VolumeTranslationInferer(roi_size=-1, winograd=False, include_self=False)
+    inferer = VolumeTranslationInferer(roi_size=-1, include_self=False)
     maps = translated_differentiation_maps(volume, volume_generator, inferer)
     names = ["t1", "dce", "t2"]
     torch.testing.assert_close(maps, expected_maps(volume, volume_generator, names, names, True), rtol=1e-4, atol=1e-6)
@@ -97,16 +97,16 @@ def test_volumes(volume_generator):
     [(["t2"], True, 3), (["t2"], False, 2), (["t1", "t2"], False, 4), (None, True, 9), ([], True, 0)],
 )
 def test_only_the_pairs_that_are_needed(volume, generator, targets, include_self, pairs):
-    inferer = SliceTranslationInferer(winograd=False, slice_batch_size=SHAPE[2])
-    rendered, render = [], CollapsedGenerator.render
+    inferer = SliceTranslationInferer(slice_batch_size=SHAPE[2])
+    decoded, decode = [], SpecialisedGenerator.decode
 
-    def count(self, recurred, target, spatial_size):
-        rendered.append(len(recurred) // SHAPE[2])
-        return render(self, recurred, target, spatial_size)
+    def count(self, unrolled, target, spatial_size):
+        decoded.append(len(unrolled) // SHAPE[2])
+        return decode(self, unrolled, target, spatial_size)
 
-    with patch.object(CollapsedGenerator, "render", count):
+    with patch.object(SpecialisedGenerator, "decode", count):
         translated_differentiation_maps(volume, generator, inferer, None, targets, include_self)
-    assert sum(rendered) == pairs
+    assert sum(decoded) == pairs
 
 
 def test_without_another_source_there_is_no_map(volume, generator):
@@ -116,10 +116,11 @@ def test_without_another_source_there_is_no_map(volume, generator):
 
 def test_the_prepared_network_is_kept(volume, generator):
     inferer = SliceTranslationInferer(include_self=False)
-    with patch.object(type(generator), "collapse", autospec=True, side_effect=type(generator).collapse) as collapse:
+    cls = type(generator)
+    with patch.object(cls, "specialise", autospec=True, side_effect=cls.specialise) as specialise:
         for _ in range(2):
             translated_differentiation_maps(volume, generator, inferer, None, ["t2"])
-    assert collapse.call_count == 1
+    assert specialise.call_count == 1
 
 
 TABLE = {"t1": 1, "dce": 6, "t2": 1}
@@ -142,7 +143,7 @@ def loaded() -> SimpleNamespace:
         2, TABLE, channels=(3, 4), num_res_blocks=1, lstm_layers=1, weight_code_channels=2
     ).eval()
     # As in the bundles, whose syntheses leave the target out.
-    inferer = SliceTranslationInferer(winograd=False, include_self=False)
+    inferer = SliceTranslationInferer(include_self=False)
     return SimpleNamespace(network=network, inferer=inferer, sequences=TABLE)
 
 
