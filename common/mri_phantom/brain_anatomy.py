@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The anatomy of a simulated brain: how much of each tissue is in each voxel.
+"""The anatomy of a simulated brain: shares of tissues in each voxel.
 
 The brain is a set of solids in a coordinate system of its own, in mm, RAS, with the origin between the anterior and
 the posterior commissure's plane and the bottom of the third ventricle; dimensions follow an adult's in a stereotactic

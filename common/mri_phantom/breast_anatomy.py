@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The healthy anatomy of simulated breasts and of the chest behind them: how much of each tissue is in each voxel.
+"""The healthy anatomy of simulated breasts, and of the chest behind them: shares of tissues in each voxel.
 
 The patient lies prone, as for breast MRI, so that the breasts hang forward. The body is a set of solids in a coordinate
 system of its own, in mm, RAS, with the origin on the skin in front of the sternum, at the height of the nipples.

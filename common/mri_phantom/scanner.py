@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What a scanner makes of a signal: blurred, unevenly received, moved and noisy integers."""
+"""A simulated scanner: signals come out blurred, unevenly received, moved and noisy, as integers."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Distances to simple solids, and how to blend them, from which the simulated anatomy is built.
+"""Distances to simple solids, blended with each other: the bricks of the simulated anatomy.
 
 Every distance is in mm and positive **inside** the solid, so that ``minimum`` intersects and ``maximum`` unites.
 """
