@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Zip archives that are equal, byte for byte, when their files are; and reading them without trusting their names."""
+"""Zip archives with reproducible bytes, and safe extraction of them."""
 
 from __future__ import annotations
 

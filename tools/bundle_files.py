@@ -95,7 +95,7 @@ def _modules(bundle: Path, common: Path) -> dict[str, bytes | Path]:
     for path in sorted((common / CORE).rglob("*")):
         if "__pycache__" in path.parts or (path.is_dir() and not path.is_symlink()):
             continue
-        if (path.suffix not in (".py", ".pyi") and path.name != "py.typed") or path.is_symlink():
+        if path.suffix not in (".py", ".pyi", ".typed") or path.is_symlink():
             raise ValueError(f"{path} is not a Python file, and all that the package publishes is; remove it.")
         core.append(path)
     named = set(_files_of(_NAME.findall(_configurations(bundle)), common))

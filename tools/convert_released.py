@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Checkpoints of the code released with the paper, converted to our generator."""
+"""The command that converts checkpoints of the code released with the paper to our generator."""
 
 from __future__ import annotations
 

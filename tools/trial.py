@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Runs an unzipped bundle as its user does, on a simulated subject, and checks that the package is the bundle's own."""
+"""Runs an unzipped bundle as its user does, on a simulated subject, and checks that all modules are its own."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The anatomy of a simulated brain: how much of each tissue is in each voxel.
+"""The anatomy of a simulated brain: shares of tissues in each voxel.
 
 The brain is a set of solids in a coordinate system of its own, in mm, RAS, with the origin between the anterior and
 the posterior commissure's plane and the bottom of the third ventricle; dimensions follow an adult's in a stereotactic
 atlas. Cortex is folded along the zero surfaces of a band-limited random function, so that every subject has gyri and
 sulci of its own. Tissues are painted one over the other with soft edges of one voxel, which gives partial volumes.
+
+``points`` are float32 ``[3, N]`` in this coordinate system, mm; ``width`` is that of a voxel there.
 """
 
 from __future__ import annotations
@@ -45,13 +47,7 @@ def brain_surface(points: np.ndarray) -> np.ndarray:
 
 
 def draw_anatomy(generator: np.random.Generator, points: np.ndarray, width: float) -> BrainAnatomy:
-    """Draw one healthy brain.
-
-    Args:
-        generator: source of randomness.
-        points: float32 ``[3, N]`` in the brain's own coordinates, mm, inside ``brain_surface``.
-        width: width of a voxel in these coordinates, mm.
-    """
+    """Draw one healthy brain at points inside ``brain_surface``."""
     fractions = Fractions.of_one("csf", BRAIN_TISSUES, points.shape[1])
     depth, cortex = _paint_cerebrum(generator, fractions, points, width)
     ventricle = _paint_deep_structures(generator, fractions, points, width)
@@ -67,14 +63,7 @@ def grow_cortical_vessels(
 
     Two random functions vanish together along winding lines; these are the vessels' centres. Before contrast agent
     their tissue is that of grey matter, so that, as in patients, the bright dots and lines of T1Gd can be foreseen
-    neither from T1 nor from T2 or FLAIR.
-
-    Args:
-        generator: source of randomness.
-        points: float32 ``[3, N]``, mm.
-        fractions: of the brain at these points.
-        width: width of a voxel, mm.
-        radius: of the vessels, mm, those too thin to be seen singly taken together.
+    neither from T1 nor from T2 or FLAIR. ``radius`` is theirs in mm, those too thin to be seen singly taken together.
     """
     distances = [RandomField(generator, wavelength=18.0, bandwidth=0.3).distance_to_zero(points) for _ in range(2)]
     fractions.convert("grey_matter", "cortical_vessel", coverage(radius - np.hypot(*distances), width))

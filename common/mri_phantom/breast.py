@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The command that simulates a breast cohort, of protocols that change over the years."""
+"""The command that simulates a breast cohort, whose protocols change over the years."""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The healthy anatomy of simulated breasts and of the chest behind them: how much of each tissue is in each voxel.
+"""The healthy anatomy of simulated breasts, and of the chest behind them: shares of tissues in each voxel.
 
 The patient lies prone, as for breast MRI, so that the breasts hang forward. The body is a set of solids in a coordinate
 system of its own, in mm, RAS, with the origin on the skin in front of the sternum, at the height of the nipples.
 Tissues are painted one over the other with soft edges of one voxel, which gives partial volumes.
+
+``points`` are float32 ``[3, N]`` in this coordinate system, mm; ``width`` is that of a voxel there.
 """
 
 from __future__ import annotations
@@ -100,14 +102,7 @@ def body_surface(points: np.ndarray, breasts: Sequence[Breast]) -> np.ndarray:
 def paint_body(
     generator: np.random.Generator, points: np.ndarray, breasts: Sequence[Breast], width: float
 ) -> Fractions:
-    """Draw the inside of a healthy body, and return the shares of the tissues of ``BREAST_LABELS``.
-
-    Args:
-        generator: source of randomness.
-        points: float32 ``[3, N]`` in the body's own coordinates, mm, inside ``body_surface``.
-        breasts: as drawn.
-        width: width of a voxel in these coordinates, mm.
-    """
+    """Draw a healthy body at points inside ``body_surface``; return the shares of the tissues of ``BREAST_LABELS``."""
     fractions = Fractions.of_one("adipose", BREAST_LABELS, points.shape[1])
     for breast in breasts:
         _paint_gland(generator, fractions, points, breast, width)

@@ -22,14 +22,7 @@ def skin_of_chest(points: np.ndarray) -> np.ndarray:
 
 
 def paint_chest(generator: np.random.Generator, fractions: Fractions, points: np.ndarray, width: float) -> None:
-    """Paint the chest from the pectoral muscles inwards, in place.
-
-    Args:
-        generator: source of randomness.
-        fractions: shares of tissues at the points.
-        points: float32 ``[3, N]`` in the body's coordinates, mm.
-        width: width of a voxel, mm.
-    """
+    """Paint the chest from the pectoral muscles inwards, in place; see ``breast_anatomy`` for points and width."""
     x, y, z = points
     lateral = np.abs(x)
     depth = skin_of_chest(points) - CHEST_FAT

@@ -11,7 +11,7 @@ import numpy as np
 from mri_phantom.breast_anatomy import Breast
 from mri_phantom.fractions import Fractions
 from mri_phantom.random_fields import RandomField
-from mri_phantom.shapes import coverage, intersection, tube
+from mri_phantom.shapes import coverage, draw_axes, intersection, stretched_ball, tube
 from mri_phantom.tissue import BREAST_TISSUES, Tissue
 
 __all__ = ["LESION_LABELS", "Lesion", "draw_lesions", "lesion_labels", "response_probability", "unique_masks"]
@@ -53,22 +53,13 @@ class Lesion:
         A benign lesion is a smooth oval. A malignant one is lobed and spiculated, with a core that is hardly perfused;
         patches of its rim are dense with cells, and differ from the rest in ADC alone. Towards the nipple, segments of
         the fibroglandular tissue take up contrast agent without being otherwise different (non-mass enhancement).
-
-        Args:
-            generator: source of randomness.
-            fractions: of the healthy body.
-            points: float32 ``[3, N]``, mm.
-            width: width of a voxel, mm.
+        See ``breast_anatomy`` for points and width.
         """
         nearby = np.flatnonzero(np.linalg.norm(points - self.centre[:, None], axis=0) < 4.5 * self.radius)
         part = Fractions(fractions.names, fractions.values[:, nearby])
         grow = self._grow_benign if self.kind == "benign" else self._grow_malignant
         grow(generator, part, points[:, nearby], width)
         fractions.values[:, nearby] = part.values
-
-    def _distance(self, points: np.ndarray) -> np.ndarray:
-        offset = self.axes @ (points - self.centre[:, None])
-        return self.radius - np.sqrt(np.einsum("in,in->n", offset, offset))
 
     def _bed(
         self, generator: np.random.Generator, fractions: Fractions, distance: np.ndarray, points: np.ndarray
@@ -83,7 +74,7 @@ class Lesion:
     def _grow_benign(
         self, generator: np.random.Generator, fractions: Fractions, points: np.ndarray, width: float
     ) -> None:
-        distance = self._distance(points)
+        distance = stretched_ball(points, self.centre, self.radius, self.axes)
         self._bed(generator, fractions, distance, points)
         fractions.paint("benign_isointense" if self.isointense else "benign", coverage(distance, width))
 
@@ -95,7 +86,7 @@ class Lesion:
         patches = RandomField(generator, wavelength=19.0, bandwidth=0.3)
         segments = RandomField(generator, wavelength=22.0, bandwidth=0.4)
 
-        distance = self._distance(points)
+        distance = stretched_ball(points, self.centre, self.radius, self.axes)
         self._bed(generator, fractions, distance, points)
         # functions of direction alone make an outline that is a single-valued radius: lobes, and pointed spicules
         offset = points - self.centre[:, None]
@@ -133,13 +124,9 @@ class Lesion:
 def draw_lesions(
     generator: np.random.Generator, kinds: Sequence[str], breasts: Sequence[Breast], width: float
 ) -> list[Lesion]:
-    """Draw lesions, each in the glandular cone of one of the breasts, and apart from each other.
+    """Draw lesions of these kinds, each in the glandular cone of one of the breasts, and apart from each other.
 
-    Args:
-        generator: source of randomness.
-        kinds: of each, "benign" or "malignant".
-        breasts: where they may be.
-        width: width of a voxel, mm; no lesion is so small that a grid of such voxels could miss it.
+    None is so small that a grid of voxels ``width`` mm wide could miss it.
     """
     lesions: list[Lesion] = []
     for kind in kinds:
@@ -163,14 +150,13 @@ def _draw_lesion(generator: np.random.Generator, kind: str, breast: Breast, widt
     direction /= np.linalg.norm(direction)
     gland = np.maximum(np.array(breast.gland_radii) - 0.8 * radius, 5)
     centre = np.array(breast.centre) + generator.uniform(0.25, 0.7) * direction * gland
-    rotation, _ = np.linalg.qr(generator.standard_normal((3, 3)))
-    stretch = np.exp(np.array([0.25, -0.05, -0.2]) if kind == "benign" else generator.normal(0, 0.12, 3))
+    axes = draw_axes(generator, (0.25, -0.05, -0.2) if kind == "benign" else 0.12)
     return Lesion(
         kind=kind,
         breast=breast,
         centre=centre.astype(np.float32),
         radius=radius,
-        axes=(np.diag(stretch / np.prod(stretch) ** (1 / 3)) @ rotation).astype(np.float32),
+        axes=axes,
         isointense=bool(generator.random() < 0.5),
     )
 

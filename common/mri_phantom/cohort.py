@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Writing a simulated cohort to disk, brain or breast: checks of the arguments, who lacks what, images, datalist."""
+"""Simulated cohorts on disk: checked arguments, missing sequences, images, truth and datalist, for brain and breast."""
 
 from __future__ import annotations
 
@@ -144,11 +144,7 @@ class Cohort(Generic[Plan]):
 
 
 def check_splits(subjects: int | None, splits: Sequence[int] | None) -> tuple[int, ...]:
-    """Return the numbers of subjects of the sections: ``splits``, or ``subjects`` divided as 8:2:2.
-
-    Raises:
-        ValueError: when they are not whole numbers, none, or contradict each other.
-    """
+    """Return the checked numbers of subjects of the sections: ``splits``, or ``subjects`` divided as 8:2:2."""
     if splits is None:
         if subjects is None:
             return _DEFAULT_SPLITS
@@ -166,12 +162,7 @@ def check_splits(subjects: int | None, splits: Sequence[int] | None) -> tuple[in
 
 
 def check_grid(shape: Sequence[int], spacing: float | Sequence[float]) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Return the voxels along the three axes and their sizes in mm.
-
-    Raises:
-        ValueError: when the shape is not three whole numbers of at least 32, or the spacing not one or three numbers
-            between 0 and 100.
-    """
+    """Return the checked voxels along the three axes, at least 32, and their sizes in mm, between 0 and 100."""
     sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
     if len(sizes) != 3 or not all(isinstance(size, int) and size >= 32 for size in sizes):
         raise ValueError(f"shape is {shape!r}; give three whole numbers of at least 32.")
@@ -182,11 +173,7 @@ def check_grid(shape: Sequence[int], spacing: float | Sequence[float]) -> tuple[
 
 
 def check_missing(missing: int | Sequence[int], name: str, highest: int) -> tuple[int, int]:
-    """Return the least and the most sequences that a subject lacks, at most ``highest``.
-
-    Raises:
-        ValueError: when they are no whole numbers from 0 to ``highest``, or the least is above the most.
-    """
+    """Return the checked least and most sequences that a subject lacks, at most ``highest``."""
     bounds = tuple(missing) if isinstance(missing, Sequence) else (missing, missing)
     whole = all(isinstance(bound, int) for bound in bounds)
     if len(bounds) != 2 or not whole or not 0 <= bounds[0] <= bounds[1] <= highest:
@@ -230,12 +217,7 @@ def write_image(
 ) -> None:
     """Write a volume ``[X, Y, Z]``, or a series ``[T, X, Y, Z]`` as 4D NIfTI, in its own type and unscaled.
 
-    Args:
-        path: of the file.
-        voxels: the volume or series.
-        affine: ``[4, 4]``.
-        time_step: seconds from frame to frame of a series in time.
-        overwrite: whether an existing file may be replaced.
+    ``time_step`` are the seconds from frame to frame of a series in time.
     """
     image = nibabel.Nifti1Image(voxels if voxels.ndim == 3 else np.moveaxis(voxels, 0, -1), affine)
     if time_step is None:

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""How much of each tissue is at each point of a phantom, and painting tissues over one another."""
+"""Shares of tissues at the points of a phantom, painted over one another."""
 
 from __future__ import annotations
 

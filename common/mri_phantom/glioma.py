@@ -9,7 +9,7 @@ import numpy as np
 
 from mri_phantom.brain_anatomy import BrainAnatomy
 from mri_phantom.random_fields import RandomField
-from mri_phantom.shapes import coverage
+from mri_phantom.shapes import coverage, draw_axes, stretched_ball
 from mri_phantom.signal import t1gd_signal
 from mri_phantom.tissue import Tissue
 
@@ -56,20 +56,15 @@ class Glioma:
         Enhancement follows a random function of its own: the rest of the rim is tissue with the same proton density,
         T1 and T2, so that nothing but T1Gd tells where it is. At the ventricles a random part of the border becomes
         oedema so rich in free water that T1 and T2 show it almost as cerebrospinal fluid and only FLAIR separates it.
-
-        Args:
-            generator: source of randomness.
-            points: float32 ``[3, N]``, before displacement, mm.
-            anatomy: the displaced healthy brain at these points.
-            width: width of a voxel, mm.
+        ``points`` (``[3, N]``, mm) are those before displacement, ``anatomy`` is the displaced healthy brain there, and
+        ``width`` that of a voxel in mm.
         """
         fractions = anatomy.fractions
         ragged = RandomField(generator, wavelength=24.0, bandwidth=0.4)
         patches = RandomField(generator, wavelength=22.0, bandwidth=0.3)
         border = RandomField(generator, wavelength=44.0, bandwidth=0.3)
 
-        offset = self.axes @ (points - self.centre[:, None])
-        distance = self.radius - np.sqrt(np.einsum("in,in->n", offset, offset))
+        distance = stretched_ball(points, self.centre, self.radius, self.axes)
         outline = ragged(points)
         tumour = np.minimum(distance + 0.14 * self.radius * outline, anatomy.depth - 1.0)
 
@@ -96,12 +91,11 @@ def draw_glioma(generator: np.random.Generator) -> Glioma:
     radius = generator.uniform(21, 28)
     side = generator.choice([-1.0, 1.0])
     centre = np.array([side * generator.uniform(24, 38), generator.uniform(-58, 32), generator.uniform(6, 36)])
-    rotation, _ = np.linalg.qr(generator.standard_normal((3, 3)))
-    stretch = np.exp(generator.normal(0, 0.15, 3))
+    axes = draw_axes(generator, 0.15)
     return Glioma(
         centre=centre.astype(np.float32),
         radius=radius,
-        axes=(np.diag(stretch / np.prod(stretch) ** (1 / 3)) @ rotation).astype(np.float32),
+        axes=axes,
         rim=generator.uniform(8.0, 13.0),
         enhancing=generator.uniform(0.3, 0.42),
         oedema=generator.uniform(4, 10),
@@ -122,10 +116,10 @@ def enhancement_change(
     The concentration is multiplied by a random function of space that is log-normally distributed, has a correlation
     length of a few mm and a mean of exactly 1 over the enhancing tumour. T1Gd saturates: its mean falls when the
     concentration varies about a constant mean. Enhancement that is not heterogeneous is therefore given the even signal
-    that is the mean of the heterogeneous one, so that how strongly a tumour enhances does not tell how evenly.
+    that is the mean of the heterogeneous one, so that how strongly a tumour enhances does not tell how evenly. Both
+    kinds draw the same from ``generator``.
 
     Args:
-        generator: source of randomness; both kinds of enhancement draw the same.
         points: float32 ``[3, N]``, mm.
         share: ``[N]``, how much of each point is enhancing tumour, in [0, 1].
         tissue: the enhancing tumour, its gadolinium being the mean concentration.

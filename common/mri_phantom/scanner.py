@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What a scanner makes of a signal: blurred, unevenly received, moved and noisy integers."""
+"""A simulated scanner: signals come out blurred, unevenly received, moved and noisy, as integers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,6 @@ def bias_field(generator: np.random.Generator, points: np.ndarray, strength: flo
     """Return a smooth positive sensitivity, the exponential of a random polynomial of second degree.
 
     Args:
-        generator: source of randomness.
         points: ``[3, N]``, mm.
         strength: standard deviation of the logarithm at the distance ``extent`` (mm) from the origin along an axis.
 
@@ -107,7 +106,6 @@ def acquire(
     """Return the frames of one sequence as the scanner stores them.
 
     Args:
-        generator: source of randomness.
         signal: noise-free, ``[T, N]``.
         inside: bool ``[X, Y, Z]``, the N points of the body.
         sensitivity: ``[N]``, of the coil, about 1.

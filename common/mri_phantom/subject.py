@@ -71,7 +71,6 @@ def draw_brain(
     """Draw one patient, and T1, T1Gd, T2 and FLAIR of the brain.
 
     Args:
-        generator: source of randomness.
         scan: grid and quality of the images.
         glioma: whether the patient has a tumour.
         texture: standard deviation of the contrast agent's concentration within a heterogeneous tumour, as a fraction
@@ -147,7 +146,6 @@ def draw_breast(
     """Draw one patient, and the images of one examination of the breasts.
 
     Args:
-        generator: source of randomness.
         scan: grid, times and quality of the images.
         lesions: the kind of each lesion, "benign" or "malignant".
         sequences: which of ``ACQUIRED`` to acquire; the others do not change these.

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from itertools import permutations
 from pathlib import Path
@@ -20,11 +19,6 @@ from seq2seq_mri.transforms.wash_maps import wash_maps
 GRID = {"shape": (36, 34, 32), "spacing": 5.0}
 TABLE = {"t1": 1, "fatsat_t1": 1, "t2": 1, "dce": 6, "fatsat_dce": 6, "wash_in": 1, "wash_out": 1, "dwi": 4}
 TRUTH = {"tissue", "ktrans", "adc", "lesion"}
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def read(path: Path) -> np.ndarray:
@@ -169,23 +163,6 @@ def test_lesions_and_labels_are_dealt_as_asked(cohort: Path, datalist: dict) -> 
             assert entry["label"] in ({"pcr": 0}, {"pcr": 1})
 
 
-def test_equal_seeds_give_equal_bytes_and_others_do_not(tmp_path: Path) -> None:
-    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        simulate_breast(tmp_path / name, splits=(0, 0, 1), seed=seed, **GRID)
-    first, second, other = (checksums(tmp_path / name) for name in "abc")
-    assert first == second
-    assert set(first) == set(other)
-    assert all(first[name] != other[name] for name in first if name.endswith(("t1.nii.gz", "dce.nii.gz", "adc.nii.gz")))
-
-
-def test_a_subject_does_not_depend_on_the_size_of_the_cohort(tmp_path: Path) -> None:
-    options = {"healthy": 0.0, "malignant": 1.0, "mixed": 1.0, "diffusion": 1.0, "seed": 6}
-    simulate_breast(tmp_path / "small", splits=(1, 0, 0), **options, **GRID)
-    simulate_breast(tmp_path / "large", splits=(2, 0, 0), **options, **GRID)
-    small, large = checksums(tmp_path / "small"), checksums(tmp_path / "large")
-    assert all(large[name] == value for name, value in small.items() if name != "datalist.json")
-
-
 def test_evaluation_can_be_as_incomplete_as_training(tmp_path: Path) -> None:
     path = simulate_breast(tmp_path, splits=(0, 1, 2), complete_evaluation=False, mixed=0.0, missing=1, **GRID)
     content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -220,15 +197,12 @@ def test_protocols_are_dealt_in_their_shares() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"shape": (96, 112, 31)}, "at least 32"),
         ({"missing": 4}, "missing is 4; give a number from 0 to 3"),
         ({"mixed": 1.5}, "mixed is 1.5"),
         ({"diffusion": -0.1}, "diffusion is -0.1"),
         ({"healthy": "few"}, "healthy is 'few'"),
-        ({"noise": float("nan")}, "noise is nan"),
         ({"bias": 2}, "bias is 2"),
         ({"motion": 11}, "motion is 11"),
-        ({"seed": 1.5}, "seed is 1.5"),
         ({"timepoints": 2}, "timepoints is 2; give a whole number from 3"),
         ({"timepoints": 6.0}, "timepoints is 6.0"),
         ({"time_step": 30}, "time_step is 30; give a number from 60"),

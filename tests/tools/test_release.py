@@ -18,7 +18,7 @@ from monai.bundle import download
 from tools import release as release_module
 from tools.archive import extract_archive
 from tools.release import release
-from tools.trial import simulate_for, try_inference
+from tools.trial import run_with, simulate_for, try_inference
 
 TAG = "v0.1.0"
 SOURCE = f"https://github.com/owner/project/releases/download/{TAG}"
@@ -102,6 +102,10 @@ def test_downloaded_archives_run_elsewhere(released, serve, tmp_path) -> None:
         download(name=name, url=f"{address}/{name}_v0.1.0.zip", bundle_dir=tmp_path / "bundles", progress=False)
         bundle = tmp_path / "bundles" / name
         try_inference(bundle, simulate_for(bundle, tmp_path / name))
+        if name == "seq2seq_brats":  # the other command of docs/releases.md
+            simulation = ["brain", str(tmp_path / "cohort"), "--splits", "0,0,1", "--shape", "32,32,32"]
+            run_with(bundle, "mri_phantom", simulation, (bundle,))
+            assert (tmp_path / "cohort" / "datalist.json").is_file()
         expected = extract_archive(released / f"{name}_v0.1.0.zip", tmp_path / "expected", name)
         assert contents(bundle) == contents(expected)
 
@@ -147,29 +151,11 @@ def not_finite(project: Path) -> None:
     torch.save(weights, path)
 
 
-def truncated(project: Path) -> None:
-    path = project / "bundles" / "seq2seq_brats" / "models" / "model.pt"
-    path.write_bytes(path.read_bytes()[:500])
-
-
-def other_version(project: Path) -> None:
-    path = project / "bundles" / "seq2seq_brats" / "configs" / "metadata.json"
-    path.write_text(path.read_text().replace('"version": "0.1.0"', '"version": "0.2.0"'))
-
-
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
         (lambda project: (project / "bundles/seq2seq_brats/LICENSE").unlink(), FileNotFoundError, "LICENSE"),
-        (lambda project: (project / "bundles/seq2seq_brats/docs/a.nii").touch(), ValueError, r"a\.nii is not a file"),
-        (
-            lambda project: (project / "bundles/seq2seq_brats/models/model.pt").unlink(),
-            FileNotFoundError,
-            r"seq2seq_brats/models/model\.pt does not exist: a release needs trained weights",
-        ),
         (not_finite, ValueError, r"model\.pt has values in .* not finite"),
-        (truncated, ValueError, r"model\.pt cannot be read as a checkpoint"),
-        (other_version, ValueError, r"version 0\.2\.0, of which its changelog says nothing"),
         (lambda project: (project / "schema.json").write_text('{"required": ["x"]}'), ValueError, "not fit the schema"),
     ],
 )
@@ -188,19 +174,6 @@ def test_failing_checks_write_nothing(changed_repository, tmp_path, change, erro
         )
     assert contents(changed_repository) == before
     assert not (tmp_path / "dist").exists()
-
-
-@pytest.mark.slow
-def test_weights_of_another_network_write_nothing(changed_repository, tmp_path) -> None:
-    path = changed_repository / "bundles" / "seq2seq_brats" / "models" / "model.pt"
-    weights = torch.load(path, weights_only=True)
-    weights.pop(next(iter(weights)))
-    torch.save(weights, path)
-    places = {"repository": changed_repository, "output_dir": tmp_path / "dist"}
-    with pytest.raises(ValueError, match=r"tools\.examine failed .*(.|\n)*belongs to another network configuration"):
-        release("seq2seq_brats", source=SOURCE, schema=changed_repository / "schema.json", **places)
-    assert not (tmp_path / "dist").exists()
-    assert not (changed_repository / "models").exists()
 
 
 def test_classifier_needs_the_generator_beside_it(changed_repository, tmp_path) -> None:
