@@ -1,20 +1,27 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The comparison in Markdown: quality, tests, costs, and whether the trivial baselines are beaten."""
+"""The results page of the comparison: tables of quality, paired tests and costs, with their CSV files and figures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from seq2seq_mri.evaluation.markdown import markdown_table
+from seq2seq_mri.evaluation.page import write_results_page
+from seq2seq_mri.evaluation.records import write_records
+from seq2seq_mri.plots.style import save_figure
+from seq2seq_studies.comparison.comparison_figure import quality_comparison, slice_comparison
+from seq2seq_studies.comparison.comparison_runs import ComparisonRuns
 from seq2seq_studies.comparison.method_evaluation import SETTINGS
 from seq2seq_studies.comparison.methods import BASELINES, METHODS, OUTPUT_ACTIVATION, title
-from seq2seq_studies.comparison.quality_comparison import UNTRAINED, quality_table, unbeaten_baselines
+from seq2seq_studies.comparison.quality_comparison import UNTRAINED, paired_tests, quality_table, unbeaten_baselines
 
-__all__ = ["baseline_verdict", "format_costs", "format_quality", "format_tests", "page_body"]
+__all__ = ["baseline_verdict", "format_costs", "format_quality", "format_tests", "write_comparison"]
 
 _COLUMNS = {
     "psnr": ("PSNR (dB)", 2),
@@ -102,31 +109,69 @@ def baseline_verdict(table: pd.DataFrame) -> str:
     return "\n".join([head, "", *lines])
 
 
-def page_body(
+def write_comparison(path: Path, runs: ComparisonRuns, command: str, data: str, lpips: str, slices: bool = True) -> str:
+    """Write the page, and beside it scores, tests, costs and two figures; files of these names are replaced.
+
+    Args:
+        path: of the page.
+        runs: all of them done.
+        command: what makes the page.
+        data: what was trained and tested on.
+        lpips: network of LPIPS, or ``none``.
+        slices: whether there is the figure of a subject's slice.
+
+    Returns:
+        The tables of quality in Markdown, and whether the baselines are beaten.
+    """
+    scores, settings = runs.scores(), runs.settings
+    tests, table, labels = paired_tests(scores), quality_table(scores), METHODS | BASELINES
+    write_records(path.with_suffix(".csv"), scores, overwrite=True)
+    write_records(path.with_name(f"{path.stem}_tests.csv"), tests, overwrite=True)
+    costs = pd.DataFrame([{"method": method, **cost} for method, cost in runs.costs.items()])
+    costs["volume"] = ["x".join(map(str, volume)) for volume in costs["volume"]]
+    write_records(path.with_name(f"{path.stem}_costs.csv"), costs, overwrite=True)
+    save_figure(quality_comparison(scores, SETTINGS, labels), path.with_suffix(".png"), overwrite=True)
+    if slices:
+        save_figure(_slices(runs), path.with_name(f"{path.stem}_slices.png"), overwrite=True)
+    count = settings.batch_size * settings.patches
+    budget = (
+        f"{', and separately '.join(f'{budget.name} for each training' for budget in settings.budgets)}; a step sees "
+        f"{count} patch{'es' if count > 1 else ''} of {' x '.join(map(str, settings.slice_size))} voxels with "
+        f"{settings.slices} adjacent slices; networks of the size “{settings.size}”; Adam from a learning rate of "
+        f"{settings.rate:g}, which falls to 0 along a cosine"
+    )
+    facts = [run.facts() for run in runs.all]
+    seeds = ", ".join(map(str, runs.seeds))
+    body = _body(runs, scores, table, tests, facts, path.stem, lpips, slices)
+    write_results_page(path, "Generators side by side", command, data, facts, budget, seeds, body)
+    return f"{format_quality(table)}\n\n{baseline_verdict(table)}"
+
+
+def _slices(runs: ComparisonRuns) -> Figure:
+    """Draw the same slice of the first subject from each method, trained with the first budget and seed."""
+    first = runs.settings.budgets[0].name
+    views = {run.method: run.views() for run in reversed(runs.all) if run.budget in (first, UNTRAINED)}
+    subject = runs.all[0].scores()["subject"].iloc[0]
+    return slice_comparison(
+        {name: views[name] for name in (*BASELINES, *METHODS) if name in views},
+        list(runs.cohorts[0].sequences),
+        title=f"{subject}, each sequence from the others, {first}, seed {runs.seeds[0]}",
+        labels=METHODS | BASELINES,
+    )
+
+
+def _body(
+    runs: ComparisonRuns,
     scores: pd.DataFrame,
+    table: pd.DataFrame,
     tests: pd.DataFrame,
-    costs: Mapping[str, Mapping[str, Any]],
     facts: Sequence[Mapping[str, Any]],
     name: str,
     lpips: str,
-    volume: Sequence[int],
-    note: str = "",
-    slices: bool = True,
+    slices: bool,
 ) -> str:
-    """Return what stands on the page below its facts.
-
-    Args:
-        scores: the table of ``scores.csv``.
-        tests: of ``paired_tests``.
-        costs: method → its costs.
-        facts: ``training.json`` of each run.
-        name: of the page's files, without ending.
-        lpips: network of LPIPS, or ``none``.
-        volume: shape of the volumes whose completion was timed.
-        note: what else is to be said, for example why a method does not beat a baseline.
-        slices: whether there is the figure of a subject's slice.
-    """
-    table = quality_table(scores)
+    """Return what stands on the page below its facts; the page's files are called ``name``."""
+    note = runs.settings.note
     ranges = ", ".join(f"{value:g}" for value in sorted(scores["data_range"].unique()))
     distance = "LPIPS was not measured" if lpips == "none" else f"LPIPS with {lpips}, mean over slices with foreground"
     return f"""## Quality
@@ -155,10 +200,10 @@ for all pairs of the table. All measures: [{name}_tests.csv]({name}_tests.csv).
 Parameters are all that are there: Pix2Pix has a network for each pair, and HyperConvs their banks. GMACs (10⁹
 multiply-adds of convolutions and matrix products, counted) are of one slice, when one sequence is missing and when one
 is there; of a training step with the backward pass and the discriminator. Seconds per volume:
-{" x ".join(map(str, volume))} voxels with one sequence missing, through the interface that all methods share; the
+{" x ".join(map(str, runs.volume))} voxels with one sequence missing, through the interface that all methods share; the
 inferer of the bundles is faster. Memory is the peak of the process over what Python and the libraries take.
 
-{format_costs(costs)}
+{format_costs(runs.costs)}
 
 Wall-clock seconds of a training, images included, means; whatever else the machine did at the time is in them.
 

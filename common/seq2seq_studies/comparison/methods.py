@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The methods that are compared, in the sizes of their publications and in reduced ones."""
+"""The networks of the compared methods, in the sizes of their publications and in reduced ones."""
 
 from __future__ import annotations
 
@@ -41,8 +41,7 @@ class Size:
 
     Attributes:
         learning_rate: of all methods and their discriminators, at the start; it falls to 0 along a cosine.
-        discriminator: arguments of
-            :class:`ConditionalDiscriminator`.
+        discriminator: arguments of :class:`ConditionalDiscriminator`.
         pix2pix, mm_gan, resvit, seq2seq: arguments of the networks.
     """
 
@@ -106,32 +105,16 @@ def build_network(
         sequences: the sequence table.
         in_channels: adjacent slices that it is given; the middle one is the result.
         image_size: width and height of the slices it is trained on.
-
-    Raises:
-        ValueError: when there is no such method or size.
     """
-    if method not in METHODS:
-        raise ValueError(f"Unknown method '{method}'; choose from {', '.join(METHODS)}.")
-    if size not in SIZES:
-        raise ValueError(f"Unknown size '{size}'; choose from {', '.join(SIZES)}.")
     options = SIZES[size]
+    last: dict[str, Any] = {"output_activation": OUTPUT_ACTIVATION}
     if method == "pix2pix":
-        return Pix2Pix(2, sequences, in_channels, output_activation=OUTPUT_ACTIVATION, **options.pix2pix)
+        return Pix2Pix(2, sequences, in_channels, **last, **options.pix2pix)
     if method == "mm_gan":
-        return MMGAN(2, sequences, in_channels, output_activation=OUTPUT_ACTIVATION, **options.mm_gan)
+        return MMGAN(2, sequences, in_channels, **last, **options.mm_gan)
     if method == "resvit":
-        shape = list(image_size)
-        return ResViT(
-            2, sequences, in_channels, image_size=shape, output_activation=OUTPUT_ACTIVATION, **options.resvit
-        )
+        return ResViT(2, sequences, in_channels, image_size=list(image_size), **last, **options.resvit)
     conditioning = CONDITIONING[method]
     return MeanTranslation(
-        Seq2SeqGenerator(
-            2,
-            sequences,
-            in_channels,
-            conditioning=conditioning,
-            output_activation=OUTPUT_ACTIVATION,
-            **options.seq2seq,
-        )
+        Seq2SeqGenerator(2, sequences, in_channels, conditioning=conditioning, **last, **options.seq2seq)
     )

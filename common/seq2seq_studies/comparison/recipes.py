@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""How each method is trained: what is hidden from it, and its losses.
+"""The losses that each compared method is trained with, and what is hidden from it.
 
 Weights and schedules are those of the publications; the modules of the networks and losses name them.
 """
@@ -18,8 +18,12 @@ from seq2seq_mri.losses.adversarial import LeastSquaresAdversarialLoss
 from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
 from seq2seq_mri.training.translation_step import TranslationStep
 from seq2seq_mri.transforms.slice_stack import network_input
-from seq2seq_studies.comparison.hidden_sequences import MissingSequenceCurriculum, hide_sequences
-from seq2seq_studies.comparison.implicit_conditioning import ImplicitConditioningLoss, SelectiveAdversarialLoss
+from seq2seq_studies.comparison.implicit_conditioning import (
+    ImplicitConditioningLoss,
+    MissingSequenceCurriculum,
+    SelectiveAdversarialLoss,
+    hide_sequences,
+)
 from seq2seq_studies.comparison.methods import SIZES, build_network
 from seq2seq_studies.networks.conditional_discriminator import ConditionalDiscriminator
 from seq2seq_studies.networks.many_to_many import ManyToMany
@@ -140,6 +144,9 @@ class _Completing(Recipe):
         completed = torch.where(self._mask(available, truth), truth, predicted)
         return truth, available, predicted, completed.masked_fill(~self._mask(measured, truth), 0.0)
 
+    def _judge(self, condition: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        return self.discriminator(condition, image)  # type: ignore[misc]
+
     def _mask(self, chosen: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         counts = torch.tensor(self.network.timepoints, device=chosen.device)
         return chosen.repeat_interleave(counts, dim=1).view([*image.shape[:2]] + [1] * (image.dim() - 2))
@@ -178,9 +185,6 @@ class MMGANRecipe(_Completing):
         real = self.adversarial.discriminator(self._judge(truth, truth), measured, measured)
         made = self.adversarial.discriminator(self._judge(truth, completed), available, measured)
         return (real + made).mean() / 2
-
-    def _judge(self, condition: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        return self.discriminator(condition, image)  # type: ignore[misc]
 
 
 class ResViTRecipe(_Completing):
@@ -223,9 +227,6 @@ class ResViTRecipe(_Completing):
         made = self.adversarial.discriminator(self._judge(given, completed), real=False)
         return (real + made).mean() / 2
 
-    def _judge(self, condition: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        return self.discriminator(condition, image)  # type: ignore[misc]
-
 
 class Seq2SeqRecipe(Recipe):
     """10 · L1 of a random pair of each sample, as the bundles train; no discriminator.
@@ -255,15 +256,12 @@ def build_recipe(
     steps: int,
     seed: int = 0,
 ) -> Recipe:
-    """Return a method with random weights, which depend on ``seed`` alone; the arguments are those of the network.
+    """Return a method with random weights, which depend on ``seed`` alone.
 
     Args:
         method, size, sequences, in_channels, image_size: see :func:`build_network`.
         steps: length of the training.
         seed: of the weights, and of what is hidden in training.
-
-    Raises:
-        ValueError: when there is no such method or size.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

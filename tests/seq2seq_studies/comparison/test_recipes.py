@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seq2seq_studies.comparison.hidden_sequences import MissingSequenceCurriculum, hide_sequences
+from seq2seq_studies.comparison.implicit_conditioning import MissingSequenceCurriculum, hide_sequences
 from seq2seq_studies.comparison.methods import METHODS
 
 
