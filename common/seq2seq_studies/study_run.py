@@ -80,6 +80,6 @@ def run_all(runs: Sequence[StudyRun], title: str, unit: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, in place of one that is there."""
+    """Write a JSON file, in place of one that is there; paths as texts."""
     with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=4, default=str) + "\n", encoding="utf-8")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from seq2seq_studies.comparison.comparison_runs import ComparisonRuns
 from seq2seq_studies.comparison.method_evaluation import SETTINGS
 from seq2seq_studies.comparison.methods import BASELINES, METHODS, OUTPUT_ACTIVATION, title
 from seq2seq_studies.comparison.quality_comparison import UNTRAINED, paired_tests, quality_table, unbeaten_baselines
+from seq2seq_studies.study_tables import mean_cell, p_cell
 
 __all__ = ["baseline_verdict", "format_costs", "format_quality", "format_tests", "write_comparison"]
 
@@ -40,7 +40,7 @@ def format_quality(table: pd.DataFrame) -> str:
     parts = []
     for setting in [name for name in SETTINGS if (table["setting"] == name).any()]:
         rows = [
-            [title(row["method"]), row["budget"], str(row["n"]), *(_value(row, name) for name in measures)]
+            [title(row["method"]), row["budget"], str(row["n"]), *(_mean(row, name) for name in measures)]
             for row in table[table["setting"] == setting].to_dict("records")
         ]
         header = ["Method", "Budget", "n", *(_COLUMNS[name][0] for name in measures)]
@@ -63,7 +63,7 @@ def format_tests(tests: pd.DataFrame) -> str:
             row = [title(name)]
             for other in names[1:]:
                 found = cells.get((name, other))
-                row.append("" if found is None else f"{found['difference']:+.{digits}f} ({_p(found['p_holm'])})")
+                row.append("" if found is None else f"{found['difference']:+.{digits}f} ({p_cell(found['p_holm'])})")
             rows.append(row)
         header = [f"{_TESTED[measure]}, {SETTINGS[setting]}, {budget}", *(title(name) for name in names[1:])]
         parts.append(markdown_table(header, rows))
@@ -225,18 +225,9 @@ def _baseline(table: pd.DataFrame, method: str, setting: str) -> float:
     return table.loc[(table["method"] == method) & (table["setting"] == setting), "psnr_mean"].iloc[0]
 
 
-def _value(row: Mapping[str, Any], measure: str) -> str:
-    mean, deviation, digits = row[f"{measure}_mean"], row[f"{measure}_sd"], _COLUMNS[measure][1]
-    if math.isnan(mean):
-        return "n/a"
-    return f"{mean:.{digits}f}" if math.isnan(deviation) else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+def _mean(row: Mapping[str, Any], measure: str) -> str:
+    return mean_cell(row[f"{measure}_mean"], row[f"{measure}_sd"], _COLUMNS[measure][1])
 
 
 def _number(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.3g}"
-
-
-def _p(value: float) -> str:
-    if math.isnan(value):
-        return "n/a"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"

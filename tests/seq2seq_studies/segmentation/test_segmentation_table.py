@@ -1,14 +1,16 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The table of a comparison of combinations."""
+"""The tests of non-inferiority against scipy and closed forms, and the table of a comparison of combinations."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from seq2seq_studies.segmentation.segmentation_table import format_comparison, segmentation_table
+from seq2seq_studies.segmentation.segmentation_table import format_comparison, non_inferiority, segmentation_table
 
 MARGINS = {"dsc": 0.05, "assd": 1.0}
 
@@ -79,9 +81,46 @@ def test_one_subject() -> None:
     assert "nan" not in text
 
 
-def test_refuses_other_subjects_and_an_unknown_reference() -> None:
+def test_refuses_other_subjects() -> None:
     data = scores()
     with pytest.raises(ValueError, match="t2 was tested on other subjects"):
         segmentation_table(data[(data["combination"] == "t1+t2") | (data["subject"] != "p1")], "t1+t2", MARGINS)
-    with pytest.raises(ValueError, match="no scores of the reference, t1"):
-        segmentation_table(data, "t1", MARGINS)
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_non_inferiority_against_scipy(confidence) -> None:
+    random = np.random.default_rng(0)
+    reference = random.uniform(0.6, 0.95, 11)
+    candidate = reference - random.normal(0.02, 0.04, 11)
+    result = non_inferiority(reference - candidate, 0.05, confidence)
+    assert result["loss"] == pytest.approx(np.mean(reference) - np.mean(candidate))
+    assert result["p_worse"] == pytest.approx(stats.ttest_rel(reference, candidate, alternative="greater").pvalue)
+    shifted = stats.ttest_rel(candidate + 0.05, reference, alternative="greater")
+    assert result["p_non_inferior"] == pytest.approx(shifted.pvalue)
+    # The one-sided limit is an end of the two-sided interval at twice the level.
+    interval = stats.ttest_rel(reference, candidate).confidence_interval(2 * confidence - 1)
+    assert result["upper"] == pytest.approx(interval.high)
+    assert result["non_inferior"] == (result["p_non_inferior"] < 1 - confidence)
+
+
+def test_non_inferiority_by_hand() -> None:
+    """Losses 1, 2, 3: mean 2, deviation 1, so t = 2 sqrt(3) with two degrees of freedom; p in closed form."""
+    result = non_inferiority(np.array([1.0, 2.0, 3.0]), 4.0)
+    t = 2 * math.sqrt(3)
+    p = 0.5 - t / (2 * math.sqrt(2 + t * t))  # of Student's distribution with two degrees of freedom
+    assert result["p_worse"] == result["p_non_inferior"] == pytest.approx(p)  # 4 lies as far above 2 as 0 lies below
+
+
+def test_a_large_p_is_not_non_inferiority() -> None:
+    result = non_inferiority(np.array([0.4, -0.3, 0.1]), 0.05)
+    assert result["p_worse"] > 0.3
+    assert not result["non_inferior"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "p_worse", "p_non_inferior", "non_inferior"),
+    [(-0.25, 1.0, 0.0, 1), (0.0, math.nan, 0.0, 1), (0.25, 0.0, 0.0, 1), (0.5, 0.0, math.nan, 0), (1.0, 0.0, 1.0, 0)],
+)
+def test_equal_losses(loss, p_worse, p_non_inferior, non_inferior) -> None:
+    result = non_inferiority(np.full(4, loss), 0.5)
+    assert list(result.values()) == pytest.approx([loss, loss, p_worse, p_non_inferior, non_inferior], nan_ok=True)
