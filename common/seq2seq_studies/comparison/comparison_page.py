@@ -30,19 +30,28 @@ _COLUMNS = {
     "psnr_foreground": ("PSNR, foreground (dB)", 2),
     "ssim_foreground": ("SSIM, foreground", 3),
 }
+_COSTS = {
+    "inference_gmacs": "GMACs, one missing",
+    "inference_gmacs_one_source": "GMACs, one source",
+    "inference_seconds": "s per volume",
+    "inference_gib": "Inference (GiB)",
+    "training_gmacs": "GMACs per step",
+    "training_seconds": "s per step",
+    "training_gib": "Training (GiB)",
+}
 _SLICES = "\n![The same slice from each method, synthesised from the other sequences]({name}_slices.png)\n"
 _TESTED = {"psnr": "PSNR", "ssim": "SSIM"}
 
 
 def format_quality(table: pd.DataFrame) -> str:
     """Return the table of ``quality_table``, one table for each setting."""
-    measures = [name for name in _COLUMNS if table[f"{name}_mean"].notna().any()]
+    measures = {name: digits for name, (_, digits) in _COLUMNS.items() if table[f"{name}_mean"].notna().any()}
     parts = []
     for setting in [name for name in SETTINGS if (table["setting"] == name).any()]:
-        rows = [
-            [title(row["method"]), row["budget"], str(row["n"]), *(_mean(row, name) for name in measures)]
-            for row in table[table["setting"] == setting].to_dict("records")
-        ]
+        rows = []
+        for row in table[table["setting"] == setting].to_dict("records"):
+            cells = [mean_cell(row[f"{name}_mean"], row[f"{name}_sd"], digits) for name, digits in measures.items()]
+            rows.append([title(row["method"]), row["budget"], str(row["n"]), *cells])
         header = ["Method", "Budget", "n", *(_COLUMNS[name][0] for name in measures)]
         parts.append(f"### {SETTINGS[setting].capitalize()}\n\n{markdown_table(header, rows)}")
     return "\n\n".join(parts)
@@ -56,15 +65,11 @@ def format_tests(tests: pd.DataFrame) -> str:
         if measure not in _TESTED:
             continue
         names = list(dict.fromkeys([*part["first"], *part["second"]]))
-        cells = {(row["first"], row["second"]): row for row in part.to_dict("records")}
         digits = _COLUMNS[measure][1]
-        rows = []
-        for name in names[:-1]:
-            row = [title(name)]
-            for other in names[1:]:
-                found = cells.get((name, other))
-                row.append("" if found is None else f"{found['difference']:+.{digits}f} ({p_cell(found['p_holm'])})")
-            rows.append(row)
+        pairs = zip(part["difference"], part["p_holm"], strict=True)
+        cells = part.assign(cell=[f"{difference:+.{digits}f} ({p_cell(p)})" for difference, p in pairs])
+        square = cells.pivot(index="first", columns="second", values="cell").reindex(columns=names[1:]).fillna("")
+        rows = [[title(name), *square.loc[name]] for name in names[:-1]]
         header = [f"{_TESTED[measure]}, {SETTINGS[setting]}, {budget}", *(title(name) for name in names[1:])]
         parts.append(markdown_table(header, rows))
     return "\n\n".join(parts)
@@ -72,38 +77,31 @@ def format_tests(tests: pd.DataFrame) -> str:
 
 def format_costs(costs: Mapping[str, Mapping[str, Any]]) -> str:
     """Return parameters, multiply-adds, seconds and memory of each method."""
-    header = [
-        *("Method", "Parameters (M)", "Discriminators (M)", "GMACs, one missing", "GMACs, one source"),
-        *("s per volume", "Inference (GiB)", "GMACs per step", "s per step", "Training (GiB)"),
-    ]
     rows = []
     for method, cost in costs.items():
         millions = [f"{cost[key] / 1e6:.3f}" for key in ("parameters", "discriminator_parameters")]
-        others = [
-            *("inference_gmacs", "inference_gmacs_one_source", "inference_seconds", "inference_gib"),
-            *("training_gmacs", "training_seconds", "training_gib"),
-        ]
-        rows.append([title(method), *millions, *(_number(cost[key]) for key in others)])
-    return markdown_table(header, rows)
+        others = ["n/a" if cost[key] is None else f"{cost[key]:.3g}" for key in _COSTS]
+        rows.append([title(method), *millions, *others])
+    return markdown_table(["Method", "Parameters (M)", "Discriminators (M)", *_COSTS.values()], rows)
 
 
 def baseline_verdict(table: pd.DataFrame) -> str:
     """Say which methods do not beat a trivial baseline by PSNR, or that all do."""
-    trained = [name for name in METHODS if (table["method"] == name).any()]
-    baselines = [name for name in BASELINES if (table["method"] == name).any()]
-    if not trained or not baselines:
+    untrained = table["method"].isin(BASELINES)
+    if untrained.all() or not untrained.any():
         return ""
+    trained = table.loc[~untrained, "method"].nunique()
     unbeaten = unbeaten_baselines(table, BASELINES)
     if unbeaten.empty:
-        return f"By mean PSNR, all {len(trained)} trained methods beat both trivial baselines in all settings."
+        return f"By mean PSNR, all {trained} trained methods beat both trivial baselines in all settings."
     lines = []
-    for key, part in unbeaten.groupby(["budget", "setting", "baseline"], sort=False):
-        budget, setting, baseline = (str(name) for name in key)
+    keys = ["budget", "setting", "method_baseline", "psnr_mean_baseline"]
+    for key, part in unbeaten.groupby(keys, sort=False):
+        budget, setting, baseline = map(str, key[:3])
         names = [f"{title(row['method'])} ({row['psnr_mean']:.2f})" for row in part.to_dict("records")]
-        who = "any method" if len(names) == len(trained) else ", ".join(names)
-        what = f"“{title(baseline)}” ({_baseline(table, baseline, setting):.2f} dB)"
-        lines.append(f"- {budget}, {SETTINGS[setting]}: {what} is not beaten by {who}.")
-    count = int((~table["method"].isin(BASELINES)).sum())
+        who = "any method" if len(names) == trained else ", ".join(names)
+        lines.append(f"- {budget}, {SETTINGS[setting]}: “{title(baseline)}” ({key[3]:.2f} dB) is not beaten by {who}.")
+    count = int((~untrained).sum())
     beaten = count - len(unbeaten.groupby(["method", "budget", "setting"]))
     head = f"By mean PSNR, {beaten} of {count} rows of trained methods beat both trivial baselines."
     return "\n".join([head, "", *lines])
@@ -219,15 +217,3 @@ def _trainings(facts: Sequence[Mapping[str, Any]]) -> str:
         means = [f"{part[name].mean():.0f}" for name in ("steps", "seconds")]
         rows.append([title(method), budget, str(len(part)), *means])
     return markdown_table(["Method", "Budget", "Trainings", "Steps", "Seconds"], rows)
-
-
-def _baseline(table: pd.DataFrame, method: str, setting: str) -> float:
-    return table.loc[(table["method"] == method) & (table["setting"] == setting), "psnr_mean"].iloc[0]
-
-
-def _mean(row: Mapping[str, Any], measure: str) -> str:
-    return mean_cell(row[f"{measure}_mean"], row[f"{measure}_sd"], _COLUMNS[measure][1])
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3g}"

@@ -19,7 +19,7 @@ from seq2seq_mri.files import atomic_path
 from seq2seq_mri.training.checkpoint import load_weights, save_weights
 from seq2seq_studies.comparison.comparison_cohort import Cohort, TrainingBatches
 from seq2seq_studies.comparison.comparison_settings import Budget, ComparisonSettings
-from seq2seq_studies.comparison.completion import Complete, CopySource, TissueMean, complete_volume
+from seq2seq_studies.comparison.completion import Complete, TissueMean, complete_volume, copy_sources
 from seq2seq_studies.comparison.costs import measure_costs
 from seq2seq_studies.comparison.method_evaluation import evaluate_subjects
 from seq2seq_studies.comparison.methods import BASELINES, title
@@ -76,21 +76,21 @@ class MethodRun(StudyRun):
         """Train, or what of it is left, and measure the test subjects."""
         cohort = self.cohort
         if self.method == "copy":
-            complete: Complete = CopySource(cohort.sequences)
+            complete: Complete = partial(copy_sources, cohort.sequences)
         elif self.method == "tissue_mean":
             complete = TissueMean(cohort.sequences).fit(cohort.volumes(cohort.training))
         else:
             complete = self._train(progress)
-        evaluation = evaluate_subjects(complete, cohort.test_volumes, cohort.sequences, self.lpips)
+        rows, views = evaluate_subjects(complete, cohort.test_volumes, cohort.sequences, self.lpips)
         if not (self.folder / "training.json").is_file():
             self._write_facts(0.0)
         with atomic_path(self.folder / "views.npz", overwrite=True) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **evaluation.views)  # type: ignore[arg-type]
-        scores = pd.DataFrame(evaluation.rows)
+            np.savez_compressed(file, **views)  # type: ignore[arg-type]
+        scores = pd.DataFrame(rows)
         self.write_scores(scores.assign(budget=self.budget, method=self.method, seed=float(self.seed)))
 
     def views(self) -> dict[str, np.ndarray]:
-        """Return the slices of the first test subject, see :class:`Evaluation`."""
+        """Return the slices of the first test subject, see :func:`evaluate_subjects`."""
         with np.load(self.folder / "views.npz", allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
 

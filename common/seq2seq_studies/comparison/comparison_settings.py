@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from seq2seq_mri.io.datalists.datalist import names_in_list
 from seq2seq_mri.training.distributed import select_device
-from seq2seq_studies.comparison.methods import BASELINES, METHODS, SIZES
+from seq2seq_studies.comparison.methods import BASELINES, LEARNING_RATES, METHODS
 from seq2seq_studies.study_settings import check_positive, check_whole, whole_numbers
 
 __all__ = ["Budget", "ComparisonSettings"]
@@ -112,8 +112,8 @@ class ComparisonSettings:
         if unknown or not names:
             also = " The baselines are always there." if set(unknown) & set(BASELINES) else ""
             raise ValueError(f"methods is {self.methods!r}; give some of {', '.join(METHODS)}.{also}")
-        if self.size not in SIZES:
-            raise ValueError(f"size is {self.size!r}; give one of {', '.join(SIZES)}.")
+        if self.size not in LEARNING_RATES:
+            raise ValueError(f"size is {self.size!r}; give one of {', '.join(LEARNING_RATES)}.")
         check_whole(self, ("slices", "patches", "batch_size", "slice_batch_size"), optional=("steps",))
         check_positive(self, (), optional=("seconds", "learning_rate"))
         whole_numbers(self.seeds, "seeds")
@@ -140,7 +140,7 @@ class ComparisonSettings:
     @property
     def rate(self) -> float:
         """The learning rate at the start."""
-        return SIZES[self.size].learning_rate if self.learning_rate is None else float(self.learning_rate)
+        return LEARNING_RATES[self.size] if self.learning_rate is None else float(self.learning_rate)
 
     @property
     def used_device(self) -> str:

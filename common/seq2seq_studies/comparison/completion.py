@@ -17,7 +17,7 @@ from seq2seq_mri.sequences import channel_slices, sequence_index
 from seq2seq_mri.transforms.slice_stack import slice_stacks
 from seq2seq_studies.networks.many_to_many import ManyToMany
 
-__all__ = ["Complete", "CopySource", "TissueMean", "complete_volume"]
+__all__ = ["Complete", "TissueMean", "complete_volume", "copy_sources"]
 
 #: Called with a volume ``[ΣT, X, Y, Z]`` and the names of its sources; returns one of the same shape.
 Complete = Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
@@ -58,23 +58,14 @@ def complete_volume(
     return result
 
 
-class CopySource:
-    """Every sequence is the mean of the sources.
-
-    Args:
-        sequences: the sequence table.
-    """
-
-    def __init__(self, sequences: Mapping[str, int]) -> None:
-        self.channels = channel_slices(sequences)
-
-    def __call__(self, image: torch.Tensor, sources: Sequence[str]) -> torch.Tensor:
-        """Complete a volume ``[ΣT, X, Y, Z]``; returns one of the same shape."""
-        frames = [image[self.channels[name]].mean(0) for name in sources]
-        result = torch.stack(frames).mean(0).expand(image.shape).clone()
-        for name in sources:
-            result[self.channels[name]] = image[self.channels[name]]
-        return result
+def copy_sources(sequences: Mapping[str, int], image: torch.Tensor, sources: Sequence[str]) -> torch.Tensor:
+    """Return a volume ``[ΣT, X, Y, Z]`` in which every sequence but the sources is their mean."""
+    channels = channel_slices(sequences)
+    mean = torch.stack([image[channels[name]].mean(0) for name in sources]).mean(0)
+    result = mean.expand(image.shape).clone()
+    for name in sources:
+        result[channels[name]] = image[channels[name]]
+    return result
 
 
 class TissueMean:

@@ -11,7 +11,7 @@ import torch
 
 from seq2seq_studies.comparison.comparison_settings import ComparisonSettings
 from seq2seq_studies.comparison.completion import complete_volume
-from seq2seq_studies.comparison.methods import SIZES
+from seq2seq_studies.comparison.methods import LEARNING_RATES
 from seq2seq_studies.comparison.recipes import Recipe, build_recipe
 from seq2seq_studies.comparison.resources import PeakMemory, count_gmacs
 from seq2seq_studies.comparison.training import training_step
@@ -47,7 +47,7 @@ def measure_training(
     modules = {"network": recipe.network, "discriminator": recipe.discriminator}
     parameters = {name: list(module.parameters()) for name, module in modules.items() if module is not None}
     optimizers: dict[str, torch.optim.Optimizer] = {
-        name: torch.optim.Adam(weights, lr=SIZES[settings.size].learning_rate, betas=recipe.betas)
+        name: torch.optim.Adam(weights, lr=LEARNING_RATES[settings.size], betas=recipe.betas)
         for name, weights in parameters.items()
     }
     steps = iter(range(10**6))

@@ -16,7 +16,7 @@ from torch import nn
 
 from seq2seq_mri.sequences import check_sequences
 
-__all__ = ["ImplicitConditioningLoss", "MissingSequenceCurriculum", "SelectiveAdversarialLoss", "hide_sequences"]
+__all__ = ["ImplicitConditioningLoss", "SelectiveAdversarialLoss", "hide_by_curriculum", "hide_sequences"]
 
 
 def hide_sequences(
@@ -48,44 +48,32 @@ def hide_sequences(
     return available.to(measured.device)
 
 
-class MissingSequenceCurriculum:
-    """First one sequence is missing, then up to two, and so on up to all but one.
+def hide_by_curriculum(measured: torch.Tensor, step: int, steps_per_stage: int, seed: int = 0) -> torch.Tensor:
+    """Choose what a network is given: first one sequence is missing, then up to two, and so on up to all but one.
 
     Source: Sharma and Hamarneh (MM-GAN, IEEE TMI 2020), curriculum learning. The released code hides one of four
     sequences for the first ten epochs, then more for ten epochs each, and goes on with all possibilities. Here every
     stage has all choices up to its number of missing sequences, drawn for each subject, and with equal probabilities;
-    the last stage, all possibilities, lasts to the end. What is drawn depends on seed and step only.
+    the last stage, all possibilities, lasts to the end.
 
     Args:
-        num_sequences: number S of sequences of the table, at least two.
-        steps_per_stage: number of training steps of each stage but the last. 0 begins with the last one: no curriculum,
-            as in ResViT.
+        measured: as of :func:`hide_sequences`.
+        step: the training step, counted from 0; what is drawn depends on it and ``seed`` only.
+        steps_per_stage: number of steps of each stage but the last. 0 begins with the last one: no curriculum, as in
+            ResViT.
         seed: of the random draws.
 
     Example:
-        >>> curriculum = MissingSequenceCurriculum(num_sequences=4, steps_per_stage=10)
-        >>> [curriculum.most_missing(step) for step in (0, 9, 10, 20, 1000)]
-        [1, 1, 2, 3, 3]
-        >>> curriculum(torch.ones(2, 4, dtype=torch.bool), step=0).sum(1)
+        >>> measured = torch.ones(2, 4, dtype=torch.bool)
+        >>> hide_by_curriculum(measured, step=9, steps_per_stage=10).sum(1)
         tensor([3, 3])
     """
-
-    def __init__(self, num_sequences: int, steps_per_stage: int, seed: int = 0) -> None:
-        self.num_sequences = num_sequences
-        self.steps_per_stage = steps_per_stage
-        self.seed = seed
-
-    def most_missing(self, step: int) -> int:
-        """Return how many sequences may be missing in a step, counted from 0."""
-        if self.steps_per_stage == 0:
-            return self.num_sequences - 1
-        return min(1 + step // self.steps_per_stage, self.num_sequences - 1)
-
-    def __call__(self, measured: torch.Tensor, step: int) -> torch.Tensor:
-        """Return what the network is given in a step, see :func:`hide_sequences`."""
-        state = np.random.SeedSequence([self.seed, step]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(state[0] >> 1))
-        return hide_sequences(measured, 1, self.most_missing(step), generator)
+    most = measured.shape[1] - 1
+    if steps_per_stage > 0:
+        most = min(1 + step // steps_per_stage, most)
+    state = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)
+    generator = torch.Generator().manual_seed(int(state[0] >> 1))
+    return hide_sequences(measured, 1, most, generator)
 
 
 class ImplicitConditioningLoss(nn.Module):

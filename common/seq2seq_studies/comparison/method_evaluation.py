@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from seq2seq_mri.plots.slices import axial_view, informative_slice
 from seq2seq_mri.sequences import channel_slices
 from seq2seq_studies.comparison.completion import Complete
 
-__all__ = ["SETTINGS", "Evaluation", "evaluate_subjects", "lpips_network", "tasks"]
+__all__ = ["SETTINGS", "evaluate_subjects", "lpips_network"]
 
 #: What is given: one sequence, from which all others are made, or all but the one that is made.
 SETTINGS = {"one_source": "one source to one target", "one_missing": "all others to the missing one"}
@@ -27,43 +26,17 @@ SETTINGS = {"one_source": "one source to one target", "one_missing": "all others
 DATA_RANGE = 1.0
 
 
-@dataclass
-class Evaluation:
-    """What was measured.
-
-    Attributes:
-        rows: ``setting``, ``subject``, ``sources``, ``target`` and the measures of each synthesised image.
-        views: of the first subject, ``"t1"`` → the measured and ``"synthesised_t1"`` → the image synthesised from the
-            others; one axial slice each, as it is drawn.
-    """
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    views: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-def tasks(setting: str, available: Sequence[str], measured: Sequence[str]) -> list[tuple[tuple[str, ...], list[str]]]:
-    """Return sources, and the targets that are made from them, of a subject.
-
-    Args:
-        setting: ``"one_source"`` or ``"one_missing"``.
-        available: sequences that may be given.
-        measured: sequences that can be compared, the available ones among them.
-
-    Example:
-        >>> tasks("one_missing", ["t1", "t2"], ["t1", "t2", "flair"])
-        [(('t2',), ['t1']), (('t1',), ['t2']), (('t1', 't2'), ['flair'])]
-    """
-    pairs: list[tuple[tuple[str, ...], list[str]]]
-    if setting == "one_source":
-        pairs = [((source,), [target for target in measured if target != source]) for source in available]
-    else:
-        pairs = [(tuple(name for name in available if name != target), [target]) for target in measured]
-    return [(sources, targets) for sources, targets in pairs if sources and targets]
+def _tasks(available: Sequence[str], measured: Sequence[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield setting, sources, and the targets that are made from them, of a subject."""
+    for source in available:
+        yield "one_source", [source], [name for name in measured if name != source]
+    for target in measured:
+        yield "one_missing", [name for name in available if name != target], [target]
 
 
 def evaluate_subjects(
     complete: Complete, subjects: Iterable[Mapping[str, Any]], sequences: Mapping[str, int], lpips: SliceLPIPS
-) -> Evaluation:
+) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """Measure PSNR, SSIM and LPIPS of all that a method synthesises.
 
     Foreground is where any measured sequence is above 0, and the whole is the grid of the subject's file, as in the
@@ -74,8 +47,14 @@ def evaluate_subjects(
         subjects: samples with ``image`` ``[ΣT, X, Y, Z]``, ``available``, ``measured`` and ``subject``.
         sequences: the sequence table.
         lpips: the distance; of the network ``none`` it is NaN.
+
+    Returns:
+        ``setting``, ``subject``, ``sources``, ``target`` and the measures of each synthesised image; and of the first
+        subject, ``"t1"`` → the measured and ``"synthesised_t1"`` → the image synthesised from the others; one axial
+        slice each, as it is drawn.
     """
-    evaluation = Evaluation()
+    rows: list[dict[str, Any]] = []
+    first_views: dict[str, np.ndarray] = {}
     channels = channel_slices(sequences)
     for sample in subjects:
         subject = str(sample["subject"])
@@ -86,8 +65,9 @@ def evaluate_subjects(
         foreground = on_source_grid(torch.stack([volume.amax(0) for volume in truth.values()]).amax(0) > 0, margins)
         views: dict[str, np.ndarray] = {}
         index = informative_slice(torch.stack([volume[0] for volume in truth.values()]).mean(0))
-        asked = [(setting, *task) for setting in SETTINGS for task in tasks(setting, available, measured)]
-        for setting, sources, targets in asked:
+        for setting, sources, targets in _tasks(available, measured):
+            if not sources or not targets:
+                continue
             made = complete(image, sources)
             for target in targets:
                 volume = made[channels[target]].clamp(0.0, DATA_RANGE)
@@ -98,14 +78,14 @@ def evaluate_subjects(
                     distance = lpips(synthesised, real, foreground)
                 except ValueError as error:
                     raise ValueError(f"Subject {subject}, {target} from {row['sources']}: {error}") from error
-                evaluation.rows.append(row | measures | {"lpips": distance, "data_range": DATA_RANGE})
+                rows.append(row | measures | {"lpips": distance, "data_range": DATA_RANGE})
                 if setting == "one_missing":
                     views[target] = axial_view(truth[target][0], index)
                     views[f"synthesised_{target}"] = axial_view(volume[0], index)
-        evaluation.views = evaluation.views or views
-    if not evaluation.rows:
+        first_views = first_views or views
+    if not rows:
         raise ValueError("No test subject has two measured sequences; there is nothing to compare with.")
-    return evaluation
+    return rows, first_views
 
 
 def lpips_network(name: str) -> LPIPSNetwork:

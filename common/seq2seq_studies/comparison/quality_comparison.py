@@ -117,17 +117,19 @@ def paired_tests(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def unbeaten_baselines(table: pd.DataFrame, baselines: Collection[str]) -> pd.DataFrame:
-    """Return the rows of methods whose mean PSNR is no better than that of a baseline, with its name as ``baseline``.
+    """Return the rows of methods whose mean PSNR is no better than that of an untrained baseline.
 
     Args:
         table: of :func:`quality_table`.
-        baselines: methods that are not trained.
+        baselines: their names.
+
+    Returns:
+        Rows of ``table``, with ``method_baseline`` and ``psnr_mean_baseline``.
     """
     untrained = table["method"].isin(baselines)
     others = table.loc[untrained, ["setting", "method", "psnr_mean"]]
     pairs = table[~untrained].merge(others, on="setting", suffixes=("", "_baseline"))
-    pairs = pairs[~(pairs["psnr_mean"] > pairs["psnr_mean_baseline"])]
-    return pairs.rename(columns={"method_baseline": "baseline"}).drop(columns="psnr_mean_baseline")
+    return pairs[~(pairs["psnr_mean"] > pairs["psnr_mean_baseline"])]
 
 
 def _compare(values: pd.DataFrame, first: str, second: str) -> dict[str, Any]:

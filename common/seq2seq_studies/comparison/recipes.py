@@ -20,8 +20,8 @@ from seq2seq_mri.training.translation_step import TranslationStep
 from seq2seq_mri.transforms.slice_stack import network_input
 from seq2seq_studies.comparison.implicit_conditioning import (
     ImplicitConditioningLoss,
-    MissingSequenceCurriculum,
     SelectiveAdversarialLoss,
+    hide_by_curriculum,
     hide_sequences,
 )
 from seq2seq_studies.comparison.methods import SIZES, build_network
@@ -83,11 +83,10 @@ class Pix2PixRecipe(Recipe):
     def __init__(self, network: Pix2Pix, discriminator: Mapping[str, Any]) -> None:
         self.network: Pix2Pix = network
         widths = [count * network.in_channels for count in network.timepoints]
-        self.discriminators = nn.ModuleList(
+        self.discriminator: nn.ModuleList = nn.ModuleList(
             ConditionalDiscriminator(network.spatial_dims, widths[source], widths[target], **discriminator)
             for source, target in network.pairs
         )
-        self.discriminator = self.discriminators
         self.adversarial = LeastSquaresAdversarialLoss()
         self._made: list[tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
@@ -99,7 +98,7 @@ class Pix2PixRecipe(Recipe):
         images = stacks.split(network.timepoints, dim=1)
         total, self._made = image.new_zeros(()), []
         for (source, target), generator, discriminator in zip(
-            network.pairs, network.networks, self.discriminators, strict=True
+            network.pairs, network.networks, self.discriminator, strict=True
         ):
             rows = torch.nonzero(available[:, source] & measured[:, target])[:, 0]
             if len(rows) == 0:
@@ -122,12 +121,20 @@ class Pix2PixRecipe(Recipe):
 
 
 class _Completing(Recipe):
-    """What MM-GAN and ResViT have in common: sequences are hidden, and the completed image is judged."""
+    """What MM-GAN and ResViT have in common: sequences are hidden, and the completed image is judged.
+
+    Args:
+        network: the network.
+        discriminator: what judges.
+        stage: steps of a stage of the curriculum.
+        seed: of what is hidden.
+    """
 
     def __init__(self, network: ManyToMany, discriminator: ConditionalDiscriminator, stage: int, seed: int) -> None:
         self.network = network
-        self.discriminator = discriminator
-        self.curriculum = MissingSequenceCurriculum(len(network.timepoints), stage, seed)
+        self.discriminator: ConditionalDiscriminator = discriminator
+        self.stage = stage
+        self.seed = seed
         self._judged: tuple[torch.Tensor, ...] | None = None
 
     def _complete(
@@ -137,15 +144,11 @@ class _Completing(Recipe):
 
         What was never measured is 0 in the true and in the completed image: no discriminator can tell them apart by it.
         """
-        network = self.network
-        truth = network_input(image, slice(None), network.spatial_dims)
-        available = self.curriculum(measured, step)
-        predicted = network.predict(truth, available)
+        truth = network_input(image, slice(None), self.network.spatial_dims)
+        available = hide_by_curriculum(measured, step, self.stage, self.seed)
+        predicted = self.network.predict(truth, available)
         completed = torch.where(self._mask(available, truth), truth, predicted)
         return truth, available, predicted, completed.masked_fill(~self._mask(measured, truth), 0.0)
-
-    def _judge(self, condition: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        return self.discriminator(condition, image)  # type: ignore[misc]
 
     def _mask(self, chosen: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         counts = torch.tensor(self.network.timepoints, device=chosen.device)
@@ -174,7 +177,7 @@ class MMGANRecipe(_Completing):
         truth, available, predicted, completed = self._complete(image, measured, step)
         self._judged = truth, completed.detach(), available, measured
         difference = self.difference(predicted, truth, available, measured).mean()
-        adversarial = self.adversarial.generator(self._judge(truth, completed), measured).mean()
+        adversarial = self.adversarial.generator(self.discriminator(truth, completed), measured).mean()
         return 0.9 * difference + 0.1 * adversarial
 
     def discriminator_loss(self) -> torch.Tensor | None:
@@ -182,8 +185,8 @@ class MMGANRecipe(_Completing):
         if self._judged is None:
             return None
         truth, completed, available, measured = self._judged
-        real = self.adversarial.discriminator(self._judge(truth, truth), measured, measured)
-        made = self.adversarial.discriminator(self._judge(truth, completed), available, measured)
+        real = self.adversarial.discriminator(self.discriminator(truth, truth), measured, measured)
+        made = self.adversarial.discriminator(self.discriminator(truth, completed), available, measured)
         return (real + made).mean() / 2
 
 
@@ -216,15 +219,15 @@ class ResViTRecipe(_Completing):
             return loss
         given = truth.masked_fill(~self._mask(available, truth), 0.0)[rows]
         self._judged = given, truth[rows], completed[rows].detach()
-        return loss + self.adversarial.generator(self._judge(given, completed[rows])).mean()
+        return loss + self.adversarial.generator(self.discriminator(given, completed[rows])).mean()
 
     def discriminator_loss(self) -> torch.Tensor | None:
         """Return the mean of the losses of measured and completed images."""
         if self._judged is None:
             return None
         given, truth, completed = self._judged
-        real = self.adversarial.discriminator(self._judge(given, truth), real=True)
-        made = self.adversarial.discriminator(self._judge(given, completed), real=False)
+        real = self.adversarial.discriminator(self.discriminator(given, truth), real=True)
+        made = self.adversarial.discriminator(self.discriminator(given, completed), real=False)
         return (real + made).mean() / 2
 
 
@@ -266,7 +269,7 @@ def build_recipe(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network: Any = build_network(method, size, sequences, in_channels, image_size)
-        discriminator = SIZES[size].discriminator
+        discriminator = SIZES[size]["discriminator"]
         if method == "pix2pix":
             return Pix2PixRecipe(network, discriminator)
         if method == "mm_gan":

@@ -9,19 +9,15 @@ import pandas as pd
 from tqdm import tqdm
 
 from seq2seq_mri.evaluation.page import command_line
-from seq2seq_mri.evaluation.records import write_records
-from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.io.datalists.datalist import names_in_list, read_sequence_table
-from seq2seq_mri.plots.style import save_figure
 from seq2seq_studies.run_protocol import claim_directory
-from seq2seq_studies.segmentation.combination import Combination, default_combinations, parse_combinations
+from seq2seq_studies.segmentation.combination import default_combinations, parse_combinations
 from seq2seq_studies.segmentation.combination_run import CombinationRun
 from seq2seq_studies.segmentation.export import export_combination
 from seq2seq_studies.segmentation.nnunet import NnunetJob, check_nnunet
-from seq2seq_studies.segmentation.segmentation_figure import segmentation_comparison
-from seq2seq_studies.segmentation.segmentation_page import write_page
+from seq2seq_studies.segmentation.segmentation_page import write_results
 from seq2seq_studies.segmentation.segmentation_settings import SegmentationSettings
-from seq2seq_studies.segmentation.segmentation_table import format_comparison, segmentation_table
 from seq2seq_studies.segmentation.subjects import SegmentationSubject, find_convention, select_subjects
 from seq2seq_studies.study_run import run_all
 from seq2seq_studies.study_settings import command_of, whole_numbers
@@ -77,15 +73,11 @@ def segment_subsets(settings: SegmentationSettings) -> str:
 
     runs.sort(key=lambda run: combinations.index(run.combination))
     scores = pd.concat([run.scores() for run in runs], ignore_index=True)
-    text = _write_results(folder, scores, combinations[0], settings)
-    if settings.page is not None:
-        counts = [len(chosen) for chosen in groups.values()]
-        name = Path(settings.datalist).name
-        about = settings.data or f"{name}: {counts[0]} subjects to train on, {counts[1]} to test on"
-        facts = [{"combination": run.combination.name, **run.facts()} for run in runs]
-        command = command_line(segment_subsets, vars(settings))
-        write_page(Path(settings.page).expanduser(), settings, command, about, scores, facts)
-    return text
+    facts = [{"combination": run.combination.name, **run.facts()} for run in runs]
+    counts = [len(chosen) for chosen in groups.values()]
+    about = f"{Path(settings.datalist).name}: {counts[0]} subjects to train on, {counts[1]} to test on"
+    command = command_line(segment_subsets, vars(settings))
+    return write_results(folder, settings, command, settings.data or about, scores, facts)
 
 
 def _check_subjects(groups: dict[str, list[SegmentationSubject]]) -> None:
@@ -99,16 +91,3 @@ def _check_subjects(groups: dict[str, list[SegmentationSubject]]) -> None:
     both = {subject.name for subject in groups["training"]} & {subject.name for subject in groups["testing"]}
     if both:
         raise ValueError(f"Subject {min(both)} would be both trained and tested on; give sections that share none.")
-
-
-def _write_results(folder: Path, scores: pd.DataFrame, reference: Combination, settings: SegmentationSettings) -> str:
-    """Write table and figure of the scores, and return the table in Markdown."""
-    write_records(folder / "scores.csv", scores, overwrite=True)
-    table = segmentation_table(scores, reference.name, settings.margins, settings.confidence)
-    write_records(folder / "comparison.csv", table, overwrite=True)
-    text = format_comparison(table, settings.margins, settings.confidence)
-    with atomic_path(folder / "comparison.md", overwrite=True) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
-    figure = segmentation_comparison(scores, reference.name, settings.margins, confidence=settings.confidence)
-    save_figure(figure, folder / "comparison.png", overwrite=True)
-    return text

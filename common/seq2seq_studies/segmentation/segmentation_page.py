@@ -12,40 +12,53 @@ import pandas as pd
 from seq2seq_mri.evaluation.markdown import markdown_table
 from seq2seq_mri.evaluation.page import write_results_page
 from seq2seq_mri.evaluation.records import write_records
+from seq2seq_mri.files import atomic_path
 from seq2seq_mri.plots.style import save_figure
 from seq2seq_studies.segmentation.segmentation_figure import segmentation_comparison
 from seq2seq_studies.segmentation.segmentation_settings import SegmentationSettings
 from seq2seq_studies.segmentation.segmentation_table import format_comparison, segmentation_table
 from seq2seq_studies.study_settings import whole_numbers
 
-__all__ = ["write_page"]
+__all__ = ["write_results"]
 
 _NNUNET_STEPS = 1000 * 250
 
 
-def write_page(
-    path: Path,
+def write_results(
+    folder: Path,
     settings: SegmentationSettings,
     command: str,
     data: str,
     scores: pd.DataFrame,
     facts: Sequence[Mapping[str, Any]],
-) -> None:
-    """Write the page, and the scores (``.csv``) and the figure (``.png``) of the same name beside it.
+) -> str:
+    """Write scores, table and figure, and the page with the same scores and figure beside it if one is asked for.
 
     Args:
-        path: the Markdown file; replaced when it exists.
+        folder: of the results.
         settings: how was trained and compared.
         command: what makes the page.
         data: what was trained and tested on.
-        scores: the table of ``scores.csv``; its first combination is the reference.
+        scores: of all trainings; their first combination is the reference.
         facts: ``combination`` and ``training.json`` of each training.
+
+    Returns:
+        The table in Markdown.
     """
     reference = scores["combination"].iloc[0]
     margins, confidence = settings.margins, settings.confidence
     table = segmentation_table(scores, reference, margins, confidence)
+    text = format_comparison(table, margins, confidence)
+    figure = segmentation_comparison(scores, reference, margins, confidence)
+    write_records(folder / "scores.csv", scores, overwrite=True)
+    write_records(folder / "comparison.csv", table, overwrite=True)
+    save_figure(figure, folder / "comparison.png", overwrite=True)
+    with atomic_path(folder / "comparison.md", overwrite=True) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    if settings.page is None:
+        return text
+    path = Path(settings.page).expanduser()
     write_records(path.with_suffix(".csv"), scores, overwrite=True)
-    figure = segmentation_comparison(scores, reference, margins, confidence=confidence)
     save_figure(figure, path.with_suffix(".png"), overwrite=True)
     first, steps = facts[0], settings.epochs * settings.steps
     budget = (
@@ -54,7 +67,7 @@ def write_page(
         f"features {', '.join(map(str, first['features']))}. nnU-Net's own budget is 1000 epochs of 250 steps."
     )
     seeds, folds = (", ".join(map(str, whole_numbers(getattr(settings, name), name))) for name in ("seeds", "folds"))
-    body = f"""{format_comparison(table, margins, confidence)}
+    body = f"""{text}
 
 The reference is {reference}. Means and standard deviations are over subjects; a subject's value is the mean over
 trainings. A loss is positive where the combination is worse. "p, worse" is a one-sided paired t-test over subjects;
@@ -72,6 +85,7 @@ Wall-clock seconds, means over trainings; whatever else the machine did at the t
     write_results_page(
         path, "Segmentation with fewer sequences", command, data, facts, budget, f"{seeds}; folds {folds} of five", body
     )
+    return text
 
 
 def _short_budget(settings: SegmentationSettings) -> str:

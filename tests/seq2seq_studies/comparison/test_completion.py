@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from seq2seq_studies.comparison.completion import CopySource, TissueMean, complete_volume
+from seq2seq_studies.comparison.completion import TissueMean, complete_volume, copy_sources
 from seq2seq_studies.networks.many_to_many import ManyToMany
 from seq2seq_studies.networks.mm_gan import MMGAN
 
@@ -58,7 +58,7 @@ def test_reads_only_the_sources_and_skips_empty_slices(network) -> None:
 
 def test_copy_is_the_mean_of_the_sources() -> None:
     image = torch.rand(4, 5, 6, 7)
-    made = CopySource(SEQUENCES)(image, ["t1", "dce"])
+    made = copy_sources(SEQUENCES, image, ["t1", "dce"])
     torch.testing.assert_close(made[3], (image[0] + image[1:3].mean(0)) / 2)
     assert torch.equal(made[:3], image[:3])
 

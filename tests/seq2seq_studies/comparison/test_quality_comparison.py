@@ -102,4 +102,6 @@ def test_unbeaten_baselines(scores) -> None:
     )
     worse = table.copy()
     worse.loc[worse["method"] == "mm_gan", "psnr_mean"] = 1.0
-    assert unbeaten_baselines(worse, ["copy"])[["method", "baseline"]].to_numpy().tolist() == [["mm_gan", "copy"]]
+    assert unbeaten_baselines(worse, ["copy"])[["method", "method_baseline"]].to_numpy().tolist() == [
+        ["mm_gan", "copy"]
+    ]
