@@ -113,7 +113,9 @@ class TissueMean:
 
     def _made(self, image: np.ndarray, given: tuple[str, ...], target: str) -> np.ndarray:
         for groups in ([given], [(one,) for one in given]):
-            made = [self._predict(image, group, target) for group in groups if self._tree(group, target) is not None]
+            made = [
+                self._predict(image, group, tree) for group in groups if (tree := self._tree(group, target)) is not None
+            ]
             if made:
                 return np.mean(made, axis=0)
         voxels = [values[:, self.channels[target]] for values, available in self._subjects if target in available]
@@ -121,6 +123,14 @@ class TissueMean:
             raise ValueError(f"No training subject has {target}; its mean is unknown, and no method can learn it.")
         foreground = (self._columns(image, given) > 0).any(axis=0)
         return np.concatenate(voxels).mean(axis=0)[:, None, None, None] * foreground
+
+    def _predict(self, image: np.ndarray, sources: tuple[str, ...], tree: DecisionTreeRegressor) -> np.ndarray:
+        features = self._columns(image, sources)
+        foreground = (features > 0).any(axis=0)
+        made = np.zeros((tree.n_outputs_, *image.shape[1:]))
+        if foreground.any():
+            made[:, foreground] = tree.predict(features[:, foreground].T).reshape(-1, len(made)).T
+        return made
 
     def _tree(self, sources: tuple[str, ...], target: str) -> DecisionTreeRegressor | None:
         key = sources, target
@@ -135,13 +145,3 @@ class TissueMean:
 
     def _columns(self, rows: np.ndarray, sources: tuple[str, ...]) -> np.ndarray:
         return np.concatenate([rows[self.channels[name]] for name in sources])
-
-    def _predict(self, image: np.ndarray, sources: tuple[str, ...], target: str) -> np.ndarray:
-        features = self._columns(image, sources)
-        foreground = (features > 0).any(axis=0)
-        channels = self.channels[target]
-        made = np.zeros((channels.stop - channels.start, *image.shape[1:]))
-        tree = self._tree(sources, target)
-        if tree is not None and foreground.any():
-            made[:, foreground] = tree.predict(features[:, foreground].T).reshape(-1, len(made)).T
-        return made

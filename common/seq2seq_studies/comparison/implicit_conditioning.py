@@ -8,15 +8,12 @@ network is given (``available``), and those that can teach it something (measure
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import nn
 
-from seq2seq_mri.sequences import check_sequences
-
-__all__ = ["ImplicitConditioningLoss", "SelectiveAdversarialLoss", "hide_by_curriculum", "hide_sequences"]
+__all__ = ["hide_by_curriculum", "hide_sequences", "implicit_conditioning_loss", "selective_adversarial_loss"]
 
 
 def hide_sequences(
@@ -76,76 +73,58 @@ def hide_by_curriculum(measured: torch.Tensor, step: int, steps_per_stage: int, 
     return hide_sequences(measured, 1, most, generator)
 
 
-class ImplicitConditioningLoss(nn.Module):
-    """Mean absolute difference over the sequences that were hidden from the network, each weighing the same.
+def implicit_conditioning_loss(
+    prediction: torch.Tensor,
+    truth: torch.Tensor,
+    available: torch.Tensor,
+    measured: torch.Tensor,
+    timepoints: Sequence[int],
+    lambda_available: float = 0.0,
+) -> torch.Tensor:
+    """Return the mean absolute difference over the sequences that were hidden, each weighing the same; one per sample.
 
     Sources: Sharma and Hamarneh (MM-GAN, IEEE TMI 2020), implicit conditioning. Dalmaz et al. (ResViT, IEEE TMI 2022)
     add the available sequences, which the network has to reproduce: there, ``lambda_available`` is 1, for a pixel-wise
     and a reconstruction term of equal weights.
 
     Args:
-        sequences: the sequence table, name to number of timepoints.
+        prediction: ``(B, ΣT, C, *spatial)``.
+        truth: images of the same shape; anything, even NaN, where a sequence is not measured.
+        available: bool ``(B, S)``, what the network was given.
+        measured: bool ``(B, S)``, what there is.
+        timepoints: number of each sequence.
         lambda_available: weight of the mean over available sequences. Above 0, the prediction must be the network's own
             output (:meth:`predict`): copied sequences have no loss.
 
-    Example:
-        >>> loss = ImplicitConditioningLoss({"t1": 1, "t2": 1, "flair": 1})
-        >>> available, measured = torch.tensor([[True, False, False]]), torch.tensor([[True, True, False]])
-        >>> loss(torch.zeros(1, 3, 1, 8, 8), torch.ones(1, 3, 1, 8, 8), available, measured)
-        tensor([1.])
+    Returns:
+        Float32 ``(B,)``; 0 when nothing that was measured had been hidden.
     """
-
-    def __init__(self, sequences: Mapping[str, int], lambda_available: float = 0.0) -> None:
-        super().__init__()
-        self.timepoints = list(check_sequences(sequences).values())
-        self.lambda_available = lambda_available
-
-    def forward(
-        self, prediction: torch.Tensor, truth: torch.Tensor, available: torch.Tensor, measured: torch.Tensor
-    ) -> torch.Tensor:
-        """Return one value per sample, float32 ``(B,)``; 0 when nothing that was measured had been hidden.
-
-        Args:
-            prediction: ``(B, ΣT, C, *spatial)``.
-            truth: images of the same shape; anything, even NaN, where a sequence is not measured.
-            available: bool ``(B, S)``, what the network was given.
-            measured: bool ``(B, S)``, what there is.
-        """
-        # No weight of 0 would remove a NaN.
-        there = measured.repeat_interleave(torch.tensor(self.timepoints, device=measured.device), dim=1)
-        shown = truth.float().masked_fill(~there.view([*there.shape] + [1] * (truth.dim() - 2)), 0.0)
-        parts = (prediction.float() - shown).abs().split(self.timepoints, dim=1)
-        by_sequence = torch.stack([part.flatten(1).mean(1) for part in parts], dim=1)
-        loss = _mean(by_sequence, measured & ~available)
-        if self.lambda_available > 0:
-            loss = loss + self.lambda_available * _mean(by_sequence, available)
-        return loss
+    # No weight of 0 would remove a NaN.
+    there = measured.repeat_interleave(torch.tensor(timepoints, device=measured.device), dim=1)
+    shown = truth.float().masked_fill(~there.view([*there.shape] + [1] * (truth.dim() - 2)), 0.0)
+    parts = (prediction.float() - shown).abs().split(list(timepoints), dim=1)
+    by_sequence = torch.stack([part.flatten(1).mean(1) for part in parts], dim=1)
+    loss = _mean(by_sequence, measured & ~available)
+    if lambda_available > 0:
+        loss = loss + lambda_available * _mean(by_sequence, available)
+    return loss
 
 
-class SelectiveAdversarialLoss(nn.Module):
-    """The least-squares adversarial loss of a discriminator with one output for each sequence.
+def selective_adversarial_loss(logits: torch.Tensor, real: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:
+    """Return the least-squares loss ``(B,)`` of a discriminator with one output for each sequence.
 
     Source: Sharma and Hamarneh (MM-GAN, IEEE TMI 2020), implicit conditioning: of a completed image, the discriminator
     has to call the synthesised sequences false and the copied ones real; the generator wants all of them called real.
     Sequences of which no measurement exists are left out of both: there is nothing to compare them with.
+
+    Args:
+        logits: ``(B, S, *patches)``.
+        real: bool ``(B, S)``, which sequences are to be called real: for the discriminator, ``measured`` of a measured
+            image and ``available`` of a completed one; for the generator, ``measured``.
+        measured: bool ``(B, S)``.
     """
-
-    def generator(self, logits: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:
-        """Return the generator's loss ``(B,)``; ``logits`` of a completed image, ``(B, S, *patches)``."""
-        return self.discriminator(logits, measured, measured)
-
-    def discriminator(self, logits: torch.Tensor, real: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:
-        """Return one of the two parts of the discriminator's loss, one value per sample ``(B,)``.
-
-        Args:
-            logits: of a measured image, or of a completed one that is detached from the generator,
-                ``(B, S, *patches)``.
-            real: bool ``(B, S)``, which sequences are real: of a measured image ``measured``, of a completed one
-                ``available``.
-            measured: bool ``(B, S)``.
-        """
-        wanted = real.to(torch.float32).view(list(real.shape) + [1] * (logits.dim() - 2))
-        return _mean((logits.float() - wanted).square().flatten(2).mean(2), measured)
+    wanted = real.to(torch.float32).view(list(real.shape) + [1] * (logits.dim() - 2))
+    return _mean((logits.float() - wanted).square().flatten(2).mean(2), measured)
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

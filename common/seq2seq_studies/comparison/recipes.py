@@ -19,10 +19,10 @@ from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
 from seq2seq_mri.training.translation_step import TranslationStep
 from seq2seq_mri.transforms.slice_stack import network_input
 from seq2seq_studies.comparison.implicit_conditioning import (
-    ImplicitConditioningLoss,
-    SelectiveAdversarialLoss,
     hide_by_curriculum,
     hide_sequences,
+    implicit_conditioning_loss,
+    selective_adversarial_loss,
 )
 from seq2seq_studies.comparison.methods import SIZES, build_network
 from seq2seq_studies.networks.conditional_discriminator import ConditionalDiscriminator
@@ -169,15 +169,14 @@ class MMGANRecipe(_Completing):
         width, count = network.image_channels, len(network.timepoints)
         judge = ConditionalDiscriminator(network.spatial_dims, width, width, count, **discriminator)
         super().__init__(network, judge, max(1, steps // _STAGES_PER_TRAINING), seed)
-        self.difference = ImplicitConditioningLoss(network.sequences)
-        self.adversarial = SelectiveAdversarialLoss()
 
     def generator_loss(self, image: torch.Tensor, measured: torch.Tensor, step: int) -> torch.Tensor:
         """Return the loss of what was hidden."""
         truth, available, predicted, completed = self._complete(image, measured, step)
         self._judged = truth, completed.detach(), available, measured
-        difference = self.difference(predicted, truth, available, measured).mean()
-        adversarial = self.adversarial.generator(self.discriminator(truth, completed), measured).mean()
+        timepoints = self.network.timepoints
+        difference = implicit_conditioning_loss(predicted, truth, available, measured, timepoints).mean()
+        adversarial = selective_adversarial_loss(self.discriminator(truth, completed), measured, measured).mean()
         return 0.9 * difference + 0.1 * adversarial
 
     def discriminator_loss(self) -> torch.Tensor | None:
@@ -185,8 +184,8 @@ class MMGANRecipe(_Completing):
         if self._judged is None:
             return None
         truth, completed, available, measured = self._judged
-        real = self.adversarial.discriminator(self.discriminator(truth, truth), measured, measured)
-        made = self.adversarial.discriminator(self.discriminator(truth, completed), available, measured)
+        real = selective_adversarial_loss(self.discriminator(truth, truth), measured, measured)
+        made = selective_adversarial_loss(self.discriminator(truth, completed), available, measured)
         return (real + made).mean() / 2
 
 
@@ -206,13 +205,13 @@ class ResViTRecipe(_Completing):
         super().__init__(
             network, ConditionalDiscriminator(network.spatial_dims, width, width, **discriminator), 0, seed
         )
-        self.difference = ImplicitConditioningLoss(network.sequences, lambda_available=1.0)
         self.adversarial = LeastSquaresAdversarialLoss()
 
     def generator_loss(self, image: torch.Tensor, measured: torch.Tensor, step: int) -> torch.Tensor:
         """Return the loss of the network's own output, and of the completed image of samples that miss something."""
         truth, available, predicted, completed = self._complete(image, measured, step)
-        loss = 100 * self.difference(predicted, truth, available, measured).mean()
+        timepoints = self.network.timepoints
+        loss = 100 * implicit_conditioning_loss(predicted, truth, available, measured, timepoints, 1.0).mean()
         rows = torch.nonzero((measured & ~available).any(1))[:, 0]
         if len(rows) == 0:
             self._judged = None

@@ -57,30 +57,20 @@ class NnunetJob:
     settings: SegmentationSettings
 
     @property
-    def root(self) -> Path:
-        """Folder in which nnU-Net's own three are."""
-        return self.folder / "nnunet"
-
-    @property
-    def dataset(self) -> str:
-        """Name of the data set."""
-        return f"Dataset{DATASET_ID:03d}_{self.folder.name}"
-
-    @property
     def raw(self) -> Path:
         """Folder of the raw data set."""
-        return self.root / "raw" / self.dataset
+        return self.folder / "nnunet" / "raw" / f"Dataset{DATASET_ID:03d}_{self.folder.name}"
 
     @property
     def preprocessed(self) -> Path:
         """Folder of the preprocessed images and the plans."""
-        return self.root / "preprocessed" / self.dataset
+        return self.folder / "nnunet" / "preprocessed" / self.raw.name
 
     @property
     def model(self) -> Path:
         """Folder of the trained networks, one for each fold."""
         trained = f"{TRAINER}__{PLANS}__{self.settings.configuration}"
-        return self.root / "results" / f"seed_{self.seed}" / self.dataset / trained
+        return self.folder / "nnunet" / "results" / f"seed_{self.seed}" / self.raw.name / trained
 
     @property
     def results(self) -> Path:
@@ -247,7 +237,7 @@ def run_job(job: NnunetJob) -> None:
         job.settings.used_device,
         input_config={**folders, "dataset_name_or_id": DATASET_ID},
         trainer_class_name=TRAINER,
-        work_dir=str(job.root),
+        work_dir=str(job.folder / "nnunet"),
         export_validation_probabilities=False,
     )
     if not (job.preprocessed / "seconds.json").is_file():
