@@ -54,7 +54,7 @@ def select_subjects(
             f"{min(made)} is to be synthesised; give synthesised_dir, the output folder of the bundle's inference."
         )
     root = Path(settings.dataset_dir or Path(settings.datalist).parent).expanduser()
-    synthesised = Path(settings.synthesised_dir or "")
+    synthesised = Path(settings.synthesised_dir or "").expanduser()
     found, lacking = [], []
     for entry in load_datalist(settings.datalist, section, root):
         name = entry["subject"]

@@ -4,43 +4,32 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
-from seq2seq_studies.segmentation.segmentation_table import format_comparison, non_inferiority, segmentation_table
+from seq2seq_mri.evaluation.records import read_records
+from seq2seq_studies.segmentation.segmentation_table import (
+    SCORE_NUMBERS,
+    SCORE_TEXT,
+    format_comparison,
+    non_inferiority,
+    segmentation_table,
+)
 
 MARGINS = {"dsc": 0.05, "assd": 1.0}
 
 
-def scores(seeds: int = 2, subjects: int = 6) -> pd.DataFrame:
-    random = np.random.default_rng(3)
-    rows = [
-        {
-            "combination": combination,
-            "subject": f"p{subject}",
-            "region": region,
-            "empty": "prediction" if (combination, region, subject) == ("t2", "ET", 0) else "",
-            "seed": seed,
-            "fold": 0,
-            "dsc": 0.9 - 0.1 * place + 0.05 * random.random(),
-            "assd": 1.0 + place + random.random(),
-        }
-        for place, combination in enumerate(("t1+t2", "t2"))
-        for seed in range(seeds)
-        for subject in range(subjects)
-        for region in ("ET", "TC", "WT")
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_subjects_are_counted_and_not_trainings() -> None:
+def test_subjects_are_counted_and_not_trainings(scores) -> None:
     table = segmentation_table(scores(), "t1+t2", MARGINS)
     assert list(table["combination"]) == ["t1+t2"] * 3 + ["t2"] * 3
     assert list(table["region"]) == ["ET", "TC", "WT"] * 2
     assert set(table["n"]) == {6}
+    assert list(table["empty"]) == [0, 0, 0, 2, 0, 0]
+    assert table.loc[:2, "dsc_p_worse"].isna().all()
+    assert table.loc[3:, "dsc_p_worse"].notna().all()
     row = table.iloc[4]
     data = scores()
     means = data[data["region"] == "TC"].pivot_table(index="subject", columns="combination", values=["dsc", "assd"])
@@ -51,17 +40,7 @@ def test_subjects_are_counted_and_not_trainings() -> None:
     assert row["assd_loss"] == pytest.approx((means["assd"]["t2"] - means["assd"]["t1+t2"]).mean())
 
 
-def test_cases_with_one_empty_mask_are_counted() -> None:
-    assert list(segmentation_table(scores(), "t1+t2", MARGINS)["empty"]) == [0, 0, 0, 2, 0, 0]
-
-
-def test_the_reference_is_compared_with_nothing() -> None:
-    table = segmentation_table(scores(), "t1+t2", MARGINS)
-    assert table.loc[:2, "dsc_p_worse"].isna().all()
-    assert table.loc[3:, "dsc_p_worse"].notna().all()
-
-
-def test_markdown() -> None:
+def test_markdown(scores) -> None:
     table = segmentation_table(scores(), "t1+t2", MARGINS)
     text = format_comparison(table, MARGINS)
     lines = [line for line in text.splitlines() if line.startswith("| t")]
@@ -75,13 +54,26 @@ def test_markdown() -> None:
     assert "p, loss below 1" in text
 
 
-def test_one_subject() -> None:
+def test_one_subject(scores) -> None:
     text = format_comparison(segmentation_table(scores(subjects=1), "t1+t2", MARGINS), MARGINS)
     assert "n/a" in text
     assert "nan" not in text
 
 
-def test_refuses_other_subjects() -> None:
+def test_the_page_in_docs_is_made_of_its_scores(repository) -> None:
+    page = repository / "docs" / "results" / "segmentation.md"
+    text = page.read_text(encoding="utf-8")
+    scores = read_records(page.with_suffix(".csv"), SCORE_TEXT, SCORE_NUMBERS)
+    margins = {
+        measure: float(re.findall(rf"{title}.*?p, loss below ([\d.]+)", text)[0])
+        for measure, title in (("dsc", r"\| DSC,"), ("assd", r"\| ASSD"))
+    }
+    table = segmentation_table(scores, scores["combination"].iloc[0], margins)
+    assert format_comparison(table, margins) in text
+    assert {"t1+t1gd+t2+flair", "t1gd+flair"} <= set(table["combination"])
+
+
+def test_refuses_other_subjects(scores) -> None:
     data = scores()
     with pytest.raises(ValueError, match="t2 was tested on other subjects"):
         segmentation_table(data[(data["combination"] == "t1+t2") | (data["subject"] != "p1")], "t1+t2", MARGINS)
