@@ -38,7 +38,9 @@ _STAGES_PER_TRAINING = 6
 
 
 class Recipe(ABC):
-    """A method with its losses; a training step asks for the one, then for the other.
+    """A method with its losses; a training step asks for the network's, then for the discriminator's.
+
+    Subclasses take the network, the arguments of its discriminators, and the seed of what is hidden.
 
     Attributes:
         network: what is trained, and evaluated.
@@ -73,12 +75,7 @@ class Recipe(ABC):
 
 
 class Pix2PixRecipe(Recipe):
-    """100 · L1 + least squares, each network by itself; a step trains those of one source of each sample.
-
-    Args:
-        network: all networks.
-        discriminator: arguments of the discriminators, of which each network has one.
-    """
+    """100 · L1 + least squares, each network by itself; a step trains those of one source of each sample."""
 
     def __init__(self, network: Pix2Pix, discriminator: Mapping[str, Any]) -> None:
         self.network: Pix2Pix = network
@@ -121,19 +118,14 @@ class Pix2PixRecipe(Recipe):
 
 
 class _Completing(Recipe):
-    """What MM-GAN and ResViT have in common: sequences are hidden, and the completed image is judged.
+    """What MM-GAN and ResViT have in common: sequences are hidden, and the completed image is judged."""
 
-    Args:
-        network: the network.
-        discriminator: what judges.
-        stage: steps of a stage of the curriculum.
-        seed: of what is hidden.
-    """
-
-    def __init__(self, network: ManyToMany, discriminator: ConditionalDiscriminator, stage: int, seed: int) -> None:
+    def __init__(
+        self, network: ManyToMany, discriminator: ConditionalDiscriminator, steps_per_stage: int, seed: int
+    ) -> None:
         self.network = network
         self.discriminator: ConditionalDiscriminator = discriminator
-        self.stage = stage
+        self.steps_per_stage = steps_per_stage
         self.seed = seed
         self._judged: tuple[torch.Tensor, ...] | None = None
 
@@ -145,7 +137,7 @@ class _Completing(Recipe):
         What was never measured is 0 in the true and in the completed image: no discriminator can tell them apart by it.
         """
         truth = network_input(image, slice(None), self.network.spatial_dims)
-        available = hide_by_curriculum(measured, step, self.stage, self.seed)
+        available = hide_by_curriculum(measured, step, self.steps_per_stage, self.seed)
         predicted = self.network.predict(truth, available)
         completed = torch.where(self._mask(available, truth), truth, predicted)
         return truth, available, predicted, completed.masked_fill(~self._mask(measured, truth), 0.0)
@@ -156,14 +148,7 @@ class _Completing(Recipe):
 
 
 class MMGANRecipe(_Completing):
-    """0.9 · L1 of what was hidden + 0.1 · least squares, a score for each sequence; more is hidden in later stages.
-
-    Args:
-        network: the network.
-        discriminator: arguments of the discriminator.
-        steps: length of the training.
-        seed: of what is hidden.
-    """
+    """0.9 · L1 of what was hidden + 0.1 · least squares, a score for each sequence; more is hidden in later stages."""
 
     def __init__(self, network: MMGAN, discriminator: Mapping[str, Any], steps: int, seed: int) -> None:
         width, count = network.image_channels, len(network.timepoints)
@@ -193,11 +178,6 @@ class ResViTRecipe(_Completing):
     """100 · L1 of what was hidden + 100 · L1 of what was given + least squares; anything is hidden from the start.
 
     The released code, in which there is no unified form, has the weights 100 and 1.
-
-    Args:
-        network: the network.
-        discriminator: arguments of the discriminator.
-        seed: of what is hidden.
     """
 
     def __init__(self, network: ManyToMany, discriminator: Mapping[str, Any], seed: int) -> None:
@@ -231,11 +211,7 @@ class ResViTRecipe(_Completing):
 
 
 class Seq2SeqRecipe(Recipe):
-    """10 · L1 of a random pair of each sample, as the bundles train; no discriminator.
-
-    Args:
-        network: the generator behind the interface of all methods.
-    """
+    """10 · L1 of a random pair of each sample, as the bundles train; no discriminator."""
 
     betas = (0.9, 0.999)
 
