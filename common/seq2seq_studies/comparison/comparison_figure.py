@@ -43,12 +43,9 @@ def quality_comparison(
     """Draw PSNR, SSIM and LPIPS of the whole volume: a row for each method and budget, a point for each subject.
 
     Args:
-        scores: the table of ``scores.csv``.
+        scores: the table of ``scores.csv``; measures that no row has are left out.
         settings: the settings, and how to write them; each has its own row of plots.
         labels: how to write a method's name.
-
-    Returns:
-        The figure; :func:`save_figure` writes it. Measures that no row has are left out.
     """
     by_subject = quality_by_subject(scores)
     measures = [measure for measure in _TITLES if by_subject[measure].notna().any()]
@@ -99,9 +96,7 @@ def _draw_quality(axes: Axes, by_subject: pd.DataFrame, measure: str, runs: Sequ
 def slice_comparison(
     views: Mapping[str, Mapping[str, np.ndarray]],
     sequences: Sequence[str],
-    *,
-    title: str = "",
-    window: tuple[float, float] = (0.0, 1.0),
+    title: str,
     labels: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw the same slice from each method: a row for each sequence, the measured image first.
@@ -110,20 +105,12 @@ def slice_comparison(
         views: method → ``"t1"``, the measured view ``[rows, columns]`` of a sequence, and ``"synthesised_t1"``.
         sequences: names of the rows; where a method has no image, the panel says so.
         title: of the figure.
-        window: intensities that are black and white.
         labels: how to write a name.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: when there is no image.
     """
+    window = 0.0, 1.0
     rows = [name for name in sequences if any(f"synthesised_{name}" in view for view in views.values())]
-    if not rows:
-        raise ValueError("There is no synthesised image to show.")
     images = [image for view in views.values() for image in view.values()]
-    box = foreground_box(images, window[0] + 0.02 * (window[1] - window[0]))
+    box = foreground_box(images, 0.02)
     width = 0.95
     height = panel_height(images[0][box], width, (1.0, 1.0, 1.0))
     texts = [display_name(name, labels) for name in rows]
@@ -133,7 +120,7 @@ def slice_comparison(
         len(rows),
         len(views) + 1,
         (width, height),
-        Margins(room, 0.05, 0.65 if title else 0.4, 0.05),
+        Margins(room, 0.05, 0.65, 0.05),
         row_gaps=[gaps] * (len(rows) - 1),
         column_gaps=[0.1] + [gaps] * (len(views) - 1),
     )
@@ -149,6 +136,5 @@ def slice_comparison(
     headings = ["measured", *(display_name(name, labels) for name in views)]
     for panel, heading in zip(axes[0], headings, strict=True):
         panel.set_title(heading.replace(" ", "\n", 1), fontsize=7, pad=3)
-    if title:
-        write_title(figure, title, axes)
+    write_title(figure, title, axes)
     return figure

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Running a measurement in a process of its own, and the most memory that a part of it takes."""
+"""Counting multiply-adds, measuring peak memory, and calling a function in a new process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["PeakMemory", "in_fresh_process"]
+__all__ = ["PeakMemory", "count_gmacs", "in_fresh_process"]
 
 Result = TypeVar("Result")
 
-KIBIBYTE = 2**10
-RESET_PEAK = "5"  # proc(5): writing this to clear_refs sets the peak to what is resident now
+
+def count_gmacs(run: Callable[[], object]) -> float:
+    """Return the 10⁹ multiply-adds of all convolutions and matrix products of ``run``, backward passes included."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() / 2e9
 
 
 def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -60,7 +65,8 @@ class PeakMemory:
         elif sys.platform == "linux":
             # What was freed but not given back would else be taken again without being seen.
             getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
-            Path("/proc/self/clear_refs").write_text(RESET_PEAK)
+            # proc(5): writing 5 sets the peak to what is resident now.
+            Path("/proc/self/clear_refs").write_text("5")
             self.before = _resident("VmRSS")
         return self
 
@@ -73,4 +79,4 @@ class PeakMemory:
 
 def _resident(entry: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(f"{entry}:")).split()[1]) * KIBIBYTE
+    return int(next(line for line in lines if line.startswith(f"{entry}:")).split()[1]) * 1024
