@@ -139,12 +139,15 @@ def test_simulates_a_cohort_and_lists_it(run, tmp_path) -> None:
     assert code == 1
     assert "exists" in errors
 
-    code, output, _ = run("seq2seq_mri", "datalist", "cohort", "scanned.json", "--testing", "SimBrain-00001")
+    scan = ["datalist", "cohort", "scanned.json", "--testing", "SimBrain-00001"]
+    code, output, _ = run("seq2seq_mri", *scan)
     assert code == 0
     assert "2 of 2 subjects" in output
     scanned = json.loads((tmp_path / "scanned.json").read_text())
     assert [entry["subject"] for entry in scanned["testing"]] == ["SimBrain-00001"]
     assert set(scanned["testing"][0]) >= {"subject", "t1", "t1gd", "t2", "flair"}
+    assert run("seq2seq_mri", *scan, "--overwrite", "--sequences", "{t1: 1, flair: 1}")[0] == 0
+    assert json.loads((tmp_path / "scanned.json").read_text())["sequences"] == {"t1": 1, "flair": 1}
 
 
 def test_simulates_a_breast_cohort(run, tmp_path) -> None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from seq2seq_mri.evaluation.classification.classification_metrics import multiclass_metrics
 from seq2seq_mri.files import check_writable_directory
-from seq2seq_mri.io.datalists.labels import labelled_entries
+from seq2seq_mri.io.datalists.labelled_datalist import labelled_entries
 from seq2seq_studies.alphabet.learning_curve_table import (
     learning_curve_table,
     read_learning_curve,

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Finding the subjects and sequences in a dataset's folder."""
+"""A scan of a dataset's folder for its subjects and the images of their sequences."""
 
 from __future__ import annotations
 
@@ -9,14 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seq2seq_mri.io.datalists.layouts import (
-    Recognised,
-    Recogniser,
-    file_stem,
-    layout_recogniser,
-    parse_names,
-    pattern_recogniser,
-)
+from seq2seq_mri.io.datalists.datalist import names_in_list
+from seq2seq_mri.io.datalists.layouts import Recognised, Recogniser, file_stem, layout_recogniser, pattern_recogniser
 
 __all__ = ["FoundSubject", "Scan", "Series", "scan_dataset"]
 
@@ -83,20 +77,20 @@ def scan_dataset(
             frames, in the folder of a visit, in the folder of a patient), or ``"auto"``: all known names of files,
             mixed in one folder as well, the table's own names, and files named by the sequence alone
             (``t1.nii.gz``), whose subject is their folder.
-        pattern: the path of a file or folder below ``dataset_dir``, see
-            :func:`pattern_recogniser`; takes the place of a layout.
-        names: the user's own names of sequences, see :func:`parse_names`; the table's own
-            names hold for the rest.
+        pattern: the path of a file or folder below ``dataset_dir``, see :func:`pattern_recogniser`; takes the place of
+            a layout.
+        names: the user's own names of sequences, ``"t1=MPRAGE,t1gd=MPRAGE_GD"``, or a mapping from our name to theirs,
+            which may be several; the table's own names hold for the rest.
 
     Raises:
         FileNotFoundError: when ``dataset_dir`` is not a folder.
-        ValueError: when the layout is unknown, the pattern is not of its form, or two patients' examinations have the
-            same name.
+        ValueError: when the layout is unknown, pattern or names are not of their form, or two patients' examinations
+            have the same name.
     """
     root = Path(dataset_dir).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"The dataset's folder {root} does not exist or is not a folder.")
-    aliases = parse_names(names, sequences)
+    aliases = _aliases(names, sequences)
     if pattern is None:
         recognise = layout_recogniser(layout, aliases, sequences)
     elif layout == "auto":
@@ -142,6 +136,26 @@ def _add(scan: Scan, found: Recognised, series: Series) -> None:
         subject.lesion.append(series)  # type: ignore[arg-type]
     else:
         getattr(subject, found.kind).setdefault(found.sequence, []).append(series)
+
+
+def _aliases(names: str | Mapping[str, str | Sequence[str]] | None, sequences: Mapping[str, int]) -> dict[str, str]:
+    """Return a user's names of sequences as a mapping from their name to ours."""
+    if isinstance(names, Mapping):
+        pairs = [(ours, theirs) for ours, value in names.items() for theirs in names_in_list(value)]
+    else:
+        pairs = []
+        for item in names_in_list(names):
+            ours, _, theirs = (part.strip() for part in item.partition("="))
+            if not (ours and theirs):
+                raise ValueError(f"'{item}' in names is not of the form ours=theirs, for example t1=MPRAGE.")
+            pairs.append((ours, theirs))
+    result: dict[str, str] = {}
+    for ours, theirs in pairs:
+        if ours not in sequences:
+            raise ValueError(f"Unknown sequence '{ours}' in names; the sequence table has {', '.join(sequences)}.")
+        if result.setdefault(theirs, ours) != ours:
+            raise ValueError(f"names gives '{theirs}' to both {result[theirs]} and {ours}.")
+    return result
 
 
 def _walk(root: Path, recognise: Recogniser) -> tuple[list[tuple[Path, Recognised]], list[Path]]:
