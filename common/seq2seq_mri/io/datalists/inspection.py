@@ -173,7 +173,7 @@ def _inspect_image(path: Path, subject: str, check_voxels: bool) -> tuple[Volume
     else:
         if (check_voxels or not _seems_complete(path)) and read_volume(path, subject).voxels.min() < 0:
             notes.append("negative values, which loading clips to 0")
-        image = nib.load(path)
+        image: nib.Nifti1Image = nib.load(path)  # type: ignore[assignment]
         if not (image.header["qform_code"] or image.header["sform_code"]):
             notes.append("the header does not say how the image is oriented")
         shape, affine = (int(np.prod(image.shape[3:])), *image.shape[:3]), image.affine
@@ -186,20 +186,21 @@ def _seems_complete(path: Path) -> bool:
     A truncated file shows in its size alone: a gzip file ends with the length of what it holds.
     """
     try:
-        image = nib.load(path)
+        image: nib.Nifti1Image = nib.load(path)  # type: ignore[assignment]
+        affine, shape, dtype = image.affine, image.shape, image.get_data_dtype()
         # nibabel resets the header's own vox_offset on reading.
-        expected = getattr(image.dataobj, "offset", 0) + int(np.prod(image.shape)) * image.get_data_dtype().itemsize
+        expected = getattr(image.dataobj, "offset", 0) + int(np.prod(shape)) * dtype.itemsize
         if path.name.lower().endswith(".gz"):
             with open(path, "rb") as file:
                 file.seek(-4, 2)
                 complete = int.from_bytes(file.read(4), "little") == expected % 2**32
         else:
             complete = path.stat().st_size >= expected
-        is_series = len(image.shape) >= 3 and 0 not in image.shape and sum(size != 1 for size in image.shape[3:]) < 2
-        is_grey = isinstance(image, nib.Nifti1Image) and image.get_data_dtype().kind in "iuf"
-        return bool(complete and is_series and is_grey and abs(np.linalg.det(image.affine[:3, :3])) > 1e-12)
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error):
         return False
+    is_series = len(shape) >= 3 and 0 not in shape and sum(size != 1 for size in shape[3:]) < 2
+    has_place = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-12
+    return bool(complete and is_series and has_place and isinstance(image, nib.Nifti1Image) and dtype.kind in "iuf")
 
 
 def _difference(first: Volume, other: Volume, subject: str) -> str:
