@@ -14,6 +14,7 @@ from seq2seq_mri.evaluation.image_quality.lpips import SliceLPIPS
 from seq2seq_mri.evaluation.page import command_line
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.io.datalists.datalist import names_in_list
+from seq2seq_mri.run_manifest import claim_directory
 from seq2seq_mri.training.distributed import select_device
 from seq2seq_studies.comparison.comparison_cohort import Cohort
 from seq2seq_studies.comparison.comparison_files import write_comparison
@@ -21,7 +22,6 @@ from seq2seq_studies.comparison.method_evaluation import lpips_network
 from seq2seq_studies.comparison.method_run import TrainingSettings
 from seq2seq_studies.comparison.methods import BASELINES, METHODS, SIZES
 from seq2seq_studies.comparison.runs import Budget, ComparisonRuns
-from seq2seq_studies.run_protocol import claim_directory
 
 __all__ = ["SIMULATED", "compare_generators"]
 

@@ -15,7 +15,7 @@ from seq2seq_mri.evaluation.records import write_records
 from seq2seq_mri.files import atomic_path, check_writable_directory
 from seq2seq_mri.io.datalists.datalist import load_datalist, names_in_list, read_sequence_table
 from seq2seq_mri.plots.style import save_figure
-from seq2seq_studies.run_protocol import claim_directory
+from seq2seq_mri.run_manifest import claim_directory
 from seq2seq_studies.segmentation.combination import default_combinations, parse_combinations
 from seq2seq_studies.segmentation.combination_run import CombinationRun
 from seq2seq_studies.segmentation.nnunet_process import check_nnunet, choose_device
