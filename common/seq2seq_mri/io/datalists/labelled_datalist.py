@@ -15,7 +15,7 @@ from typing import Any
 from seq2seq_mri.io.datalists.datalist import SECTIONS, load_datalist, names_in_list
 from seq2seq_mri.io.datalists.layouts import patient_of
 
-__all__ = ["add_labels", "has_label", "labelled_entries", "load_labelled_datalist", "patient_of_entry", "read_labels"]
+__all__ = ["labelled_entries", "load_labelled_datalist", "patient_of_entry", "read_labels"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +52,24 @@ def load_labelled_datalist(
         ValueError: when one of the files is not of its form, a subject has no label, another one than 0 or 1, or not
             all of ``required``, a label is in no subject, or a patient is in another section too.
     """
+    if missing_labels not in ("error", "drop"):
+        raise ValueError(f"missing_labels is {missing_labels!r}; give 'error' or 'drop'.")
     entries = load_datalist(datalist, section, dataset_dir, sequences)
-    if labels is not None:
-        entries = add_labels(entries, labels, label, missing_labels)
-    elif missing_labels == "drop":
-        entries = [entry for entry in entries if has_label(entry, label)]
-    entries = labelled_entries(entries, label)
     name = "label" if label is None else label
+    if labels is not None:
+        entries = _with_labels(entries, labels, label)
+    without = [entry["subject"] for entry in entries if not _has_label(entry, label)]
+    if without and (labels is not None or missing_labels == "drop"):
+        names = ", ".join(without[:_LISTED]) + (" …" if len(without) > _LISTED else "")
+        what = f"{len(without)} of {len(entries)} subjects have no {name} in {labels or datalist}: {names}"
+        if missing_labels == "error" or len(without) == len(entries):
+            raise ValueError(
+                f"{what}. Write names of subjects or patients as in the datalist, or leave out subjects without label "
+                "(missing_labels 'drop')."
+            )
+        logger.warning(f"{what}; they are left out.")
+        entries = [entry for entry in entries if entry["subject"] not in without]
+    entries = labelled_entries(entries, label)
     for entry in entries:
         if entry["label"] not in (0, 1):
             raise ValueError(f"Subject {entry['subject']}: {name} is {entry['label']}; a binary task has 0 and 1.")
@@ -94,8 +105,8 @@ def patient_of_entry(entry: Mapping[str, Any]) -> str:
     return entry.get("patient") or patient_of(entry["subject"])
 
 
-def has_label(entry: Mapping[str, Any], label: str | None = None) -> bool:
-    """Return whether a datalist's entry has a label: the one of this name, or, where that is None, any."""
+def _has_label(entry: Mapping[str, Any], label: str | None) -> bool:
+    """Return whether a datalist's entry has the label of this name or, where that is None, any."""
     found = entry.get("label")
     if isinstance(found, Mapping) and label is not None:
         return found.get(label) is not None
@@ -148,36 +159,16 @@ def _class_of(entry: Mapping[str, Any], label: str | None) -> int:
     return int(found)
 
 
-def add_labels(
-    entries: Sequence[Mapping[str, Any]],
-    path: str | os.PathLike,
-    label: str | None = None,
-    missing: str = "error",
-) -> list[dict[str, Any]]:
-    """Merge a CSV file of labels into a datalist's entries; a line may be for a subject or for all of a patient's.
+def _with_labels(entries: Sequence[Mapping[str, Any]], path: str | os.PathLike, label: str | None) -> list[dict]:
+    """Return copies of a datalist's entries with those labels of a CSV file that are for the subject or its patient.
 
     Lines for others than these subjects are passed over, because one file is often shared by several selections.
-
-    Args:
-        entries: a datalist's entries; labels that they have already are kept.
-        path: see :func:`read_labels`.
-        label: the label that every subject needs; None: the file's only one, or, of several, any.
-        missing: what is done with a subject without it: ``"error"``, or ``"drop"``, which leaves the subject out.
-
-    Returns:
-        copies of the entries with ``"label": {name: class}``.
-
-    Raises:
-        ValueError: when the file has no such label or says otherwise than a datalist's entry, or a subject has no
-            label.
     """
-    if missing not in ("error", "drop"):
-        raise ValueError(f"missing is {missing!r}; give 'error' or 'drop'.")
     table = read_labels(path)
     known = list(dict.fromkeys(name for labels in table.values() for name in labels))
     if label is not None and label not in known:
         raise ValueError(f"{path} has no label '{label}'; it has {', '.join(known) or 'none'}.")
-    labelled, without = [], []
+    result = []
     for entry in entries:
         subject, given = entry["subject"], entry.get("label", {})
         if not isinstance(given, Mapping):
@@ -188,21 +179,13 @@ def add_labels(
                 raise ValueError(
                     f"Subject {subject}: {name} is {given[name]} in the datalist, {found[name]} in {path}."
                 )
-        labels = {**given, **found}
-        if label in labels or (label is None and labels):
-            labelled.append({**entry, "label": labels})
-        else:
-            without.append(subject)
-    if without:
-        what = f"{len(without)} of {len(entries)} subjects have no {'label' if label is None else label} in {path}"
-        names = ", ".join(without[:_LISTED]) + (" …" if len(without) > _LISTED else "")
-        if missing == "error" or not labelled:
-            raise ValueError(
-                f"{what}: {names}. The file names {', '.join(list(table)[:3]) or 'nobody'} …; write names of subjects "
-                "or patients as in the datalist, or leave out subjects without label (missing 'drop')."
-            )
-        logger.warning(f"{what} and are left out: {names}.")
-    return labelled
+        result.append({**entry, "label": {**given, **found}})
+    if not any(_has_label(entry, label) for entry in result):
+        raise ValueError(
+            f"{path} has no label of these subjects; it names {', '.join(list(table)[:3]) or 'nobody'} …, the datalist "
+            f"{', '.join(entry['subject'] for entry in entries[:3])} …"
+        )
+    return result
 
 
 def read_labels(path: str | os.PathLike) -> dict[str, dict[str, int]]:

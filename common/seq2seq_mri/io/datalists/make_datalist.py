@@ -122,20 +122,17 @@ class MakeDatalist:
         if unused:
             remarks.append(f"{unused} usable subjects are in no section.")
         sections = {
-            section: [_entry(usable[name], root, withheld.get(name, ())) for name in split[section]]
-            for section in SECTIONS
+            section: [_entry(usable[name], root, withheld.get(name, ())) for name in names]
+            for section, names in split.items()
         }
         content = {"name": root.resolve().name, "sequences": table, **sections}
         write_datalist(content, output, overwrite=self.overwrite)
-        text = datalist_table(table, sections, reports, _remarks(scan, root) + remarks)
-        return f"{output}: {len(usable) - unused} of {len(reports)} subjects in {root}\n\n" + text.replace(
-            f"{root}{os.sep}", ""
-        )
+        text = datalist_table(table, sections, reports, _remarks(scan, root) + remarks).replace(f"{root}{os.sep}", "")
+        return f"{output}: {len(usable) - unused} of {len(reports)} subjects in {root}\n\n{text}"
 
     def _check_split(
         self, named: Mapping[str, Sequence[str]], silenced: Sequence[str], table: Mapping[str, int]
     ) -> None:
-        given = self.fractions is not None or self.counts is not None
         if self.fractions is not None and self.counts is not None:
             raise ValueError("Both fractions and counts are given; give one of them.")
         if isinstance(self.counts, str) and self.counts != "paper":
@@ -143,16 +140,13 @@ class MakeDatalist:
         unknown = [section for section in silenced if section not in SECTIONS]
         if unknown:
             raise ValueError(f"Unknown section '{unknown[0]}' in silence; give {', '.join(SECTIONS)}, or all.")
-        if self.published_lists is not None:
-            if given or any(named.values()) or silenced:
-                raise ValueError(
-                    "The published lists say which subjects go where; leave out all other options of a split."
-                )
-            absent = [name for name in SEQUENCE_TABLES["brats"] if name not in table]
-            if absent:
-                raise ValueError(
-                    f"The published lists are about {absent[0]} too, which the sequence table does not have."
-                )
+        if self.published_lists is None:
+            return
+        if self.fractions is not None or self.counts is not None or any(named.values()) or silenced:
+            raise ValueError("The published lists say which subjects go where; leave out all other options of a split.")
+        absent = [name for name in SEQUENCE_TABLES["brats"] if name not in table]
+        if absent:
+            raise ValueError(f"The published lists are about {absent[0]} too, which the sequence table does not have.")
 
     def _split(
         self, usable: Mapping[str, SubjectReport], named: Mapping[str, Sequence[str]], silenced: Sequence[str]
@@ -206,12 +200,13 @@ def _entry(report: SubjectReport, root: Path, withheld: Sequence[str]) -> dict:
             return [path.relative_to(root).as_posix() for path in series]
         return series.relative_to(root).as_posix()
 
+    files = {name: written(series) for name, series in report.files.items()}
     entry: dict = {"subject": report.name}
     # A reader tells the patient from other subjects' names as this program does.
     entry |= {} if report.patient == patient_of(report.name) else {"patient": report.patient}
-    entry |= {name: written(series) for name, series in report.files.items() if name not in withheld}
+    entry |= {name: path for name, path in files.items() if name not in withheld}
     others: dict = {
-        "withheld": {name: written(series) for name, series in report.files.items() if name in withheld},
+        "withheld": {name: path for name, path in files.items() if name in withheld},
         "unique": {name: written(path) for name, path in report.unique.items()},
         "lesion": None if report.lesion is None else written(report.lesion),
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seq2seq_mri.io.datalists.datalist import names_in_list
-from seq2seq_mri.io.datalists.layouts import Recognised, Recogniser, file_stem, layout_recogniser, pattern_recogniser
+from seq2seq_mri.io.datalists.layouts import Recognised, file_stem, layout_recogniser, pattern_recogniser
 
 __all__ = ["FoundSubject", "Scan", "Series", "scan_dataset"]
 
@@ -22,8 +22,6 @@ _MASK = re.compile(
     r"(.*[_-])?(seg|gt|consensus_gt|gold_standard|(brain)?_?mask|glistrboost(_manuallycorrected)?|tissue|ktrans|adc)",
     re.IGNORECASE,
 )
-_NIFTI = (".nii", ".nii.gz")
-_DICOM = (".dcm", ".dicom", ".ima")
 
 
 @dataclass
@@ -77,8 +75,7 @@ def scan_dataset(
             frames, in the folder of a visit, in the folder of a patient), or ``"auto"``: all known names of files,
             mixed in one folder as well, the table's own names, and files named by the sequence alone
             (``t1.nii.gz``), whose subject is their folder.
-        pattern: the path of a file or folder below ``dataset_dir``, see :func:`pattern_recogniser`; takes the place of
-            a layout.
+        pattern: in the place of a layout, see :func:`pattern_recogniser`.
         names: the user's own names of sequences, ``"t1=MPRAGE,t1gd=MPRAGE_GD"``, or a mapping from our name to theirs,
             which may be several; the table's own names hold for the rest.
 
@@ -98,29 +95,33 @@ def scan_dataset(
     else:
         raise ValueError(f"Both pattern and layout '{layout}' are given; give one of them.")
     scan = Scan({}, [], [])
-    folders, files = _walk(root, recognise)
-    for folder, found in folders:
-        frames: list[Path] = []
-        contents = [path for parent, _, names_in in _folders(folder) for path in (parent / name for name in names_in)]
-        for path in sorted(contents, key=_in_natural_order):
-            if path.name.lower().endswith(_NIFTI):
-                (scan.masks if _MASK.fullmatch(file_stem(path)) else frames).append(path)
+    folders: dict[Path, Recognised] = {}
+
+    def is_sequence(folder: Path) -> bool:
+        found = recognise(folder.relative_to(root), True)
+        if found is not None:
+            folders[folder] = found
+        return found is not None
+
+    files = sorted(path for path in _files(root, is_sequence) if _is_nifti(path))
+    for folder, found in sorted(folders.items(), key=lambda item: item[0]):
+        contents = sorted(_files(folder), key=_in_natural_order)
+        masks = [path for path in contents if _is_nifti(path) and _MASK.fullmatch(file_stem(path))]
+        frames = [path for path in contents if _is_nifti(path) and path not in masks]
+        scan.masks += masks
         if frames:
             _add(scan, found, frames[0] if len(frames) == 1 else tuple(frames))
         if any(_is_dicom(path) for path in contents):
             _add(scan, found, folder)
     for path in files:
-        relative = path.relative_to(root)
-        named = recognise(relative, False)
+        named = recognise(path.relative_to(root), False)
         if named is not None:
             _add(scan, named, path)
-        elif _MASK.fullmatch(file_stem(relative)):
-            scan.masks.append(path)
         else:
-            scan.unrecognised.append(path)
+            (scan.masks if _MASK.fullmatch(file_stem(path)) else scan.unrecognised).append(path)
     for name in [name for name, subject in scan.subjects.items() if not subject.files and not subject.unique]:
         scan.masks += scan.subjects.pop(name).lesion
-    scan.subjects = {name: scan.subjects[name] for name in sorted(scan.subjects)}
+    scan.subjects = dict(sorted(scan.subjects.items()))
     return scan
 
 
@@ -158,25 +159,8 @@ def _aliases(names: str | Mapping[str, str | Sequence[str]] | None, sequences: M
     return result
 
 
-def _walk(root: Path, recognise: Recogniser) -> tuple[list[tuple[Path, Recognised]], list[Path]]:
-    """Return the folders that are sequences, and the NIfTI files outside of them, in a fixed order."""
-    folders, files = [], []
-
-    def is_sequence(folder: Path) -> bool:
-        found = recognise(folder.relative_to(root), True)
-        if found is not None:
-            folders.append((folder, found))
-        return found is not None
-
-    for folder, _, names in _folders(root, is_sequence):
-        files += [folder / name for name in names if name.lower().endswith(_NIFTI)]
-    return sorted(folders, key=lambda item: item[0]), sorted(files)
-
-
-def _folders(
-    root: Path, leave_out: Callable[[Path], bool] = lambda folder: False
-) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Walk over ``root`` as ``os.walk`` does; hidden names are left out, linked folders are entered once."""
+def _files(root: Path, leave_out: Callable[[Path], bool] = lambda folder: False) -> Iterator[Path]:
+    """Give all files below ``root`` but hidden ones and those in folders to leave out; links are entered once."""
     visited: set[str] = set()
     for text, subfolders, names in os.walk(root, followlinks=True):
         folder, real = Path(text), os.path.realpath(text)
@@ -186,11 +170,15 @@ def _folders(
         visited.add(real)
         visible = sorted(name for name in subfolders if not name.startswith("."))
         subfolders[:] = [name for name in visible if not leave_out(folder / name)]
-        yield folder, subfolders, sorted(name for name in names if not name.startswith("."))
+        yield from (folder / name for name in names if not name.startswith("."))
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
 def _is_dicom(path: Path) -> bool:
-    if path.name.lower().endswith(_DICOM):
+    if path.name.lower().endswith((".dcm", ".dicom", ".ima")):
         return True
     with open(path, "rb") as file:
         return file.read(132)[128:] == b"DICM"

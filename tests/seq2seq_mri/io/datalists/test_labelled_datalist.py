@@ -10,13 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seq2seq_mri.io.datalists.labelled_datalist import (
-    add_labels,
-    has_label,
-    labelled_entries,
-    load_labelled_datalist,
-    read_labels,
-)
+from seq2seq_mri.io.datalists.labelled_datalist import labelled_entries, load_labelled_datalist, read_labels
 
 LABELS = {"training": (0, 1, 1), "validation": (1, 0), "testing": (0, 0)}
 
@@ -51,17 +45,29 @@ def test_labels_become_numbers(cohort, tmp_path) -> None:
     assert len(load_labelled_datalist(cohort(), "testing", "mgmt", both_labels=False)) == 2
 
 
-def test_subjects_without_a_label_are_dropped_if_that_is_wanted(cohort, tmp_path) -> None:
-    path = cohort(lambda content: content["training"][1].update(label={"idh": 1}))
-    assert len(load_labelled_datalist(path, "training", "mgmt", missing_labels="drop")) == 2
-    with pytest.raises(ValueError, match="training1 has no label 'mgmt'"):
+def test_subjects_without_a_label(cohort, tmp_path, caplog) -> None:
+    def change(content) -> None:
+        content["training"] = [{"subject": f"training{number}", "t1": "image.nii.gz"} for number in range(4)]
+        content["training"][0]["label"] = {"grade": 2}
+        content["training"][1]["patient"] = "p1"
+
+    path = cohort(change)
+    with pytest.raises(ValueError, match="training0 has no label 'mgmt'; it has grade"):
         load_labelled_datalist(path, "training", "mgmt")
-    labels = tmp_path / "labels.csv"
-    labels.write_text("patient,mgmt\ntraining1,1\n")
-    assert len(load_labelled_datalist(path, "training", "mgmt", labels)) == 3
-    entries = [{}, {"label": None}, {"label": {}}, {"label": 0}, {"label": {"mgmt": 0}}, {"label": {"mgmt": None}}]
-    assert [has_label(entry) for entry in entries] == [False, False, False, True, True, True]
-    assert [has_label(entry, "mgmt") for entry in entries] == [False, False, False, True, True, False]
+    with pytest.raises(ValueError, match=r"4 of 4 subjects have no mgmt in .*datalist\.json: training0, training1"):
+        load_labelled_datalist(path, "training", "mgmt", missing_labels="drop")
+    # By subject and by patient; lines for others are passed over, and labels of the datalist stay.
+    labels = write(tmp_path, "who,mgmt,idh\np1,1,\ntraining2,0,1\ntraining3,,1\nnobody,1,\n")
+    with pytest.raises(ValueError, match=r"2 of 4 subjects have no mgmt in .*labels.csv: training0, training3\. Write"):
+        load_labelled_datalist(path, "training", "mgmt", labels)
+    with caplog.at_level(logging.WARNING):
+        found = load_labelled_datalist(path, "training", "mgmt", labels, missing_labels="drop")
+    assert {entry["subject"]: entry["label"] for entry in found} == {"training1": 1, "training2": 0}
+    assert "2 of 4 subjects have no mgmt" in caplog.text
+    with pytest.raises(ValueError, match="Subject training2 has the labels mgmt, idh; say which one"):
+        load_labelled_datalist(path, "training", None, labels)
+    with pytest.raises(ValueError, match=r"no label of these subjects; it names x, y …, the datalist training0"):
+        load_labelled_datalist(path, "training", "mgmt", write(tmp_path, "who,mgmt\nx,1\ny,0\n"))
 
 
 @pytest.mark.parametrize(
@@ -165,40 +171,17 @@ def test_bad_files_of_labels(tmp_path, text, message):
         read_labels(write(tmp_path, text, "latin-1"))
 
 
-def test_labels_are_added_by_subject_and_by_patient(tmp_path):
-    entries = [
-        {"subject": "p1_study1"},
-        {"subject": "p1_study2", "label": {"age": 50}},
-        {"subject": "other", "patient": "p2"},
-    ]
-    path = write(tmp_path, "who,pcr\np1,1\nother,0\nnobody,1\n")
-    found = add_labels(entries, path)
-    assert [entry["label"] for entry in found] == [{"pcr": 1}, {"age": 50, "pcr": 1}, {"pcr": 0}]
-    assert "label" not in entries[0]
-
-
-def test_subjects_without_label(tmp_path, caplog):
-    path = write(tmp_path, "patient,pcr,mgmt\np1,1,\np2,,0\n")
-    entries = [{"subject": "p1"}, {"subject": "p2"}, {"subject": "p3"}]
-    with pytest.raises(ValueError, match=r"2 of 3 subjects have no pcr in .*: p2, p3\. The file names p1, p2"):
-        add_labels(entries, path, "pcr")
-    with caplog.at_level(logging.WARNING):
-        assert [entry["subject"] for entry in add_labels(entries, path, "pcr", missing="drop")] == ["p1"]
-    assert "2 of 3 subjects have no pcr" in caplog.text
-    with pytest.raises(ValueError, match="1 of 1 subjects have no label"):
-        add_labels(entries[2:], path, missing="drop")
-
-
 @pytest.mark.parametrize(
-    ("label", "options", "message"),
+    ("given", "options", "message"),
     [
-        ({"pcr": 0}, {}, "Subject p1: pcr is 0 in the datalist, 1 in"),
+        ({"mgmt": 0}, {}, "Subject training0: mgmt is 0 in the datalist, 1 in"),
         (0, {}, "has the label 0 without a name"),
-        ({}, {"label": "mgmt"}, "has no label 'mgmt'; it has pcr"),
-        ({}, {"missing": "skip"}, "missing is 'skip'"),
+        ({"grade": 2}, {"label": "idh"}, "has no label 'idh'; it has mgmt"),
+        ({"grade": 2}, {"missing_labels": "skip"}, "missing_labels is 'skip'"),
     ],
 )
-def test_contradictions_between_datalist_and_file(tmp_path, label, options, message):
-    path = write(tmp_path, "patient,pcr\np1,1\n")
+def test_contradictions_between_datalist_and_file(cohort, tmp_path, given, options, message):
+    labels = write(tmp_path, "patient,mgmt\ntraining0,1\n")
+    path = cohort(lambda content: content["training"][0].update(label=given))
     with pytest.raises(ValueError, match=message):
-        add_labels([{"subject": "p1", "label": label}], path, **options)
+        load_labelled_datalist(path, "training", **{"label": "mgmt", "labels": labels, **options})
