@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from seq2seq_mri.files import check_writable_directory
-from seq2seq_mri.origin import as_json, describe, file_states
+from seq2seq_mri.run_manifest import as_json, describe, differences, file_states
 from seq2seq_mri.training.preparation import Preparation
 from seq2seq_mri.training.prepared_files import FLAGS, PreparedFiles, StoredSlices
 
@@ -170,8 +170,7 @@ class PreparedSubjects(Dataset):
             return None
         if found is None:
             return None
-        before, wanted = found["origin"]["settings"], origin["settings"]
-        different = [key for key in {**before, **wanted} if before.get(key) != wanted.get(key)]
+        different = differences(found["origin"]["settings"], origin["settings"])
         if different and not overwrite:
             raise ValueError(
                 f"{files.description} was prepared otherwise (different: {', '.join(different)}); choose another "

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from seq2seq_mri.evaluation.classification.classification_metrics import multiclass_metrics
 from seq2seq_mri.files import check_writable_directory
-from seq2seq_mri.io.datalists.labels import labelled_entries
+from seq2seq_mri.io.datalists.labelled_datalist import labelled_entries
+from seq2seq_mri.run_manifest import claim_directory
 from seq2seq_studies.alphabet.learning_curve_table import (
     learning_curve_table,
     read_learning_curve,
@@ -21,7 +22,6 @@ from seq2seq_studies.alphabet.learning_curve_table import (
 )
 from seq2seq_studies.classification.cross_validation import Entry, Fold, InnerSplit, folds_fingerprint
 from seq2seq_studies.classification.fitting import FitPredict, check_named_settings, predict_probabilities
-from seq2seq_studies.run_protocol import claim_directory
 
 __all__ = ["run_learning_curve", "training_subset"]
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from seq2seq_mri.io.datalists.labels import labelled_entries, patient_of_entry
+from seq2seq_mri.io.datalists.labelled_datalist import labelled_entries, patient_of_entry
 
 __all__ = [
     "Entry",

@@ -32,9 +32,9 @@ from seq2seq_mri.evaluation.classification.classification_tables import (
 )
 from seq2seq_mri.evaluation.records import read_records, write_records
 from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.run_manifest import claim_directory
 from seq2seq_studies.classification.cross_validation import Entry, Fold, folds_fingerprint
 from seq2seq_studies.classification.fitting import FitPredict, check_named_settings, fit_seed, predict_probabilities
-from seq2seq_studies.run_protocol import claim_directory
 
 __all__ = ["ProtocolTables", "Settings", "run_folds"]
 

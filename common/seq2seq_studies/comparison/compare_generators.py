@@ -10,12 +10,12 @@ from mri_phantom.brain import simulate_brain
 from seq2seq_mri.evaluation.image_quality.lpips import SliceLPIPS
 from seq2seq_mri.evaluation.page import command_line
 from seq2seq_mri.files import check_writable_directory
+from seq2seq_mri.run_manifest import claim_directory
 from seq2seq_studies.comparison.comparison_cohort import Cohort
 from seq2seq_studies.comparison.comparison_page import write_comparison
 from seq2seq_studies.comparison.comparison_runs import ComparisonRuns
 from seq2seq_studies.comparison.comparison_settings import ComparisonSettings
 from seq2seq_studies.comparison.method_evaluation import lpips_network
-from seq2seq_studies.run_protocol import claim_directory
 from seq2seq_studies.study_settings import command_of
 
 __all__ = ["SIMULATED", "compare_generators"]

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from seq2seq_mri.evaluation.page import command_line
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.io.datalists.datalist import names_in_list, read_sequence_table
-from seq2seq_studies.run_protocol import claim_directory
+from seq2seq_mri.run_manifest import claim_directory
 from seq2seq_studies.segmentation.combination import default_combinations, parse_combinations
 from seq2seq_studies.segmentation.combination_run import CombinationRun
 from seq2seq_studies.segmentation.export import export_combination

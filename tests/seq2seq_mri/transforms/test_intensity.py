@@ -33,7 +33,9 @@ def image() -> torch.Tensor:
 )
 def test_against_numpy(image, percentile, clip_factor, output_range) -> None:
     normalize = NormalizeSequencesd(TABLE, percentile=percentile, clip_factor=clip_factor, output_range=output_range)
-    result = normalize({"image": MetaTensor(image), "subject": "p1"})["image"]
+    given = MetaTensor(image.clone())
+    result = normalize({"image": given})["image"]
+    assert torch.equal(given.as_tensor(), image)
     lower, upper = output_range
     for part in (slice(0, 1), slice(1, 4)):
         values = image[part].double().numpy()
@@ -62,33 +64,26 @@ def test_timepoints_keep_their_course(image) -> None:
     torch.testing.assert_close(result[2] / result[1], image[2] / image[1], rtol=1e-4, atol=1e-4)
 
 
-def test_input_is_not_changed(image) -> None:
-    before = image.clone()
-    NormalizeSequencesd(TABLE)({"image": image})
-    assert torch.equal(image, before)
-
-
 def test_measured_sequence_without_positive_voxels(image) -> None:
     sample = {"image": image, "measured": torch.tensor([True, True, True]), "subject": "p1"}
     with pytest.raises(ValueError, match="Subject 'p1': sequence 't2' has no voxel above zero"):
         NormalizeSequencesd(TABLE)(sample)
 
 
-def test_channels_must_fit_the_table(image) -> None:
-    with pytest.raises(ValueError, match=r"'p1': 'image' has 4 channels.*5"):
-        NormalizeSequencesd(TABLE)({"image": image[:4], "subject": "p1"})
-
-
 @pytest.mark.parametrize(
-    ("argument", "value"),
+    ("options", "message"),
     [
-        *(("percentile", 0), ("percentile", 101), ("clip_factor", 0)),
-        *(("output_range", (1, 0)), ("output_range", (0, 1, 2))),
+        ({"percentile": 0}, "percentile is 0"),
+        ({"percentile": 101}, "percentile is 101"),
+        ({"clip_factor": 0}, "clip_factor is 0"),
+        ({"output_range": (1, 0)}, "output_range is"),
+        ({"output_range": (0, 1, 2)}, "output_range is"),
+        ({"signed": ["pd"]}, "Unknown sequence 'pd'"),
     ],
 )
-def test_arguments_out_of_range(argument, value) -> None:
-    with pytest.raises(ValueError, match=argument):
-        NormalizeSequencesd(TABLE, **{argument: value})
+def test_arguments_out_of_range(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        NormalizeSequencesd(TABLE, **options)
 
 
 def z_scores(head: np.ndarray) -> np.ndarray:
@@ -121,16 +116,13 @@ SCALINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @pytest.mark.parametrize("scaling", SCALINGS)
 def test_intensities_around_zero_are_refused(head, scaling) -> None:
-    with pytest.raises(ValueError, match=r"Subject 'p1': sequence 't2' is negative in \d+% .*Give intensities before"):
-        normalize_one(SCALINGS[scaling](head))
-
-
-def test_the_share_of_negative_voxels_is_said(head) -> None:
-    negative = z_scores(head)
-    share = np.count_nonzero(negative < 0) / np.count_nonzero(negative)
-    assert 0.4 < share < 0.6
-    with pytest.raises(ValueError, match=f"negative in {share:.0%} of its voxels other than 0"):
-        normalize_one(negative)
+    scaled = SCALINGS[scaling](head)
+    share = np.count_nonzero(scaled < 0) / np.count_nonzero(scaled)
+    message = (
+        f"Subject 'p1': sequence 't2' is negative in {share:.0%} of its voxels other than 0.*Give intensities before"
+    )
+    with pytest.raises(ValueError, match=message):
+        normalize_one(scaled)
 
 
 @pytest.mark.parametrize("background", [-1.0, -20.0])
@@ -141,8 +133,6 @@ def test_a_background_a_little_below_zero_is_background(head, background) -> Non
 def test_negative_values_of_a_signed_sequence_are_background(head) -> None:
     result = normalize_one(z_scores(head), signed=["t2"])
     np.testing.assert_array_equal(result[0].numpy() > 0, z_scores(head) > 0)
-    with pytest.raises(ValueError, match="Unknown sequence 'pd'"):
-        NormalizeSequencesd(TABLE, signed=["pd"])
 
 
 def test_settings_make_the_same_transform(image) -> None:

@@ -1,12 +1,12 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What a stored result was computed from, as JSON, by which to recognise it later: files and settings."""
+"""Run manifests: JSON that records which settings and files stored results were made with, compared before reuse."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,71 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["as_json", "describe", "file_states"]
+from seq2seq_mri.files import atomic_path
+
+__all__ = ["as_json", "claim_directory", "describe", "differences", "file_states"]
 
 _NO_FILES = ("subject", "patient", "label")
+
+
+def claim_directory(
+    path: Path,
+    content: Mapping[str, Any],
+    resume: bool,
+    growing: Sequence[str] = (),
+    part: str = "protocol",
+) -> None:
+    """Write the manifest of the results in a folder, or check that the results there are of the same run.
+
+    Args:
+        path: the manifest, a JSON file in that folder.
+        content: what the results depend on; can be written as JSON.
+        resume: whether an existing manifest is allowed.
+        growing: keys of ``content`` whose value is a mapping to which entries may be added later.
+        part: the key of the file under which the content stands; others are left alone.
+
+    Raises:
+        FileExistsError: when the file has this part and ``resume`` is false.
+        ValueError: when the file says otherwise, naming what differs, or the content cannot be written as JSON.
+    """
+    try:
+        wanted = as_json(content)
+    except TypeError as error:
+        raise ValueError(
+            f"Inputs, candidates and settings must be numbers, texts, lists or mappings: {error}."
+        ) from error
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); remove the directory's results and start anew.") from error
+    if part in recorded:
+        if not resume:
+            raise FileExistsError(
+                f"{path.parent} holds results already. Go on with them by resume true, or give another output_dir."
+            )
+        earlier, compared = {key: recorded[part].get(key) for key in wanted}, dict(wanted)
+        for key in growing:
+            earlier[key] = earlier[key] or {}
+            wanted[key] = earlier[key] | wanted[key]
+            compared[key] = {name: wanted[key][name] for name in earlier[key]}
+        for key in differences(earlier, compared):
+            raise ValueError(
+                f"The results in {path.parent} are of another protocol: {key} was {_short(earlier[key])} and is "
+                f"{_short(compared[key])}. Give another output_dir, or what they were made with."
+            )
+    if wanted != recorded.get(part):
+        with atomic_path(path, overwrite=True) as temporary:
+            temporary.write_text(json.dumps({**recorded, part: wanted}, indent=4) + "\n", encoding="utf-8")
+
+
+def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return the keys whose values differ."""
+    return [key for key in {**recorded, **wanted} if recorded.get(key) != wanted.get(key)]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else text[:200] + " …"
 
 
 def as_json(value: Any) -> Any:
@@ -59,11 +121,8 @@ def file_states(entry: Mapping[str, Any]) -> dict[str, list[str]]:
     cohort may be moved, if its files keep their times. (Contents are not looked at: to read them takes nearly as long
     as to load the subject.)
 
-    Args:
-        entry: ``{"subject": "p1", "t1": "path", ...}``; subject, patient and label are no files.
-
     Raises:
-        FileNotFoundError: when one does not exist.
+        FileNotFoundError: when a file of the entry does not exist.
     """
     states = {}
     for key, value in entry.items():
