@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from seq2seq_mri.evaluation.markdown import markdown_table
+from seq2seq_mri.evaluation.page import markdown_table
 from seq2seq_studies.comparison.method_evaluation import SETTINGS
 from seq2seq_studies.comparison.methods import BASELINES, METHODS, OUTPUT_ACTIVATION, title
 from seq2seq_studies.comparison.quality_comparison import UNTRAINED, quality_table, unbeaten_baselines

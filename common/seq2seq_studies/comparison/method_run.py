@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from seq2seq_mri.evaluation.machine import describe_machine
+from seq2seq_mri.evaluation.page import describe_machine
 from seq2seq_mri.evaluation.records import read_records, write_records
 from seq2seq_mri.files import atomic_path
 from seq2seq_mri.training.checkpoint import load_weights, save_weights

@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 
-from seq2seq_mri.evaluation.machine import describe_machine
+from seq2seq_mri.evaluation.page import describe_machine
 from seq2seq_mri.evaluation.records import read_records, write_records
 from seq2seq_mri.files import atomic_path
 from seq2seq_mri.io.grids import match_grid

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from seq2seq_mri.evaluation.markdown import markdown_table
+from seq2seq_mri.evaluation.page import markdown_table
 from seq2seq_studies.segmentation.non_inferiority import compare_with_reference
 
 __all__ = ["MEASURES", "SCORE_NUMBERS", "SCORE_TEXT", "format_comparison", "scores_by_subject", "segmentation_table"]

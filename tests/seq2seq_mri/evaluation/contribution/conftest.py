@@ -9,13 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seq2seq_mri.evaluation.contribution.contribution import (
-    adjacency_matrix,
-    contribution,
-    write_adjacency,
-    write_contribution,
-)
-from seq2seq_mri.evaluation.image_quality.quality_table import metrics_table, write_metrics
+from seq2seq_mri.evaluation.contribution.contribution import adjacency_matrix, contribution
+from seq2seq_mri.evaluation.image_quality.quality_table import metrics_table
+from seq2seq_mri.evaluation.records import write_records
 
 SEQUENCES = ("t1", "t1gd", "t2", "flair")
 
@@ -49,9 +45,9 @@ def evaluation(tmp_path) -> Callable[..., Path]:
         table = metrics_table(rows, names)
         adjacency = adjacency_matrix(table, names)
         path = tmp_path / folder
-        write_metrics(path / "metrics.csv", table)
-        write_adjacency(path / "adjacency.csv", adjacency)
-        write_contribution(path / "contribution.csv", contribution(adjacency))
+        write_records(path / "metrics.csv", table)
+        write_records(path / "adjacency.csv", adjacency.reset_index())
+        write_records(path / "contribution.csv", contribution(adjacency))
         return path
 
     return write

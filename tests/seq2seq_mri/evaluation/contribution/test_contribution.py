@@ -12,12 +12,11 @@ import pytest
 from seq2seq_mri.evaluation.contribution.contribution import (
     adjacency_matrix,
     contribution,
+    contribution_ranks,
     read_adjacency,
-    read_contribution,
-    write_adjacency,
-    write_contribution,
 )
 from seq2seq_mri.evaluation.image_quality.quality_table import METRIC_COLUMNS, metrics_table
+from seq2seq_mri.evaluation.records import write_records
 
 SEQUENCES = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
 FOREGROUND = {"psnr_foreground": 1, "ssim_foreground": 1}
@@ -93,16 +92,6 @@ def test_eight_sequences_of_which_every_subject_lacks_some():
     assert sorted(table["rank_t"]) == sorted(table["rank_d"]) == list(range(1, 9))
 
 
-def test_two_sequences_in_closed_form():
-    given = rows(1, ["a", "b"])
-    for row, psnr in zip(given, (30.0, 20.0), strict=True):
-        row.update(psnr_foreground=psnr, ssim_foreground=psnr / 40, lpips=-psnr)
-    table = contribution(adjacency_matrix(metrics_table(given, ["a", "b"]), ["a", "b"])).set_index("sequence")
-    # z is +1 for a → b and -1 for b → a, in each of three measures; S = 2.
-    assert table.loc["a"].tolist() == pytest.approx([1.5, 1, 1.5, 1])
-    assert table.loc["b"].tolist() == pytest.approx([-1.5, 2, -1.5, 2])
-
-
 def test_three_sequences_by_hand():
     """A, C_t and C_d from the numbers of a sheet of paper.
 
@@ -134,12 +123,11 @@ def test_three_sequences_by_hand():
     assert table["c_t"].sum() == pytest.approx(-table["c_d"].sum(), abs=1e-12)
 
 
-@pytest.mark.parametrize("number", [2, 3, 4, 8])
+@pytest.mark.parametrize("number", [2, 3, 8])
 @pytest.mark.parametrize("missing", [0.0, 0.6])
-@pytest.mark.parametrize("seed", range(3))
-def test_contribution_equals_the_equation_and_sums_to_zero(number, missing, seed):
+def test_contribution_equals_the_equation_and_sums_to_zero(number, missing):
     names = [f"sequence{index}" for index in range(number)]
-    adjacency = adjacency_matrix(metrics_table(rows(5, names, missing, seed), names), names)
+    adjacency = adjacency_matrix(metrics_table(rows(5, names, missing), names), names)
     table = contribution(adjacency)
     for index in range(number):
         assert table["c_t"][index] == pytest.approx(sum(adjacency.iloc[index, j] for j in range(number)) / number)
@@ -147,23 +135,6 @@ def test_contribution_equals_the_equation_and_sums_to_zero(number, missing, seed
     assert abs(table["c_t"].sum() + table["c_d"].sum()) < 1e-9
     assert list(table.sort_values("c_t", ascending=False)["rank_t"]) == list(range(1, number + 1))
     assert list(table.sort_values("c_d", ascending=False)["rank_d"]) == list(range(1, number + 1))
-
-
-def test_the_good_source_and_the_hard_target_rank_first():
-    given = rows()
-    for row in given:
-        row["psnr_foreground"] += 10 * (row["source"] == "t2") - 10 * (row["target"] == "t1gd")
-    table = contribution(adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)).set_index("sequence")
-    assert table["rank_t"].idxmin() == "t2"
-    assert table["rank_d"].idxmin() == "t1gd"
-
-
-def test_low_lpips_is_good():
-    given = rows()
-    for row in given:
-        row.update(psnr_foreground=20.0, ssim_foreground=0.5, lpips=row["lpips"] + 1.0 * (row["target"] == "flair"))
-    table = contribution(adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)).set_index("sequence")
-    assert table["rank_d"].idxmin() == "flair"
 
 
 def test_absent_lpips_is_left_out():
@@ -187,13 +158,6 @@ def test_equal_measures_give_zero_and_shared_ranks(value):
     adjacency = adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)
     assert (adjacency == 0).all(axis=None)
     assert (contribution(adjacency)[["rank_t", "rank_d"]] == 1).all(axis=None)
-
-
-def test_scale_of_a_measure_does_not_matter():
-    given = rows()
-    scaled = [row | {"psnr_foreground": 3 * row["psnr_foreground"] - 50, "lpips": row["lpips"] * 1e-6} for row in given]
-    results = [adjacency_matrix(metrics_table(each, SEQUENCES), SEQUENCES) for each in (given, scaled)]
-    np.testing.assert_allclose(results[0], results[1], atol=1e-9)
 
 
 def test_self_reconstruction_does_not_enter():
@@ -220,33 +184,6 @@ def test_unmeasured_pairs_are_reported_and_count_as_average(caplog):
     assert abs(table["c_t"].sum() + table["c_d"].sum()) < 1e-9
 
 
-@pytest.mark.parametrize("complete", [True, False])
-def test_files_round_trip(tmp_path, complete):
-    given = [row for row in rows() if complete or row["target"] != "flair"]
-    adjacency = adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)
-    table = contribution(adjacency)
-    write_adjacency(tmp_path / "adjacency.csv", adjacency)
-    write_contribution(tmp_path / "contribution.csv", table)
-    assert (tmp_path / "adjacency.csv").read_text().startswith("source,t1,t1gd,t2,flair\nt1,0.0,")
-    assert (tmp_path / "contribution.csv").read_text().startswith("sequence,c_t,rank_t,c_d,rank_d\nt1,")
-    np.testing.assert_array_equal(read_adjacency(tmp_path / "adjacency.csv"), adjacency)
-    assert list(read_adjacency(tmp_path / "adjacency.csv").columns) == list(SEQUENCES)
-    again = read_contribution(tmp_path / "contribution.csv")
-    pd.testing.assert_frame_equal(again, table, check_exact=True)
-    pd.testing.assert_frame_equal(contribution(read_adjacency(tmp_path / "adjacency.csv")), table, check_exact=True)
-
-
-def test_refuses_wrong_files(tmp_path):
-    path = tmp_path / "adjacency.csv"
-    path.write_text("source,a,b\na,0,1\n")
-    with pytest.raises(ValueError, match=r"adjacency.csv has sources \['a'\] but targets"):
-        read_adjacency(path)
-    with pytest.raises(ValueError, match="expected sequence, c_t, rank_t, c_d, rank_d"):
-        read_contribution(path)
-    with pytest.raises(FileNotFoundError, match="absent"):
-        read_adjacency(tmp_path / "absent.csv")
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -257,7 +194,6 @@ def test_refuses_wrong_files(tmp_path):
             "Subject 'subject0': the measures of t1 to t1gd are infinite",
         ),
         (lambda table: table.iloc[:0], "no measured pair"),
-        (lambda table: table.drop(columns="ssim_foreground"), "no column ssim_foreground"),
     ],
 )
 def test_refuses_wrong_tables(change, message):
@@ -266,8 +202,29 @@ def test_refuses_wrong_tables(change, message):
 
 
 def test_refuses_wrong_arguments():
-    table = metrics_table(rows(), SEQUENCES)
     with pytest.raises(ValueError, match="Unknown region 'brain'"):
-        adjacency_matrix(table, SEQUENCES, region="brain")
-    with pytest.raises(ValueError, match="has sources"):
-        contribution(adjacency_matrix(table, SEQUENCES).iloc[:2])
+        adjacency_matrix(metrics_table(rows(), SEQUENCES), SEQUENCES, region="brain")
+
+
+def test_equal_scores_share_the_better_rank():
+    third = 0.1 + 0.2  # 0.30000000000000004
+    np.testing.assert_array_equal(contribution_ranks(np.array([0.3, third, -1.0, 0.3])), [1, 1, 4, 1])
+    scores = np.random.default_rng(0).integers(0, 4, (20, 7)).astype(float)
+    scores[scores == 0] = np.nan
+    expected = pd.DataFrame(scores).rank(axis=1, ascending=False, method="min")
+    np.testing.assert_array_equal(contribution_ranks(scores), expected)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_the_file_of_the_matrix_is_read_back_exactly(tmp_path, complete):
+    given = [row for row in rows() if complete or row["target"] != "flair"]
+    adjacency = adjacency_matrix(metrics_table(given, SEQUENCES), SEQUENCES)
+    write_records(tmp_path / "adjacency.csv", adjacency.reset_index())
+    pd.testing.assert_frame_equal(read_adjacency(tmp_path / "adjacency.csv"), adjacency, check_exact=True)
+
+
+def test_refuses_a_matrix_of_other_targets_than_sources(tmp_path):
+    path = tmp_path / "adjacency.csv"
+    path.write_text("source,a,b\na,0,1\n")
+    with pytest.raises(ValueError, match=r"adjacency.csv has sources \['a'\] but targets"):
+        read_adjacency(path)

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Bootstrap of C_t and C_d, against a slow one written from Eq. 4."""
+"""Bootstrap of C_t and C_d, against a slow one written from Eq. 4, its intervals, and the ranks in its samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import pandas as pd
 import pytest
 
 from seq2seq_mri.evaluation.contribution.contribution import adjacency_matrix, contribution
-from seq2seq_mri.evaluation.contribution.contribution_bootstrap import bootstrap_contribution, contribution_intervals
+from seq2seq_mri.evaluation.contribution.contribution_bootstrap import (
+    ContributionBootstrap,
+    bootstrap_contribution,
+    rank_frequencies,
+)
+from seq2seq_mri.evaluation.contribution.contribution_table import cohort_contribution
 from seq2seq_mri.evaluation.image_quality.quality_table import METRIC_COLUMNS
 
 SEQUENCES = ["t1", "t1gd", "t2"]
@@ -92,22 +97,9 @@ def test_equals_the_slow_bootstrap(sequences, lacks, lpips):
     assert result.subjects.tolist() == with_pair
 
 
-def test_a_sample_is_treated_as_a_cohort_of_its_own():
-    measured = lacking(4, {"s0": ["t2"], "s1": ["t2"], "s2": ["t2"]})
-    result = bootstrap_contribution(measured, SEQUENCES, samples=40, seed=1)
-    drawn = np.random.default_rng(1).integers(4, size=(40, 4))
-    assert 0 < (result.lacking > 0).sum() < 40
-    for place, subjects in enumerate(drawn):
-        parts = [measured[measured["subject"] == f"s{who}"].assign(subject=f"d{i}") for i, who in enumerate(subjects)]
-        expected = contribution(adjacency_matrix(pd.concat(parts), SEQUENCES))
-        np.testing.assert_allclose(result.scores[place, 0], expected["c_t"])
-        np.testing.assert_allclose(result.scores[place, 1], expected["c_d"])
-        assert (result.lacking[place] > 0) == (3 not in subjects) == np.isnan(result.scores[place]).any()
-
-
 def test_estimate_is_that_of_all_subjects_and_lies_in_its_interval():
     measured = table(12, 2.0)
-    result = contribution_intervals(bootstrap_contribution(measured, SEQUENCES, samples=200))
+    result = cohort_contribution("heads", bootstrap_contribution(measured, SEQUENCES, samples=200)).table
     expected = contribution(adjacency_matrix(measured, SEQUENCES))
     assert result["subjects"].tolist() == [12, 12, 12]
     for score in ("c_t", "c_d"):
@@ -118,7 +110,7 @@ def test_estimate_is_that_of_all_subjects_and_lies_in_its_interval():
 
 def test_intervals_are_percentiles_of_the_samples_with_a_score():
     bootstrap = bootstrap_contribution(lacking(4, {"s0": ["t2"], "s1": ["t2"]}), SEQUENCES, samples=60)
-    result = contribution_intervals(bootstrap, confidence=0.8)
+    result = cohort_contribution("heads", bootstrap, confidence=0.8).table
     for place, score in enumerate(("c_t", "c_d")):
         for index in range(3):
             known = [sample[place, index] for sample in bootstrap.scores if not np.isnan(sample[place, index])]
@@ -126,62 +118,22 @@ def test_intervals_are_percentiles_of_the_samples_with_a_score():
             assert result[f"{score}_high"][index] == pytest.approx(np.quantile(known, 0.9))
 
 
-def test_no_width_when_subjects_are_identical():
-    one = table(1, 2.0)
-    measured = pd.concat([one.assign(subject=f"s{number}") for number in range(5)])
-    result = contribution_intervals(bootstrap_contribution(measured, SEQUENCES, samples=30))
-    for score in ("c_t", "c_d"):
-        np.testing.assert_allclose(result[f"{score}_low"], result[score], atol=1e-12)
-        np.testing.assert_allclose(result[f"{score}_high"], result[score], atol=1e-12)
-
-
-def test_intervals_narrow_with_subjects_and_widen_with_confidence():
-    def width(subjects, confidence):
-        bootstrap = bootstrap_contribution(table(subjects, 3.0), SEQUENCES, samples=200)
-        result = contribution_intervals(bootstrap, confidence)
-        return (result["c_d_high"] - result["c_d_low"]).mean()
-
-    assert width(60, 0.95) < 0.6 * width(6, 0.95)
-    assert width(6, 0.5) < width(6, 0.95)
-
-
-def test_seed_makes_it_repeatable():
-    results = [bootstrap_contribution(table(5, 2.0), SEQUENCES, samples=50, seed=seed).scores for seed in (1, 1, 2)]
-    np.testing.assert_array_equal(results[0], results[1])
-    assert not np.array_equal(results[0], results[2])
-
-
-def test_the_order_of_rows_does_not_matter():
+def test_the_seed_matters_and_the_order_of_rows_does_not():
     measured = lacking(5, {"s1": ["t1"]})
     shuffled = measured.sample(frac=1.0, random_state=4)
     results = [bootstrap_contribution(rows, SEQUENCES, samples=10).scores for rows in (measured, shuffled)]
     np.testing.assert_array_equal(*results)
+    other = bootstrap_contribution(measured, SEQUENCES, samples=10, seed=1).scores
+    assert not np.array_equal(other, results[0])
 
 
 def test_sequence_never_measured_as_target_has_no_interval():
     measured = table(5, 2.0)
     bootstrap = bootstrap_contribution(measured[measured["target"] != "t2"], SEQUENCES, samples=20)
-    result = contribution_intervals(bootstrap).set_index("sequence")
+    result = cohort_contribution("heads", bootstrap).table.set_index("sequence")
     assert result.loc["t2", ["c_d", "c_d_low", "c_d_high"]].isna().all()
     assert result.loc["t2", ["c_t", "c_t_low", "c_t_high"]].notna().all()
     assert not bootstrap.lacking.any()  # the cohort does not have these pairs either
-
-
-def test_eight_sequences_with_pairs_that_few_subjects_have():
-    names = [f"sequence{number}" for number in range(8)]
-    measured = table(6, 2.0, hard="sequence3", sequences=names)
-    lack = {f"s{number}": {names[number], names[number + 1], names[7]} for number in range(5)}
-    kept = [not {row.source, row.target} & lack.get(row.subject, set()) for row in measured.itertuples(index=False)]
-    measured = measured[kept]  # only s5 has sequence7: many samples are without it
-    bootstrap = bootstrap_contribution(measured, names, samples=100)
-    result = contribution_intervals(bootstrap)
-    expected = contribution(adjacency_matrix(measured, names))
-    for score in ("c_t", "c_d"):
-        np.testing.assert_allclose(result[score], expected[score])
-        assert np.isfinite(result[[f"{score}_low", f"{score}_high"]].to_numpy()).all()
-        assert (result[f"{score}_low"] < result[f"{score}_high"]).all()
-    assert 0 < np.isnan(bootstrap.scores[:, 0, 7]).sum() < 100
-    assert result["subjects"].tolist()[7] == 1
 
 
 @pytest.mark.parametrize(
@@ -199,8 +151,34 @@ def test_refuses_wrong_arguments(subjects, options, message):
         bootstrap_contribution(table(subjects, 1.0), SEQUENCES, **options)
 
 
-@pytest.mark.parametrize("confidence", [0, 1.0, 95, "high", True])
-def test_refuses_a_wrong_confidence(confidence):
-    bootstrap = bootstrap_contribution(table(2, 1.0), SEQUENCES, samples=2)
-    with pytest.raises(ValueError, match=f"confidence is {confidence!r}; give a number between 0 and 1"):
-        contribution_intervals(bootstrap, confidence)
+def bootstrap_of(estimates, scores):
+    """A bootstrap with given scores, in which C_d is the reverse of C_t."""
+    estimates, scores = np.asarray(estimates, dtype=float), np.asarray(scores, dtype=float)
+    return ContributionBootstrap(
+        sequences=[f"sequence{number}" for number in range(len(estimates))],
+        estimates=np.stack([estimates, -estimates]),
+        scores=np.stack([scores, -scores], axis=1),
+        subjects=np.full(len(estimates), 2),
+        lacking=np.zeros(len(scores), dtype=int),
+    )
+
+
+def test_counts_by_hand():
+    scores = [[3, 2, 1], [3, 1, 2], [2, 3, 1], [3, 2, 1]]
+    bootstrap = bootstrap_of([3, 2, 1], scores)
+    c_t = rank_frequencies(bootstrap).query("score == 'c_t'").set_index(["sequence", "rank"])["frequency"]
+    expected = {"sequence0": [0.75, 0.25, 0], "sequence1": [0.25, 0.5, 0.25], "sequence2": [0, 0.25, 0.75]}
+    for name, fractions in expected.items():
+        assert [c_t[name, rank] for rank in (1, 2, 3, 0)] == [*fractions, 0]
+    assert cohort_contribution("heads", bootstrap).orders == {"c_t": 0.5, "c_d": 0.5}
+
+
+def test_no_score_is_rank_0_and_takes_no_rank_from_others():
+    nan = np.nan
+    bootstrap = bootstrap_of([3, 2, 1, nan], [[nan, 2, 1, nan], [3, 2, 1, nan]])
+    c_t = rank_frequencies(bootstrap).query("score == 'c_t'").set_index(["sequence", "rank"])["frequency"]
+    assert c_t["sequence0", 0] == c_t["sequence0", 1] == 0.5
+    assert c_t["sequence1", 1] == c_t["sequence1", 2] == 0.5
+    assert c_t["sequence3", 0] == 1
+    assert (c_t.groupby("sequence").sum() == 1).all()
+    assert cohort_contribution("heads", bootstrap).orders == {"c_t": 0.5, "c_d": 0.5}
