@@ -13,10 +13,10 @@ import pytest
 import torch
 from engine_parts import SEQUENCES, make_sample, tiny_generator, translation_evaluator
 
-from seq2seq_mri.evaluation import evaluation_report
 from seq2seq_mri.evaluation.contribution.contribution import read_adjacency
-from seq2seq_mri.evaluation.evaluation_report import EvaluationReport
 from seq2seq_mri.evaluation.image_quality.quality_table import read_metrics
+from seq2seq_mri.inference import evaluation_report
+from seq2seq_mri.inference.evaluation_report import EvaluationReport
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 
