@@ -72,28 +72,19 @@ def test_informative_slice_is_in_the_middle_of_equals():
 
 
 @pytest.mark.parametrize(
-    ("timepoints", "shown", "note"), [(1, 0, ""), (4, 2, "timepoint 3/4"), (5, 2, "timepoint 3/5")]
-)
-def test_the_middle_timepoint_is_shown(timepoints, shown, note):
-    volume = np.arange(timepoints).reshape(-1, 1, 1, 1) * np.ones((1, 2, 2, 2))
-    image, text = shown_timepoint(volume)
-    assert image.shape == (2, 2, 2)
-    assert image[0, 0, 0] == shown
-    assert text == note
-
-
-@pytest.mark.parametrize(
     ("axis", "shown", "note"),
     [
+        (None, 2, "timepoint 3/4"),
         (frame_axis(4, times=[0, 90, 180, 270]), 2, "180 s"),
         (frame_axis(4, b_values=[0, 150, 1500, 800]), 2, "b = 1500"),
         (frame_axis(4, b_values=[0, 150, 800, 1500.5]), 3, "b = 1500.5"),
     ],
 )
-def test_the_axis_chooses_and_names_the_timepoint(axis, shown, note):
+def test_one_timepoint_is_shown_and_named(axis, shown, note):
     image, text = shown_timepoint(np.arange(4).reshape(-1, 1, 1, 1) * np.ones((1, 2, 2, 2)), axis)
     assert image[0, 0, 0] == shown
     assert text == note
+    assert shown_timepoint(image)[1] == shown_timepoint(image[None])[1] == ""
 
 
 def test_foreground_box():

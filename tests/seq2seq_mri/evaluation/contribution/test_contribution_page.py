@@ -20,7 +20,7 @@ from seq2seq_mri.sequences import SEQUENCE_TABLES
 
 def test_writes_table_frequencies_and_figure_of_all_cohorts(evaluation, tmp_path) -> None:
     lacks = {"001": ["dce"], "002": ["dce"], "003": ["dce", "dwi"], "004": ["t1"]}
-    brain, breast = evaluation(), evaluation("breast", 5, ("t1", "dce", "dwi"), lacks)
+    brain, breast = evaluation(), evaluation("breast", 5, sequences=("t1", "dce", "dwi"), lacks=lacks)
     text = contribution_table(f"{brain},{breast}", tmp_path / "out", samples=50)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {

@@ -73,9 +73,7 @@ def test_the_mean_over_timepoints_is_shown(subject, texts):
     assert figure.axes[0].get_title() == "dce\n90 s"
 
 
-@pytest.mark.parametrize(
-    ("count", "shape"), [(1, (2, 1)), (4, (2, 4)), (6, (2, 6)), (7, (4, 4)), (8, (4, 4)), (9, (6, 3)), (11, (6, 4))]
-)
+@pytest.mark.parametrize(("count", "shape"), [(1, (2, 1)), (6, (2, 6)), (8, (4, 4)), (9, (6, 3)), (11, (6, 4))])
 def test_many_sequences_go_on_below(count, shape, subject):
     image = subject[0]["t1"]
     names = [f"sequence{number}" for number in range(count)]
@@ -102,20 +100,14 @@ def series(subject):
 def test_all_timepoints_and_their_mean(series, texts):
     region = np.zeros(series.shape[1:], dtype=bool)
     region[4:7, 5:9, 3] = True
-    figure = differentiation_strip(
-        series, series / 4, "dce", axis=frame_axis(3, times=[0, 90, 180]), region=region, subject="p1"
-    )
+    axis = frame_axis(3, b_values=[0, 800, 800])
+    figure = differentiation_strip(series, series / 4, "dwi", axis=axis, region=region, subject="p1")
     above, below = figure.axes[:4], figure.axes[4:8]
-    assert [axes.get_title() for axes in above] == ["0 s", "90 s", "180 s", "mean"]
+    assert [axes.get_title() for axes in above] == ["b = 0", "b = 800", "b = 800", "mean"]
     for axes, volume in zip(above, [*series, series.mean(axis=0)], strict=True):
         np.testing.assert_allclose(axes.images[0].get_array(), axial_view(volume, 3), rtol=1e-6)
     assert [len(axes.collections) for axes in below] == [0, 0, 0, 1]
-    assert "p1, dce, axial slice 4 of 6" in texts(figure)
-
-
-def test_repeated_b_values_are_all_shown(series):
-    figure = differentiation_strip(series, series, "dwi", axis=frame_axis(3, b_values=[0, 800, 800]))
-    assert [axes.get_title() for axes in figure.axes[:4]] == ["b = 0", "b = 800", "b = 800", "mean"]
+    assert "p1, dwi, axial slice 4 of 6" in texts(figure)
 
 
 def test_eight_timepoints_stay_in_one_row(series):

@@ -31,22 +31,6 @@ def phantom(shape, seed=0):
     return prediction, truth, mask
 
 
-def slow_ssim(prediction, truth, place, data_range=1.0):
-    """SSIM of Wang et al. 2004 at one voxel away from the edges, written from its definition."""
-    radius = RADIUS
-    around = tuple(slice(p - radius, p + radius + 1) for p in place)
-    x, y = prediction[around].ravel(), truth[around].ravel()
-    offsets = np.indices((2 * radius + 1,) * truth.ndim).reshape(truth.ndim, -1) - radius
-    weights = np.exp(-(offsets**2).sum(0) / (2 * 1.5**2))
-    weights = weights / weights.sum()
-    mean_x, mean_y = (weights * x).sum(), (weights * y).sum()
-    variance_x, variance_y = ((weights * (v - (weights * v).sum()) ** 2).sum() for v in (x, y))
-    covariance = (weights * (x - mean_x) * (y - mean_y)).sum()
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    return luminance * (2 * covariance + c2) / (variance_x + variance_y + c2)
-
-
 def surrounded_map(prediction, truth):
     """scikit-image's map of images with so much background around them that its mirrored edges are not seen."""
     width = 2 * RADIUS
@@ -72,13 +56,6 @@ def test_agrees_with_scikit_image_on_the_uncropped_volume(shape):
     assert result["psnr_foreground"] == pytest.approx(10 * math.log10(1 / error), abs=1e-9)
 
 
-def test_map_equals_the_definition():
-    prediction, truth, _ = phantom((21, 19, 17))
-    found = similarity(prediction, truth)
-    for place in [(10, 9, 8), (5, 5, 5), (15, 13, 11), (7, 12, 6)]:
-        assert found[place] == pytest.approx(slow_ssim(prediction, truth, place), abs=1e-10)
-
-
 @pytest.mark.parametrize("place", [(0, 0, 0), (29, 31, 27), (15, 16, 14), (0, 16, 27)])
 def test_cropping_around_one_differing_voxel_is_exact(place):
     truth = np.random.default_rng(1).random((30, 32, 28))
@@ -88,8 +65,7 @@ def test_cropping_around_one_differing_voxel_is_exact(place):
     np.testing.assert_allclose(similarity(prediction, truth), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("block", [16, 40, 128])
-@pytest.mark.parametrize("shape", [(70, 33, 12), (12, 65, 97)])
+@pytest.mark.parametrize(("shape", "block"), [((70, 33, 12), 16), ((12, 65, 97), 40), ((12, 65, 97), 128)])
 def test_axes_longer_and_shorter_than_a_block_of_the_filter(shape, block, monkeypatch):
     monkeypatch.setitem(ssim._BLOCK, "cpu", block)
     prediction, truth = np.random.default_rng(2).random((2, *shape))
@@ -123,7 +99,7 @@ def test_foreground_of_fewer_slices_than_the_window():
     assert found["ssim_foreground"] == pytest.approx(surrounded_map(prediction, truth).mean(), abs=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(40, 37, 31), (40, 13, 31), (16, 14, 12)])
+@pytest.mark.parametrize("shape", [(40, 37, 31), (40, 13, 12)])
 def test_central_crop_is_measured_as_if_it_were_the_volume(shape):
     prediction, truth, mask = phantom(shape)
     crop = (20, 15, 14)
@@ -165,12 +141,8 @@ def test_constant_error_in_closed_form():
 
 def test_identical_images():
     _, truth, mask = phantom((16, 16, 16))
-    assert image_quality(truth, truth, mask) == {
-        "psnr": math.inf,
-        "ssim": 1.0,
-        "psnr_foreground": math.inf,
-        "ssim_foreground": 1.0,
-    }
+    best = {"psnr": math.inf, "ssim": 1.0}
+    assert image_quality(truth, truth, mask) == best | {f"{name}_foreground": value for name, value in best.items()}
 
 
 @pytest.mark.parametrize("mask_per_timepoint", [False, True])

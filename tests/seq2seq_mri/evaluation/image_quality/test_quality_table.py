@@ -19,18 +19,14 @@ from seq2seq_mri.evaluation.records import write_records
 SEQUENCES = {"t2": 1, "t1": 1, "flair": 1}
 
 
-def rows(subjects=("b", "001", "NA"), seed=0, **fixed):
-    generator = np.random.default_rng(seed)
-    numbers = METRIC_COLUMNS[3:-1]
-    return [
-        {"subject": subject, "source": source, "target": target, "data_range": 1.0}
-        | {name: float(generator.random()) for name in numbers}
-        | fixed
-        for subject in subjects
-        for source in SEQUENCES
-        for target in SEQUENCES
-        if source != target
-    ]
+@pytest.fixture
+def rows(quality_rows):
+    """Rows of subjects whose names are no numbers and no missing values, not in alphabetical order."""
+
+    def make(subjects=("b", "001", "NA"), seed=0, **fixed):
+        return [row | fixed for row in quality_rows(subjects, SEQUENCES, seed=seed)]
+
+    return make
 
 
 def test_columns_are_those_of_the_file_format():
@@ -39,7 +35,7 @@ def test_columns_are_those_of_the_file_format():
     assert ",".join(METRIC_COLUMNS) == header
 
 
-def test_order_does_not_depend_on_who_measured_first(tmp_path):
+def test_order_does_not_depend_on_who_measured_first(rows, tmp_path):
     given = rows()
     table = metrics_table(given, SEQUENCES)
     assert list(table["subject"].unique()) == ["001", "NA", "b"]
@@ -53,7 +49,7 @@ def test_order_does_not_depend_on_who_measured_first(tmp_path):
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
 
 
-def test_file_round_trip_is_exact(tmp_path):
+def test_file_round_trip_is_exact(rows, tmp_path):
     table = metrics_table(rows(lpips=None, psnr=math.inf), SEQUENCES)
     write_records(tmp_path / "new" / "metrics.csv", table)
     again = read_metrics(tmp_path / "new" / "metrics.csv")
@@ -93,7 +89,7 @@ def test_absent_file(tmp_path):
         read_metrics(tmp_path / "absent.csv")
 
 
-def test_printed_summary_names_the_data_range_and_leaves_out_what_was_not_measured():
+def test_printed_summary_names_the_data_range_and_leaves_out_what_was_not_measured(rows):
     text = format_summary(metrics_table(rows(lpips=None, psnr=24.5, data_range=2.0), SEQUENCES))
     assert "data range 2." in text
     assert "24.50 ± 0.00" in text
@@ -101,13 +97,13 @@ def test_printed_summary_names_the_data_range_and_leaves_out_what_was_not_measur
     assert text.count("flair") == 4 + 1
 
 
-def test_one_subject_and_infinite_psnr_print():
+def test_one_subject_and_infinite_psnr_print(rows):
     text = format_summary(metrics_table(rows(subjects=["a"], psnr=math.inf), SEQUENCES))
     assert "inf" in text
     assert "lpips" in text
 
 
-def test_summary_is_over_subjects_of_which_each_first_averages_its_sources():
+def test_summary_is_over_subjects_of_which_each_first_averages_its_sources(rows):
     given = [row for row in rows() if not (row["subject"] == "b" and row["source"] == "t1")]
     itself = {**given[0], "source": "flair", "target": "flair", "psnr": 1e6}
     lines = format_summary(metrics_table([*given, itself], SEQUENCES)).splitlines()

@@ -1,11 +1,8 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
-import torch
 
 from seq2seq_mri.evaluation.image_quality.translation_grid import translation_grid
 from seq2seq_mri.plots.frames import frame_axes
@@ -101,16 +98,6 @@ def test_default_slice_is_informative(subject, texts):
     assert f"Axial slice {expected + 1} of 6" in texts(translation_grid(truth, predictions))
 
 
-def test_four_dimensional_images_show_and_name_the_middle_timepoint(subject, texts):
-    truth, predictions = subject
-    series = np.stack([truth["t2"] * factor for factor in (0.1, 0.2, 0.3)])
-    predicted = {pair: np.stack([image] * 3) if pair[1] == "t2" else image for pair, image in predictions.items()}
-    figure = translation_grid({**truth, "t2": torch.as_tensor(series)}, predicted, slice_index=2)
-    assert texts(figure).count("t2\ntimepoint 2/3") == 2
-    grid, _ = images(figure)
-    np.testing.assert_allclose(grid[0, 3].images[0].get_array(), axial_view(truth["t2"], 2) * 0.2, rtol=1e-6)
-
-
 def test_the_highest_b_value_is_shown_and_brightened(subject, texts):
     truth, predictions = subject
     series = np.stack([truth["t2"] * factor for factor in (1.0, 0.19, 0.5)])
@@ -125,11 +112,3 @@ def test_the_highest_b_value_is_shown_and_brightened(subject, texts):
         [(row, 3) for row in range(1, 5)], pytest.approx(0.2)
     )
     assert grid[3, 0].images[0].get_clim()[1] == pytest.approx(0.2)
-
-
-@pytest.mark.parametrize("count", [1, 2, 8])
-def test_any_number_of_sequences(count, subject):
-    image = subject[0]["t1"]
-    names = [f"sequence{number}" for number in range(count)]
-    figure = translation_grid(dict.fromkeys(names, image), dict.fromkeys(itertools.product(names, names), image))
-    assert len(figure.axes) == (count + 1) ** 2 + 1
