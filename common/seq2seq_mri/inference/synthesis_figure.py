@@ -17,7 +17,6 @@ from seq2seq_mri.plots.panels import (
     image_grid,
     show_image,
     slice_title,
-    write_note,
     write_row_label,
 )
 from seq2seq_mri.plots.slices import BRIGHTER_NOTE, axial_view, choose_slice, foreground_box, shown_images
@@ -120,7 +119,7 @@ def synthesis_panel(
     add_colour_bar(axes, INTENSITY_LABEL, (0.0, 1.0), ANATOMY_COLOURS)
     figure.suptitle(slice_title(subject, index, next(iter(shown.values())).volume.shape[-1]))
     if any(image.white < 1 for image in shown.values()):
-        write_note(figure, BRIGHTER_NOTE)
+        figure.supxlabel(BRIGHTER_NOTE)
     return figure
 
 

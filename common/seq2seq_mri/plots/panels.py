@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Grids of image panels, and what is drawn into one of them or beside them."""
+"""Grids of image panels, which matplotlib lays out, and what is drawn into a panel or beside the grid."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ __all__ = [
     "show_image",
     "show_overlay",
     "slice_title",
-    "write_note",
     "write_row_label",
 ]
 
@@ -96,30 +95,26 @@ def show_absent(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=7, bbox=box)
 
 
-def add_corner_text(axes: Axes, text: str, fontsize: float = 6) -> None:
-    """Write outlined white ``text`` into the lower left corner of an image."""
-    _write_inside(axes, text, (0, 0), fontsize=fontsize, ha="left", va="bottom")
-
-
-def add_side_letters(axes: Axes) -> None:
-    """Mark the patient's right (R) and left (L) at the sides of an axial view."""
-    # In the upper corners, where a head leaves room.
-    _write_inside(axes, "R", (0, 1), fontsize=7, ha="left", va="top")
-    _write_inside(axes, "L", (1, 1), fontsize=7, ha="right", va="top")
-
-
-def _write_inside(axes: Axes, text: str, corner: tuple[int, int], **options: float | str) -> None:
-    offset = (2.0 - 4.0 * corner[0], 2.0 - 4.0 * corner[1])  # in points, to the inside
+def add_corner_text(axes: Axes, text: str, corner: tuple[int, int] = (0, 0), fontsize: float = 6) -> None:
+    """Write outlined white ``text`` into a corner of an image, by default the lower left one."""
     axes.annotate(
         text,
         corner,
         xycoords="axes fraction",
-        xytext=offset,
+        xytext=(2 - 4 * corner[0], 2 - 4 * corner[1]),
         textcoords="offset points",
+        ha="right" if corner[0] else "left",
+        va="top" if corner[1] else "bottom",
         color="white",
+        fontsize=fontsize,
         path_effects=list(OUTLINE),
-        **options,  # type: ignore[arg-type]
     )
+
+
+def add_side_letters(axes: Axes) -> None:
+    """Mark the patient's right (R) and left (L) in the upper corners of an axial view, where a head leaves room."""
+    add_corner_text(axes, "R", (0, 1), 7)
+    add_corner_text(axes, "L", (1, 1), 7)
 
 
 def write_row_label(axes: Axes, label: str) -> None:
@@ -128,14 +123,7 @@ def write_row_label(axes: Axes, label: str) -> None:
 
 
 def add_colour_bar(axes: np.ndarray, label: str, window: tuple[float, float], colours: str) -> None:
-    """Put a vertical colour bar right of ``axes``, left of earlier bars.
-
-    Args:
-        axes: the panels of a figure, ``[rows, columns]``.
-        label: quantity and unit.
-        window: values at the ends of the bar.
-        colours: name of the colour map.
-    """
+    """Put a vertical colour bar from ``window[0]`` to ``window[1]`` right of a grid's axes, left of earlier bars."""
     figure = axes[0, 0].figure
     height = figure.get_figheight() - _HEADROOM
     length = min(height, 2.6)  # a bar much longer than its label looks empty and is no easier to read
@@ -159,8 +147,3 @@ def slice_title(subject: str, slice_index: int, depth: int) -> str:
     """Return ``"<subject>, axial slice 78 of 155"``, slices counted from 1 at the inferior end."""
     position = f"axial slice {slice_index + 1} of {depth}"
     return f"{subject}, {position}" if subject else position.capitalize()
-
-
-def write_note(figure: Figure, note: str) -> None:
-    """Write ``note`` in small type at the bottom of the figure."""
-    figure.supxlabel(note, fontsize=6.5)

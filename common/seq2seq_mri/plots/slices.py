@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
+from monai.transforms import generate_spatial_bounding_box
 
 from seq2seq_mri.plots.frames import FrameAxis, frame_axis
 
@@ -38,14 +39,9 @@ def as_array(values: NdarrayOrTensor) -> np.ndarray:
 
 
 def shown_timepoint(image: NdarrayOrTensor, axis: FrameAxis | None = None) -> tuple[np.ndarray, str]:
-    """Return the timepoint to show of an image, and its name.
+    """Return the timepoint to show of an image ``[X, Y, Z]`` or ``[T, X, Y, Z]``, and its name.
 
-    Args:
-        image: ``[X, Y, Z]`` or ``[T, X, Y, Z]``.
-        axis: chooses and names the timepoint; default: T // 2 (counted from 0), ``"timepoint 4/6"`` (counted from 1).
-
-    Returns:
-        ``[X, Y, Z]`` and the timepoint's name, ``""`` when there is only one.
+    The name is ``""`` when there is only one. ``axis`` chooses and names it; default: T // 2, by its number.
     """
     if image.ndim == 3:
         return as_array(image), ""
@@ -99,7 +95,7 @@ def axial_view(volume: NdarrayOrTensor, slice_index: int) -> np.ndarray:
 
 
 def informative_slice(volume: NdarrayOrTensor, mask: NdarrayOrTensor | None = None) -> int:
-    """Return the axial slice that shows most: that with the largest part of the mask, else of the foreground.
+    """Return the axial slice, counted from 0, with the largest part of the mask, else of the foreground.
 
     Foreground is what is brighter than the volume's mean, which leaves out air with or without noise. Of equal
     slices, the one nearest to the middle is taken.
@@ -107,9 +103,6 @@ def informative_slice(volume: NdarrayOrTensor, mask: NdarrayOrTensor | None = No
     Args:
         volume: ``[X, Y, Z]`` or ``[T, X, Y, Z]``.
         mask: region of interest ``[X, Y, Z]`` (non-zero inside); an empty one is ignored.
-
-    Returns:
-        The position along Z, counted from 0.
     """
     image = shown_timepoint(volume)[0]
     region = image > image.mean(dtype=np.float64)
@@ -134,17 +127,11 @@ def foreground_box(views: Sequence[np.ndarray], threshold: float = 0.02, margin:
 
     Args:
         views: slices of one size, ``[rows, columns]``.
-        threshold: intensity above which a pixel is foreground.
+        threshold: intensity above which a pixel is foreground; when there is none, the whole view is returned.
         margin: pixels to keep around the box, where the views have them.
-
-    Returns:
-        Row and column slices; the whole view when nothing is above the threshold.
     """
-    foreground = np.any([view > threshold for view in views], axis=0)
-    if not foreground.any():
-        return slice(None), slice(None)
-    rows, columns = (np.flatnonzero(foreground.any(axis=axis)) for axis in (1, 0))
-    return (
-        slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + margin + 1),
-        slice(max(int(columns[0]) - margin, 0), int(columns[-1]) + margin + 1),
+    starts, ends = generate_spatial_bounding_box(
+        np.stack(views), lambda image: image > threshold, margin=margin, allow_smaller=True
     )
+    rows, columns = (slice(start, end) if any(ends) else slice(None) for start, end in zip(starts, ends, strict=True))
+    return rows, columns

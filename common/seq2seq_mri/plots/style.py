@@ -1,9 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""One look for all figures, and the one place where figures are written.
-
-Figures are made with matplotlib's object-oriented interface on an Agg canvas: no display, no pyplot state, and the
-user's own matplotlib settings neither change a figure nor are changed by it.
-"""
+"""Colours, fonts and files of all figures, which are drawn without a display, pyplot or the user's own settings."""
 
 from __future__ import annotations
 
@@ -60,6 +56,7 @@ _SETTINGS: dict[str, object] = {
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
     "figure.titlesize": 9,
+    "figure.labelsize": 6.5,  # notes below the panels
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
@@ -105,25 +102,19 @@ def display_name(name: str, labels: Mapping[str, str] | None = None) -> str:
 
 @publication_style()
 def save_figure(figure: Figure, path: str | os.PathLike, *, overwrite: bool = False, dpi: int = 200) -> Path:
-    """Write ``figure``, cut to what is drawn in it; equal figures give equal bytes.
+    """Write ``figure``, cut to what is drawn in it, and return the path; equal figures give equal bytes.
 
     Args:
         figure: a figure of this package.
-        path: the file to write; its ending chooses the format, ``.png`` (also when there is none), ``.pdf`` or
-            ``.svg``. Missing folders are made.
+        path: the file to write, a ``.png``, ``.pdf`` or ``.svg``. Missing folders are made.
         overwrite: whether an existing file may be replaced.
         dpi: dots per inch.
-
-    Returns:
-        The path of the written file.
 
     Raises:
         ValueError: when the ending is none of these formats.
         FileExistsError: when the file exists and ``overwrite`` is false.
     """
     path = Path(path)
-    if not path.suffix:
-        path = path.with_suffix(".png")
     suffix = path.suffix.lower()
     if suffix not in _METADATA:
         raise ValueError(f"Figures cannot be written as '{path.suffix}' ({path}); use {', '.join(_METADATA)}.")

@@ -17,7 +17,6 @@ from seq2seq_mri.plots.panels import (
     image_grid,
     show_absent,
     show_image,
-    write_note,
     write_row_label,
 )
 from seq2seq_mri.plots.slices import as_array, axial_view
@@ -85,5 +84,5 @@ def alphabet_examples(
         add_colour_bar(axes, DIFFERENTIATION_LABEL, (0.0, maximum), MAP_COLOURS)
     add_colour_bar(axes, INTENSITY_LABEL, (0.0, 1.0), ANATOMY_COLOURS)
     figure.suptitle(title)
-    write_note(figure, "Label: the letter that the other image does not show.")
+    figure.supxlabel("Label: the letter that the other image does not show.")
     return figure

@@ -25,12 +25,6 @@ def test_png_is_cut_to_what_is_drawn(tmp_path):
         assert (image.format, image.size) == ("PNG", (166, 116))  # the axes and 0.08 inches around them
 
 
-def test_png_is_the_default(tmp_path):
-    path = save_figure(new_figure(1.0, 1.0), tmp_path / "figure")
-    assert path == tmp_path / "figure.png"
-    assert path.read_bytes().startswith(b"\x89PNG")
-
-
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg", ".PNG"])
 def test_equal_figures_give_equal_bytes(tmp_path, adjacency, suffix):
     first = save_figure(adjacency_heatmap(adjacency), tmp_path / f"first{suffix}").read_bytes()

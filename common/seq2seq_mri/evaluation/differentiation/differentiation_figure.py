@@ -22,7 +22,6 @@ from seq2seq_mri.plots.panels import (
     show_image,
     show_overlay,
     slice_title,
-    write_note,
     write_row_label,
 )
 from seq2seq_mri.plots.slices import (
@@ -123,7 +122,7 @@ def differentiation_overlay(
     note = ["Contour: the region that only this sequence shows."] if known else []
     note += [BRIGHTER_NOTE] if any(image.white < 1 for image in shown.values()) else []
     if note:
-        write_note(figure, " ".join(note))
+        figure.supxlabel(" ".join(note))
     return figure
 
 

@@ -20,7 +20,6 @@ from seq2seq_mri.plots.panels import (
     show_absent,
     show_image,
     slice_title,
-    write_note,
     write_row_label,
 )
 from seq2seq_mri.plots.slices import (
@@ -118,5 +117,5 @@ def translation_grid(
         note += f" PSNR: {region.replace('_', ' ')}, data range {data_range:g}."
     if any(image.white < 1 for image in measured.values()):
         note += f" {BRIGHTER_NOTE}"
-    write_note(figure, note)
+    figure.supxlabel(note)
     return figure
