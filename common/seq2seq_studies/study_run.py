@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pandas as pd
 from tqdm import tqdm
 
-from seq2seq_mri.evaluation.machine import describe_machine
+from seq2seq_mri.evaluation.page import describe_machine
 from seq2seq_mri.evaluation.records import read_records, write_records
 from seq2seq_mri.files import atomic_path
 

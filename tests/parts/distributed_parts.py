@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from engine_parts import SEQUENCES, make_sample, translation_evaluator
 
-from seq2seq_mri.evaluation.evaluation_report import EvaluationReport
+from seq2seq_mri.inference.evaluation_report import EvaluationReport
 from seq2seq_mri.training import distributed
 from seq2seq_mri.training.handlers import SubjectAverage
 from seq2seq_mri.training.subject_dataset import partition

@@ -10,16 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seq2seq_mri.plots.panels import (
-    Margins,
-    panel_grid,
-    panel_height,
-    row_label_room,
-    show_absent,
-    show_image,
-    write_row_label,
-    write_title,
-)
+from seq2seq_mri.plots.panels import image_grid, show_absent, show_image, write_row_label
 from seq2seq_mri.plots.slices import foreground_box
 from seq2seq_mri.plots.style import (
     SERIES_COLOURS,
@@ -110,24 +101,12 @@ def slice_comparison(
     window = 0.0, 1.0
     rows = [name for name in sequences if any(f"synthesised_{name}" in view for view in views.values())]
     images = [image for view in views.values() for image in view.values()]
-    box = foreground_box(images, 0.02)
-    width = 0.95
-    height = panel_height(images[0][box], width, (1.0, 1.0, 1.0))
-    texts = [display_name(name, labels) for name in rows]
-    horizontal, room = row_label_room(texts, height)
-    gaps = 0.04
-    figure, axes = panel_grid(
-        len(rows),
-        len(views) + 1,
-        (width, height),
-        Margins(room, 0.05, 0.65, 0.05),
-        row_gaps=[gaps] * (len(rows) - 1),
-        column_gaps=[0.1] + [gaps] * (len(views) - 1),
-    )
+    box = foreground_box(images, window[0] + 0.02 * (window[1] - window[0]))
+    figure, axes = image_grid(len(rows), len(views) + 1, images[0][box], width=0.95)
     for line, name in enumerate(rows):
         measured = next(view[name] for view in views.values() if name in view)
         show_image(axes[line, 0], measured[box], window)
-        write_row_label(axes[line, 0], texts[line], horizontal)
+        write_row_label(axes[line, 0], display_name(name, labels))
         for column, view in enumerate(views.values(), start=1):
             if f"synthesised_{name}" in view:
                 show_image(axes[line, column], view[f"synthesised_{name}"][box], window)
@@ -136,5 +115,6 @@ def slice_comparison(
     headings = ["measured", *(display_name(name, labels) for name in views)]
     for panel, heading in zip(axes[0], headings, strict=True):
         panel.set_title(heading.replace(" ", "\n", 1), fontsize=7, pad=3)
-    write_title(figure, title, axes)
+    if title:
+        figure.suptitle(title)
     return figure

@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from seq2seq_mri.evaluation.markdown import markdown_table
-from seq2seq_mri.evaluation.page import write_results_page
+from seq2seq_mri.evaluation.page import markdown_table, write_results_page
 from seq2seq_mri.evaluation.records import write_records
 from seq2seq_mri.plots.style import save_figure
 from seq2seq_studies.comparison.comparison_figure import quality_comparison, slice_comparison

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from seq2seq_mri.evaluation.markdown import markdown_table
+from seq2seq_mri.evaluation.page import markdown_table
 from seq2seq_studies.study_tables import mean_cell, p_cell
 
 __all__ = [

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from seq2seq_mri.evaluation.classification.classification_metrics import BINARY_METRICS, binary_metrics
-from seq2seq_mri.evaluation.markdown import markdown_table
+from seq2seq_mri.evaluation.page import markdown_table
 from seq2seq_mri.evaluation.records import read_records, write_records
 
 __all__ = [

@@ -11,30 +11,25 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.utils import convert_to_tensor
 from monai.visualize import GradCAM
 from torch import nn
 
-from seq2seq_mri.evaluation.differentiation.differentiation_figure import ANATOMY_BRIGHTNESS
 from seq2seq_mri.plots.panels import (
+    DIFFERENTIATION_LABEL,
     INTENSITY_LABEL,
-    Margins,
     add_colour_bar,
     add_corner_text,
     add_side_letters,
-    check_window,
-    panel_grid,
-    panel_height,
-    row_label_room,
+    image_grid,
     show_absent,
     show_image,
+    show_overlay,
     write_row_label,
-    write_title,
 )
-from seq2seq_mri.plots.slices import as_array, axial_view, choose_slice, common_shape
+from seq2seq_mri.plots.slices import as_array, axial_view
 from seq2seq_mri.plots.style import ANATOMY_COLOURS, MAP_COLOURS, publication_style
 
 __all__ = ["gradcam_figure", "gradcam_map"]
@@ -124,7 +119,7 @@ def gradcam_figure(
     Raises:
         ValueError: when there is no case, one has no map, sizes differ, or the slice, window or maximum does not exist.
     """
-    low, high = check_window(window)
+    low, high = window
     volumes = {name: _volume(image, f"image of {name}") for name, image in images.items()}
     cams, maps = {}, {}
     for name in volumes:
@@ -134,11 +129,9 @@ def gradcam_figure(
         given = (differentiation or {}).get(name)
         if given is not None:
             maps[name] = _volume(given, f"M_d of {name}")
-    shape = common_shape(
-        {f"image of {name}": image for name, image in volumes.items()}
-        | {f"Grad-CAM of {name}": values for name, values in cams.items()}
-        | {f"M_d of {name}": values for name, values in maps.items()}
-    )
+    if not volumes:
+        raise ValueError("There is no image to show; give at least one case.")
+    depth = next(iter(volumes.values())).shape[-1]
     slices = {name: _slice(slice_index, cam, volumes[name]) for name, cam in cams.items()}
     views = {name: axial_view(image, slices[name]) for name, image in volumes.items()}
     map_views = {name: axial_view(values, slices[name]) for name, values in maps.items()}
@@ -149,41 +142,29 @@ def gradcam_figure(
 
     headings = ["image", "$M_d$", "Grad-CAM"] if differentiation is not None else ["image", "Grad-CAM"]
     labels = {name: name for name in volumes} | {name: f"{name}\n{text}" for name, text in (captions or {}).items()}
-    width = 1.6
-    height = panel_height(next(iter(views.values())), width, spacing)
-    horizontal, room = row_label_room([*labels.values()], height)
-    figure, axes = panel_grid(
-        len(views),
-        len(headings),
-        (width, height),
-        Margins(left=room, right=1.6, top=0.48 if title else 0.28, bottom=0.1),
-        row_gaps=[0.04] * (len(views) - 1),
-        column_gaps=[0.04] * (len(headings) - 1),
-    )
+    figure, axes = image_grid(len(views), len(headings), next(iter(views.values())), width=1.6, spacing=spacing)
     for column, heading in zip(axes[0], headings, strict=True):
         column.set_title(heading, pad=3)
     for row, (name, view) in zip(axes, views.items(), strict=True):
-        write_row_label(row[0], labels[name], horizontal)
+        write_row_label(row[0], labels[name])
         show_image(row[0], view, (low, high))
-        if shape[-1] > 1:
-            add_corner_text(row[0], f"slice {slices[name] + 1}/{shape[-1]}", 6)
-        anatomy = np.clip((view - low) / (high - low), 0, 1)
-        _overlay(row[-1], anatomy, axial_view(cams[name], slices[name]))
+        if depth > 1:
+            add_corner_text(row[0], f"slice {slices[name] + 1}/{depth}")
+        anatomy = (view - low) / (high - low)
+        show_overlay(row[-1], anatomy, axial_view(cams[name], slices[name]))
         if differentiation is not None and name in map_views:
-            _overlay(row[1], anatomy, map_views[name] / maximum)
+            show_overlay(row[1], anatomy, map_views[name] / maximum)
         elif differentiation is not None:
             show_absent(row[1], "no map")
-    if shape[-1] > 1:
+    if depth > 1:
         add_side_letters(axes[0, 0])
-    bars = [("Grad-CAM\n(fraction of its maximum)", (0.0, 1.0), MAP_COLOURS)]
     if maps:
-        bars.append(("$M_d$\n(fraction of range)", (0.0, maximum), MAP_COLOURS))
+        add_colour_bar(axes, DIFFERENTIATION_LABEL, (0.0, maximum), MAP_COLOURS)
     else:
-        bars.append((INTENSITY_LABEL, (low, high), ANATOMY_COLOURS))
-    for place, (label, limits, colours) in enumerate(bars):
-        add_colour_bar(figure, axes[0, -1], axes[-1, -1], label, limits, colours, gap=0.1 + 0.8 * place)
+        add_colour_bar(axes, INTENSITY_LABEL, (low, high), ANATOMY_COLOURS)
+    add_colour_bar(axes, "Grad-CAM\n(fraction of its maximum)", (0.0, 1.0), MAP_COLOURS)
     if title:
-        write_title(figure, title, axes)
+        figure.suptitle(title)
     return figure
 
 
@@ -202,10 +183,4 @@ def _slice(slice_index: int | None, cam: np.ndarray, image: np.ndarray) -> int:
     shown = inside if inside.any() else cam
     if slice_index is None and shown.any():
         return int(shown.sum(axis=(0, 1), dtype=np.float64).argmax())
-    return choose_slice(slice_index, cam.shape[-1], [])
-
-
-def _overlay(axes: Axes, anatomy: np.ndarray, values: np.ndarray) -> None:
-    """Draw ``values`` in colour over ``anatomy`` (both 0 to 1), the more opaque the larger."""
-    show_image(axes, ANATOMY_BRIGHTNESS * anatomy)
-    axes.imshow(values, cmap=MAP_COLOURS, vmin=0, vmax=1, alpha=np.clip(values, 0, 1), origin="upper", aspect="auto")
+    return cam.shape[-1] // 2 if slice_index is None else slice_index

@@ -10,7 +10,7 @@ import pandas as pd
 
 from seq2seq_mri.evaluation.classification.classification_metrics import roc_auc
 from seq2seq_mri.evaluation.classification.roc_comparison import delong_test, paired_bootstrap_difference
-from seq2seq_mri.evaluation.markdown import markdown_table
+from seq2seq_mri.evaluation.page import markdown_table
 
 __all__ = ["compare_inputs", "format_input_comparison", "pooled_predictions"]
 

@@ -136,11 +136,7 @@ def test_figures_that_cannot_be(cases) -> None:
         gradcam_figure(images, {"p1": cams["p1"]})
     with pytest.raises(ValueError, match="There is no image to show"):
         gradcam_figure({}, {})
-    with pytest.raises(ValueError, match=r"Grad-CAM of p2 has shape \(9, 12, 4\)"):
-        gradcam_figure(images, {**cams, "p2": cams["p2"][..., 1:]})
     with pytest.raises(ValueError, match=r"image of p1 has shape \(1, 9, 12, 5\); a figure needs"):
         gradcam_figure({"p1": images["p1"][None]}, cams)
-    with pytest.raises(ValueError, match="Slice 5 is outside"):
-        gradcam_figure(images, cams, slice_index=5)
     with pytest.raises(ValueError, match="maximum of the M_d colours is 0"):
         gradcam_figure(images, cams, maps, maximum=0.0)

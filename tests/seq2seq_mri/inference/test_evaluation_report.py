@@ -13,12 +13,10 @@ import pytest
 import torch
 from engine_parts import SEQUENCES, make_sample, tiny_generator, translation_evaluator
 
-from seq2seq_mri.evaluation import evaluation_report
-from seq2seq_mri.evaluation.contribution.contribution import read_adjacency, read_contribution
-from seq2seq_mri.evaluation.differentiation.differentiation_table import read_differentiation_table
-from seq2seq_mri.evaluation.enhancement.enhancement import read_enhancement
-from seq2seq_mri.evaluation.evaluation_report import EvaluationReport
+from seq2seq_mri.evaluation.contribution.contribution import read_adjacency
 from seq2seq_mri.evaluation.image_quality.quality_table import read_metrics
+from seq2seq_mri.inference import evaluation_report
+from seq2seq_mri.inference.evaluation_report import EvaluationReport
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 
@@ -63,7 +61,7 @@ def test_metrics_are_sorted_by_subject_and_sequence(evaluated) -> None:
 
 def test_contributions_follow_from_the_adjacency(evaluated) -> None:
     adjacency = read_adjacency(evaluated / "adjacency.csv")
-    table = read_contribution(evaluated / "contribution.csv")
+    table = pd.read_csv(evaluated / "contribution.csv")
     assert table.sequence.tolist() == NAMES
     for index, name in enumerate(NAMES):
         assert table.c_t[index] == pytest.approx(adjacency.loc[name].sum() / 3, abs=1e-12)
@@ -72,7 +70,7 @@ def test_contributions_follow_from_the_adjacency(evaluated) -> None:
 
 
 def test_areas_under_the_curve(evaluated) -> None:
-    table = read_differentiation_table(evaluated / "differentiation.csv")
+    table = pd.read_csv(evaluated / "differentiation.csv")
     assert list(table[["subject", "sequence"]].itertuples(index=False, name=None)) == [("p2", "dce")]
     assert 0 < table.auc[0] < 1
 
@@ -121,7 +119,7 @@ class TestLesions:
     def test_curves_are_written_and_drawn(self, tmp_path, caplog) -> None:
         with caplog.at_level("INFO"):
             self.evaluate(tmp_path, self.samples(), **self.TABLES)
-        table = read_enhancement(tmp_path / "enhancement.csv")
+        table = pd.read_csv(tmp_path / "enhancement.csv")
         pairs = table[["subject", "source", "target"]].drop_duplicates().itertuples(index=False, name=None)
         assert list(pairs) == [("p1", "t1", "dce"), ("p1", "t1", "dwi"), ("p1", "dce", "dwi")]
         assert table["time"].dropna().tolist() == [0, 90, 180]
@@ -156,7 +154,7 @@ class TestLesions:
 
     def test_curves_of_all_subjects_though_few_are_drawn(self, tmp_path) -> None:
         self.evaluate(tmp_path, self.samples(), figure_subjects=0)
-        table = read_enhancement(tmp_path / "enhancement.csv")
+        table = pd.read_csv(tmp_path / "enhancement.csv")
         assert len(table) == 3 + 4 + 4
         assert table[["time", "b_value"]].isna().all(axis=None)
         assert {path.name for path in (tmp_path / "figures").iterdir()} == SUMMARY_FIGURES
@@ -184,7 +182,7 @@ def test_eight_sequences_with_missing_pairs(tmp_path) -> None:
         (row, column) for row, column in itertools.permutations(table, 2) if adjacency.notna().loc[row, column]
     } == (measured)
     assert len(read_metrics(tmp_path / "metrics.csv")) == 2 * 5 * 4
-    ranking = read_contribution(tmp_path / "contribution.csv")
+    ranking = pd.read_csv(tmp_path / "contribution.csv")
     assert ranking.c_t.sum() + ranking.c_d.sum() == pytest.approx(0, abs=1e-9)
     assert ranking[["rank_t", "rank_d"]].notna().all(axis=None)
     assert {path.name for path in (tmp_path / "figures").iterdir()} == SUMMARY_FIGURES | {

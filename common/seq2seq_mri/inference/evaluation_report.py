@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What an evaluation leaves on disk: tables over all subjects, figures of each."""
+"""Handler that writes the tables over all subjects of an evaluation, and draws the figures of each."""
 
 from __future__ import annotations
 
@@ -9,33 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from ignite.engine import Events
+from matplotlib.figure import Figure
 
-from seq2seq_mri.evaluation.contribution.contribution import (
-    adjacency_matrix,
-    contribution,
-    write_adjacency,
-    write_contribution,
-)
+from seq2seq_mri.evaluation.contribution.contribution import adjacency_matrix, contribution
 from seq2seq_mri.evaluation.contribution.contribution_figure import adjacency_heatmap, ranking_bars
-from seq2seq_mri.evaluation.differentiation.differentiation_figure import differentiation_overlay
-from seq2seq_mri.evaluation.differentiation.differentiation_strip import differentiation_strip
-from seq2seq_mri.evaluation.differentiation.differentiation_table import (
-    differentiation_table,
-    write_differentiation_table,
-)
-from seq2seq_mri.evaluation.enhancement.enhancement import (
-    enhancement_error,
-    enhancement_table,
-    relative_enhancement,
-    write_enhancement,
-)
+from seq2seq_mri.evaluation.differentiation.differentiation_figure import differentiation_overlay, differentiation_strip
+from seq2seq_mri.evaluation.enhancement.enhancement import enhancement_error, enhancement_table, relative_enhancement
 from seq2seq_mri.evaluation.enhancement.enhancement_figure import enhancement_curves
 from seq2seq_mri.evaluation.image_quality.image_quality import QUALITY_COLUMNS, Region, check_region
 from seq2seq_mri.evaluation.image_quality.quality_figure import metrics_boxplot
-from seq2seq_mri.evaluation.image_quality.quality_table import format_summary, metrics_table, write_metrics
+from seq2seq_mri.evaluation.image_quality.quality_table import format_summary, metrics_table
 from seq2seq_mri.evaluation.image_quality.translation_grid import translation_grid
+from seq2seq_mri.evaluation.records import build_records, write_records
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.inference.evaluator import lesion_mask, unique_mask
 from seq2seq_mri.plots.frames import frame_axes
@@ -175,11 +163,11 @@ class EvaluationReport:
         }
         spacing = [float(size) for size in sample["image"].pixdim]
         shown: dict[str, Any] = {"subject": subject, "spacing": spacing, "slice_index": slice_index}
-        psnr = {(row["source"], row["target"]): row[QUALITY_COLUMNS[self.region][0]] for row in output["rows"]}
-        self._save(
-            translation_grid(measured, translated, psnr=psnr, region=self.region, frames=self.frames, **shown),
-            f"{subject}_translations.png",
-        )
+        rows = output["rows"]
+        psnr = {(row["source"], row["target"]): row[QUALITY_COLUMNS[self.region][0]] for row in rows}
+        quality: dict[str, Any] = {"psnr": psnr, "region": self.region, "data_range": rows[0]["data_range"]}
+        figure = translation_grid(measured, translated, frames=self.frames, **quality, **shown)
+        self._save(figure, f"{subject}_translations.png")
         if "differentiation" not in output:
             return
         targets = output["targets"]
@@ -225,27 +213,30 @@ class EvaluationReport:
                 return  # the engine lists them, which says more than what follows from them
             raise ValueError("No pair of sequences was measured in any subject, so there are no tables to write.")
         table = metrics_table(rows, self.sequences)
-        write_metrics(self.output_dir / "metrics.csv", table, overwrite=self.overwrite)
+        self._write("metrics", table)
         logger.info("Image quality\n%s", format_summary(table))
         self._save(metrics_boxplot(table, columns=(*QUALITY_COLUMNS[self.region], "lpips")), "metrics.png")
         adjacency = adjacency_matrix(table, self.sequences, self.region)
         ranking = contribution(adjacency)
-        write_adjacency(self.output_dir / "adjacency.csv", adjacency, overwrite=self.overwrite)
-        write_contribution(self.output_dir / "contribution.csv", ranking, overwrite=self.overwrite)
+        self._write("adjacency", adjacency.reset_index())
+        self._write("contribution", ranking)
         self._save(adjacency_heatmap(adjacency), "adjacency.png")
         self._save(ranking_bars(ranking), "contribution.png")
         logger.info("Contribution of the sequences\n%s", ranking.to_string(index=False))
         if differentiation_rows:
-            areas = differentiation_table(differentiation_rows, self.sequences)
-            write_differentiation_table(self.output_dir / "differentiation.csv", areas, overwrite=self.overwrite)
+            areas = build_records(differentiation_rows, ("subject", "sequence"), ("auc",), self.sequences)
+            self._write("differentiation", areas)
             means = areas.groupby("sequence", sort=False)["auc"].mean()
             logger.info("M_d against what only that sequence shows, mean voxel AUC\n%s", means.to_string())
         if curves:
             enhancement = enhancement_table(curves, self.sequences, self.times, self.b_values)
-            write_enhancement(self.output_dir / "enhancement.csv", enhancement, overwrite=self.overwrite)
+            self._write("enhancement", enhancement)
             error = enhancement_error(enhancement)
             logger.info("Relative enhancement of the lesions, mean absolute error\n%s", error.to_string())
         logger.info("Tables and figures are in %s.", self.output_dir)
 
-    def _save(self, figure: Any, name: str) -> None:
+    def _write(self, name: str, table: pd.DataFrame) -> None:
+        write_records(self.output_dir / f"{name}.csv", table, overwrite=self.overwrite)
+
+    def _save(self, figure: Figure, name: str) -> None:
         save_figure(figure, self.output_dir / "figures" / name, overwrite=self.overwrite)
