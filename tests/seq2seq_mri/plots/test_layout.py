@@ -18,7 +18,6 @@ from seq2seq_mri.evaluation.image_quality.quality_figure import metrics_boxplot,
 from seq2seq_mri.evaluation.image_quality.translation_grid import translation_grid
 from seq2seq_mri.inference.synthesis_figure import synthesis_panel
 from seq2seq_mri.plots.frames import frame_axes
-from seq2seq_mri.training.training_figures import training_curves
 
 SHAPES = {"head": (10, 13, 4), "breasts": (26, 11, 4)}
 SUBJECT = "BraTS-GLI-00110-000"
@@ -106,12 +105,6 @@ def points(count):
     return metrics_strip(metrics(count))
 
 
-def history(count):
-    return training_curves(
-        {"epoch": [1, 2, 300]} | {name: [1e-5, 2e-5, 3e-5] for name in ("loss", "val_psnr", "rate", *names(count)[1:])}
-    )
-
-
 IMAGES = [
     pytest.param(partial(draw, shape=shape), id=f"{draw.__name__}-{shape}")
     for draw in (grid, overlay, panel, series, strip, curves)
@@ -120,7 +113,7 @@ IMAGES = [
 
 
 @pytest.mark.parametrize("count", [1, 4, 8])
-@pytest.mark.parametrize("draw", [*IMAGES, heatmap, ranking, boxplot, points, history])
+@pytest.mark.parametrize("draw", [*IMAGES, heatmap, ranking, boxplot, points])
 def test_nothing_reaches_the_edge(draw, count):
     figure = draw(count)
     figure.canvas.draw()
