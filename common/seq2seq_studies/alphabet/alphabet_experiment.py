@@ -67,7 +67,7 @@ class AlphabetExperiment:
         data_seed: of the subjects.
         examples: number of test subjects in the figure.
         device: where to train classifiers.
-        settings: arguments of :func:`fit_classifier`.
+        settings: those of :class:`ClassifierSettings`.
     """
 
     def __init__(

@@ -16,9 +16,9 @@ import torch
 from monai.transforms import Compose
 
 from seq2seq_mri.evaluation.classification.classifier_evaluator import predict_probabilities
-from seq2seq_mri.training.classifier_images import AugmentedImages, ClassifierImages
-from seq2seq_mri.training.classifier_trainer import fit_classifier
+from seq2seq_mri.training.classifier_images import ClassifierImages
 from seq2seq_mri.transforms.select_channels import SelectChannelsd, count_channels
+from seq2seq_studies.classification.classifier_training import ClassifierSettings, fit_classifier
 from seq2seq_studies.classification.cross_validation import Entry
 
 __all__ = ["ClassifierFit"]
@@ -43,8 +43,7 @@ class ClassifierFit:
         experiment: what else a training must have in common with one to be resumed.
         device: where to train and to predict.
         num_workers: processes that load images.
-        settings: further arguments of :func:`fit_classifier`, which those of a
-            call replace.
+        settings: those of :class:`ClassifierSettings`, which those of a call replace.
     """
 
     def __init__(
@@ -92,7 +91,7 @@ class ClassifierFit:
             tested: entries whose labels are not looked at.
             seed: of the training.
             channels: names of images and maps, ``["t1gd", "t1gd_md"]``.
-            settings: arguments of ``fit_classifier``, in place of those given before.
+            settings: of :class:`ClassifierSettings`, in place of those given before.
 
         Returns:
             Probabilities ``[n]`` of label 1, or ``[n, classes]``.
@@ -105,20 +104,18 @@ class ClassifierFit:
         images = partial(ClassifierImages, samples=self.samples, transform=select)
         experiment = {**self.experiment, "channels": list(channels)}
         directory = self.output_dir / _digest([_names(training), _names(validation), seed, chosen, experiment])
-        fitted = fit_classifier(
-            AugmentedImages(images(training), self.augmentation, seed) if self.augmentation else images(training),
+        network = fit_classifier(
+            images(training),
             images(validation),
-            network=partial(self.network, in_channels=count_channels(channels, self.sequences)),
-            output_dir=directory,
-            seed=seed,
-            experiment=experiment,
-            device=self.device,
-            num_workers=self.num_workers,
-            **chosen,
+            partial(self.network, in_channels=count_channels(channels, self.sequences)),
+            directory,
+            ClassifierSettings(**chosen, seed=seed, device=self.device, num_workers=self.num_workers),
+            self.augmentation,
+            experiment,
         )
         how = {name: chosen[name] for name in ("batch_size", "autocast_dtype") if name in chosen}
         probabilities = predict_probabilities(
-            fitted.network, images(tested), device=self.device, num_workers=self.num_workers, **how
+            network, images(tested), device=self.device, num_workers=self.num_workers, **how
         )
         if not self.keep:
             shutil.rmtree(directory)

@@ -15,9 +15,9 @@ from monai.bundle import ConfigParser
 
 from seq2seq_mri.io.datalists.datalist import load_datalist, read_sequence_table
 from seq2seq_mri.io.datalists.labelled_datalist import patient_of_entry
+from seq2seq_mri.training.distributed import default_workers
 from seq2seq_mri.training.prepared_subjects import PreparedSubjects, SubjectSamples
 from seq2seq_mri.training.subject_dataset import SubjectDataset
-from seq2seq_mri.training.workers import default_workers
 from seq2seq_studies.comparison.comparison_settings import ComparisonSettings
 
 __all__ = ["Cohort", "TrainingBatches"]
