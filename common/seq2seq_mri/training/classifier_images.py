@@ -1,18 +1,21 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What one training of a protocol sees: the chosen channels of its subjects, and their labels."""
+"""Data sets of a classifier: the chosen channels of each subject's images and maps, with the subject's label."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from seq2seq_mri.training.subject_dataset import SubjectDataset
-from seq2seq_studies.classification.cross_validation import Entry
+__all__ = ["ClassifierImages", "SampleLookup"]
 
-__all__ = ["AugmentedImages", "ClassifierImages", "SampleLookup"]
+
+class _Samples(Protocol):
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> dict[str, Any]: ...
 
 
 class SampleLookup(Mapping[str, dict[str, Any]]):
@@ -26,8 +29,8 @@ class SampleLookup(Mapping[str, dict[str, Any]]):
         ValueError: when two items have the same subject.
     """
 
-    def __init__(self, *datasets: Any) -> None:
-        self._places: dict[str, tuple[Any, int]] = {}
+    def __init__(self, *datasets: _Samples) -> None:
+        self._places: dict[str, tuple[_Samples, int]] = {}
         for dataset in datasets:
             names = getattr(dataset, "subjects", None) or [dataset[index]["subject"] for index in range(len(dataset))]
             for index, name in enumerate(names):
@@ -47,13 +50,14 @@ class SampleLookup(Mapping[str, dict[str, Any]]):
 
 
 class ClassifierImages(Dataset):
-    """Images with labels, for :func:`fit_classifier`.
+    """Images with labels, to train a classifier or to measure it.
+
+    An item is ``subject``, ``image`` ``[C, *spatial]`` and, where it is known, ``label``.
 
     Args:
         entries: a datalist's entries with ``subject`` and, where it is known, ``label``, a whole number.
         samples: for each of these subjects its images, and maps if they are chosen; see :class:`SampleLookup`.
-        transform: makes ``image`` ``[C, *spatial]`` of a sample, for example
-            :class:`SelectChannelsd`; in training, random transforms may follow.
+        transform: makes ``image`` ``[C, *spatial]`` of a sample, for example :class:`SelectChannelsd`.
 
     Raises:
         ValueError: when a subject has no sample.
@@ -61,9 +65,9 @@ class ClassifierImages(Dataset):
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[Mapping[str, Any]],
         samples: Mapping[str, Mapping[str, Any]],
-        transform: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        transform: Callable[..., Mapping],
     ) -> None:
         self.entries = list(entries)
         self.samples = samples
@@ -76,7 +80,6 @@ class ClassifierImages(Dataset):
         return len(self.entries)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return ``subject``, ``image`` ``[C, *spatial]`` and, where it is known, ``label``."""
         entry = self.entries[index]
         sample = self.transform(self.samples[entry["subject"]])
         label = {"label": entry["label"]} if "label" in entry else {}
@@ -91,27 +94,3 @@ class ClassifierImages(Dataset):
     def labels(self) -> np.ndarray:
         """Their labels, int64 ``[N]``."""
         return np.array([entry["label"] for entry in self.entries], dtype=np.int64)
-
-
-class AugmentedImages(SubjectDataset):
-    """Images to train on: with random transforms that depend on the seed, the epoch and the subject's index only.
-
-    Args:
-        images: :class:`ClassifierImages`.
-        augmentation: random transforms of ``image``.
-        seed: of these.
-    """
-
-    def __init__(self, images: ClassifierImages, augmentation: Sequence[Callable] | Callable, seed: int = 0) -> None:
-        super().__init__(images, augmentation, seed=seed)  # type: ignore[arg-type]  # it has a length and items
-        self.images = images
-
-    @property
-    def subjects(self) -> list[str]:
-        """Names of the subjects."""
-        return self.images.subjects
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Their labels, int64 ``[N]``."""
-        return self.images.labels

@@ -4,8 +4,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from seq2seq_mri.evaluation.classification.classification_metrics import roc_auc
-from seq2seq_mri.evaluation.classification.classification_tables import read_predictions
+from seq2seq_mri.evaluation.classification.classification_metrics import read_predictions, roc_auc
 from seq2seq_studies.classification.clinical_experiment import ClinicalExperiment
 from seq2seq_studies.classification.cross_validation import nested_folds, train_validation_test_folds
 
@@ -25,7 +24,7 @@ def fit(classifier):
 def test_writes_tables_and_figures(make_cohort, fit, tmp_path, nested):
     cohort = make_cohort(80, effect=2.0)
     folds = nested_folds(cohort, "pcr", 4, 3) if nested else train_validation_test_folds(cohort, "pcr")
-    tables = ClinicalExperiment(tmp_path, folds, fit, INPUTS, PAIRS, label="pcr", bootstrap_samples=200).run()
+    tables = ClinicalExperiment(tmp_path, folds, fit, INPUTS, PAIRS, label="pcr").run()
     predictions = read_predictions(tmp_path / "predictions.csv")
     pd.testing.assert_frame_equal(predictions, tables.predictions)
     testing = predictions[predictions["section"] == "testing"]
