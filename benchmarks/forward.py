@@ -41,7 +41,7 @@ def forward(
     output_dir: str | None = None,
     machine: str | None = None,
 ) -> None:
-    """Time one translation of a slice, and its parts encode, recur and render, in all variants.
+    """Time one translation of a slice, and its parts encode, unroll and decode, in all variants.
 
     All variants have the same random weights and are run in turn, matrix products among them. Written are the median,
     least and most seconds, the multiply-adds, the fraction that is reached of the rate of a matrix product in the same
@@ -50,9 +50,9 @@ def forward(
     Args:
         size: published (the released network), bundle (the reduced one of seq2seq_brats) or tiny (to try the program).
         device: cpu or cuda.
-        variants: some of naive, naive bf16, generator, collapsed, winograd, bf16, separated by commas; naive is always
-            run. By default all, winograd on a CPU only.
-        compile: also run the collapsed networks through torch.compile; the seconds of the first call are written too.
+        variants: some of naive, naive bf16, generator, specialised, winograd, bf16, separated by commas; naive
+            always runs. By default all, winograd on a CPU only.
+        compile: also run the specialised networks through torch.compile; the seconds of the first call are written too.
         batch_size: slices that are translated at once.
         image_size: width and height of the slice, a multiple of 4.
         rounds: how often each is timed.
@@ -79,7 +79,7 @@ def forward(
     }
     gmacs = _count(networks, runs)
     warm_up: dict[str, float] = {}
-    for name in ("collapsed", "bf16") if compile else ():
+    for name in ("specialised", "bf16") if compile else ():
         if name in networks:
             runs[f"compiled {name}", "forward"], warm_up[f"compiled {name}"] = _compiled(
                 networks[name], image.to(variant_dtype(name)), code
@@ -119,25 +119,25 @@ def forward(
 
 def _parts(network: Any, image: torch.Tensor, code: torch.Tensor) -> dict[str, Callable[[], torch.Tensor]]:
     """Return the whole translation and, where the network has them, its parts, each with its input made before."""
-    if not hasattr(network, "render"):
+    if not hasattr(network, "decode"):
         return {"forward": lambda: network(image, code[0].to(image.dtype))}
     features = network.encode(image)
-    recurred = network.recur(features, 1)
+    unrolled = network.unroll(features, 1)
     return {
         "forward": lambda: network(image, code),
         "encode": lambda: network.encode(image),
-        "recur": lambda: network.recur(features, 1),
-        "render": lambda: network.render(recurred, code, list(image.shape[3:])),
+        "unroll": lambda: network.unroll(features, 1),
+        "decode": lambda: network.decode(unrolled, code, list(image.shape[3:])),
     }
 
 
 def _count(networks: dict[str, nn.Module], runs: dict[tuple[str, str], Callable]) -> dict[tuple[str, str], float]:
     """Count the multiply-adds; for Winograd's those of the direct convolutions, which it stands for."""
     counted = {key: count_gmacs(run) for key, run in runs.items() if key[0] != "winograd"}
-    like = next((name for name in ("collapsed", "bf16", "generator") if name in networks), None)
+    like = next((name for name in ("specialised", "bf16", "generator") if name in networks), None)
     if "winograd" in networks:
         if like is None:
-            raise ValueError("Winograd's convolutions are measured by direct ones; add collapsed to the variants.")
+            raise ValueError("Winograd's convolutions are measured by direct ones; add specialised to the variants.")
         counted |= {key: counted[like, key[1]] for key in runs if key[0] == "winograd"}
     return counted
 

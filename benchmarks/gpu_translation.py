@@ -57,8 +57,8 @@ def translation(setting: Setting) -> None:
 def _gmacs(setting: Setting, generator: Any, code: torch.Tensor) -> float:
     """Return the 10⁹ multiply-adds of a translation of one slice."""
     image = torch.rand(1, 1, 3, setting.image_size, setting.image_size, device=setting.where)
-    collapsed = generator.collapse(["t1gd"])
-    return count_gmacs(lambda: collapsed(image, code))
+    specialised = generator.specialise(["t1gd"])
+    return count_gmacs(lambda: specialised(image, code))
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def _variants(
     kind = DTYPES[dtype]
     plain = naive_copy(generator).to(kind)
     plain_code = code[0].to(device, kind)
-    collapsed = generator.collapse(["t1gd"]).to(kind)
+    specialised = generator.specialise(["t1gd"]).to(kind)
     on_device = code.to(device)
 
     def plainly(image: torch.Tensor) -> Callable[[], torch.Tensor]:
@@ -95,13 +95,13 @@ def _variants(
 
         return run
 
-    def collapse(image: torch.Tensor) -> Callable[[], torch.Tensor]:
+    def specialise(image: torch.Tensor) -> Callable[[], torch.Tensor]:
         image = image.to(kind)
         # A code on the CPU is read without waiting for the GPU.
-        return lambda: collapsed(image, code)
+        return lambda: specialised(image, code)
 
     def graph(image: torch.Tensor) -> Callable[[], torch.Tensor]:
-        run = collapse(image)
+        run = specialise(image)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -121,6 +121,6 @@ def _variants(
     variants: dict[str, Callable] = {
         "plain": plainly,
         "generator": eager,
-        "collapsed": collapse,
+        "specialised": specialise,
     }
-    return variants | ({"collapsed, CUDA graph": graph} if device.type == "cuda" else {})
+    return variants | ({"specialised, CUDA graph": graph} if device.type == "cuda" else {})

@@ -14,7 +14,7 @@ from torch import nn
 from naive_generator import naive_copy
 from options import check_network_size
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
-from seq2seq_mri.networks.winograd_network import use_winograd
+from seq2seq_mri.networks.winograd import use_winograd
 
 __all__ = ["BRAIN", "VARIANTS", "build_generator", "inference_network", "variant_dtype"]
 
@@ -25,7 +25,7 @@ VARIANTS = {
     "naive": "float32",
     "naive bf16": "bfloat16",
     "generator": "float32",
-    "collapsed": "float32",
+    "specialised": "float32",
     "winograd": "float32",
     "bf16": "bfloat16",
 }
@@ -70,8 +70,8 @@ def inference_network(variant: str, generator: Seq2SeqGenerator, targets: Sequen
 
     Args:
         variant: ``naive`` and ``naive bf16``, the plain network; ``generator``, this project's, with its HyperConvs;
-            ``collapsed``, the same collapsed to ``targets``; ``winograd``, that with Winograd's 3 × 3 convolutions (CPU
-            and 2D only); ``bf16``, the collapsed one in bfloat16.
+            ``specialised``, the same specialised to ``targets``; ``winograd``, that with Winograd's 3 × 3 convolutions
+            (CPU and 2D only); ``bf16``, the specialised one in bfloat16.
         generator: whose weights all of them have.
         targets: the sequences that will be made.
     """
@@ -79,7 +79,7 @@ def inference_network(variant: str, generator: Seq2SeqGenerator, targets: Sequen
         return naive_copy(generator).to(variant_dtype(variant)).requires_grad_(False)
     if variant == "generator":
         return generator
-    collapsed: nn.Module = generator.collapse(targets)
+    specialised: nn.Module = generator.specialise(targets)
     if variant == "winograd":
-        collapsed = use_winograd(collapsed)
-    return collapsed.to(variant_dtype(variant))
+        specialised = use_winograd(specialised)
+    return specialised.to(variant_dtype(variant))

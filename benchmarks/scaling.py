@@ -51,8 +51,8 @@ def scaling(
     """Time translations against the number of slices, the batch, the number of sequences S and of timepoints T.
 
     Slices and sequences: whole volumes through this project's inferer at its default settings, and through the naive
-    loop over pairs and batches of eight slices. Batch and timepoints: one call of the network, this project's collapsed
-    to the target.
+    loop over pairs and batches of eight slices. Batch and timepoints: one call of the network, this project's
+    specialised to the target.
 
     Args:
         size: published (the released network), bundle (the reduced one of seq2seq_brats) or tiny (to try the program).
@@ -123,8 +123,8 @@ def _run(
         naive = naive_copy(generator)
         return lambda: naive(images, code[0])
     dtype = torch.bfloat16 if VARIANTS[variant] else torch.float32
-    collapsed = generator.collapse(list(sequences)[:1]).to(dtype)
-    return lambda: collapsed(images.to(dtype), code)
+    specialised = generator.specialise(list(sequences)[:1]).to(dtype)
+    return lambda: specialised(images.to(dtype), code)
 
 
 def _volume_run(variant: str, generator: Any, image: torch.Tensor) -> Callable[[], torch.Tensor | dict]:

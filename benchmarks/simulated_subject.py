@@ -10,7 +10,9 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from mri_phantom.subject import draw_subject, grid_affine
+from mri_phantom.grid import grid_affine
+from mri_phantom.scanner import Scan
+from mri_phantom.subject import draw_brain
 
 __all__ = ["write_subject"]
 
@@ -34,7 +36,7 @@ def write_subject(folder: Path, image_size: int, slices: int) -> dict[Hashable, 
     """
     shape = (max(image_size, 32), max(image_size, 32), SIMULATED_SLICES)
     spacing = (FIELD_OF_VIEW / shape[0], FIELD_OF_VIEW / shape[1], FIELD_OF_VIEW / SIMULATED_SLICES)
-    images = draw_subject(np.random.default_rng(0), shape, spacing).images
+    images = draw_brain(np.random.default_rng(0), Scan(shape, spacing)).images
     filled = np.flatnonzero(np.all([volume.any(axis=(0, 1)) for volume in images.values()], axis=0))
     chosen = filled[np.linspace(0, len(filled) - 1, slices).round().astype(int)]
     affine = grid_affine((image_size, image_size, slices), (spacing[0], spacing[1], 1.0))

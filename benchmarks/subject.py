@@ -236,13 +236,13 @@ def _gmacs_per_slice(size: str, image_size: int, include_self: bool) -> dict[str
     naive = naive_copy(generator)
     image = torch.rand(1, 1, generator.in_channels, image_size, image_size)
     code = torch.eye(len(BRAIN))[:1]
-    collapsed = generator.collapse(list(BRAIN)[:1])
-    shared = count_gmacs(lambda: collapsed.recur(collapsed.encode(image), 1))
-    rendered = count_gmacs(lambda: collapsed(image, code)) - shared
+    specialised = generator.specialise(list(BRAIN)[:1])
+    shared = count_gmacs(lambda: specialised.unroll(specialised.encode(image), 1))
+    decoded = count_gmacs(lambda: specialised(image, code)) - shared
     pairs = len(_pairs(include_self))
     return {
         "naive": pairs * count_gmacs(lambda: naive(image, code[0])),
-        "ours": len(BRAIN) * shared + pairs * rendered,
+        "ours": len(BRAIN) * shared + pairs * decoded,
     }
 
 

@@ -19,8 +19,7 @@ from networks import BRAIN, build_generator
 from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
 from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
-from seq2seq_mri.losses.perceptual import SequencePerceptualLoss
-from seq2seq_mri.losses.vgg import BLOCKS
+from seq2seq_mri.losses.perceptual import BLOCKS, SequencePerceptualLoss
 from seq2seq_mri.training.trainer import autocast
 from seq2seq_mri.training.translation_step import TranslationStep
 from seq2seq_mri.transforms.slice_stack import network_input

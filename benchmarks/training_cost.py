@@ -40,8 +40,8 @@ def step_costs(step: Any, rounds: int, device: torch.device, title: str = "") ->
     """
     terms: dict[str, tuple[Any, str]] = {
         "encode": (step.network, "encode"),
-        "recur": (step.network, "recur"),
-        "render": (step.network, "render"),
+        "unroll": (step.network, "unroll"),
+        "decode": (step.network, "decode"),
         "reconstruction": (step.loss.reconstruction, "forward"),
         "backward": (step, "backward"),
         "optimizer": (step.optimizer, "step"),

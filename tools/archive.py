@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Zip archives that are equal, byte for byte, when their files are; and reading them without trusting their names."""
+"""Zip archives with reproducible bytes, and safe extraction of them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["extract_archive", "write_archive"]
+__all__ = ["extract_archive", "read_content", "write_archive"]
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows
 _UNIX = 3
 _PERMISSIONS = 0o644
+
+
+def read_content(content: bytes | Path) -> bytes:
+    """Return contents that are given, or those of a file."""
+    return content if isinstance(content, bytes) else content.read_bytes()
 
 
 def write_archive(files: Mapping[str, bytes | Path], path: str | os.PathLike, top: str) -> None:
@@ -31,18 +36,14 @@ def write_archive(files: Mapping[str, bytes | Path], path: str | os.PathLike, to
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
-            content = files[name]
             entry = zipfile.ZipInfo(f"{top}/{name}", _TIME)
             entry.create_system = _UNIX
             entry.external_attr = (stat.S_IFREG | _PERMISSIONS) << 16
-            archive.writestr(entry, content if isinstance(content, bytes) else content.read_bytes())
+            archive.writestr(entry, read_content(files[name]))
 
 
 def extract_archive(archive: str | os.PathLike, folder: str | os.PathLike, top: str) -> Path:
-    """Unzip ``archive``, all of which must be in the folder ``top``, below ``folder``.
-
-    Returns:
-        the folder ``folder/top``.
+    """Unzip ``archive``, all of which must be in the folder ``top``, below ``folder``; return ``folder/top``.
 
     Raises:
         ValueError: when it is no zip archive or is damaged, or an entry would be written elsewhere, is there twice, or

@@ -1,5 +1,8 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What must hold for a bundle's files before a release is built of them."""
+"""Checks of a bundle's files before a release is built: metadata, documentation, MONAI's schema, weights.
+
+Every check raises a ValueError that says what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -29,11 +32,7 @@ def release_key(bundle: Path) -> str:
 
 
 def check_metadata(bundle: Path) -> None:
-    """Check the name, the version and the ports of a bundle, and that all its configurations are JSON.
-
-    Raises:
-        ValueError: when something is wrong.
-    """
+    """Check the name, the version and the ports of a bundle, and that all its configurations are JSON."""
     for config in sorted((bundle / "configs").glob("*.json")):
         _read(config)
     path = bundle / "configs" / "metadata.json"
@@ -43,7 +42,7 @@ def check_metadata(bundle: Path) -> None:
         raise ValueError(f"{path} names the bundle {name!r}, but its folder is {bundle.name}.")
     if not re.fullmatch(r"\w+", bundle.name) or "_v" in bundle.name:
         raise ValueError(f"The bundle's name {bundle.name} must have letters, digits and _ only, and no '_v'.")
-    if not isinstance(version, str) or not _VERSION.fullmatch(version):
+    if not _VERSION.fullmatch(str(version)):
         raise ValueError(f"{path} has the version {version!r}; give three numbers, as in 0.1.0.")
     if version not in metadata.get("changelog", {}):
         raise ValueError(f"{path} has the version {version}, of which its changelog says nothing.")
@@ -54,23 +53,14 @@ def check_metadata(bundle: Path) -> None:
 
 
 def check_documentation(bundle: Path) -> None:
-    """Check that no place is left in the documentation where a text or a table was to come.
-
-    Raises:
-        ValueError: when a line has nothing but a name in capital letters.
-    """
+    """Check that no line of the documentation is only a name in capital letters, where a text was to come."""
     for path in sorted((bundle / "docs").glob("*.md")):
         if found := _PLACEHOLDER.search(path.read_text(encoding="utf-8")):
             raise ValueError(f"{path} has the line {found[0]}, where something is still missing.")
 
 
-def check_schema(bundles: list[Path], schema: Path | None) -> None:
-    """Check the metadata of bundles against MONAI's schema, which is downloaded once unless a file is given.
-
-    Raises:
-        FileNotFoundError: when ``schema`` does not exist.
-        ValueError: when metadata does not fit, or the schema cannot be downloaded.
-    """
+def check_schema(bundles: Sequence[Path], schema: Path | None) -> None:
+    """Check the metadata of bundles against MONAI's schema, which is downloaded once unless a file is given."""
     if schema is not None and not schema.is_file():
         raise FileNotFoundError(f"The schema {schema} does not exist or is not a file.")
     with tempfile.TemporaryDirectory() as folder:
@@ -92,13 +82,8 @@ def check_schema(bundles: list[Path], schema: Path | None) -> None:
 
 
 def check_weights(path: Path) -> None:
-    """Check that a file has nothing but weights, all finite.
-
-    Raises:
-        ValueError: when it has something else.
-    """
-    weights = read_checkpoint(path)
-    for name, value in weights.items():
+    """Check that a file has nothing but weights, all finite."""
+    for name, value in read_checkpoint(path).items():
         if not isinstance(value, torch.Tensor):
             raise ValueError(
                 f"{path} has '{name}', which is no tensor; publish plain weights: the state dict of the network."
@@ -107,7 +92,7 @@ def check_weights(path: Path) -> None:
             raise ValueError(f"{path} has values in '{name}' that are not finite.")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Checkpoints of the code released with the paper, converted to our generator."""
+"""The command that converts checkpoints of the code released with the paper to our generator."""
 
 from __future__ import annotations
 
@@ -15,27 +15,12 @@ import yaml
 
 from seq2seq_mri.files import atomic_path
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
+from seq2seq_mri.sequences import SEQUENCE_TABLES
 
-__all__ = ["convert_released", "load_released", "network_arguments", "translate_state_dict"]
+__all__ = ["convert_released", "network_arguments", "translate_state_dict"]
 
-BRATS_SEQUENCES = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
-CONFIG_KEYS = (
-    "ndims",
-    "c_s",
-    "c_w",
-    "c_in",
-    "c_enc",
-    "k_enc",
-    "s_enc",
-    "nres_enc",
-    "norm",
-    "c_lstm",
-    "c_dec",
-    "k_dec",
-    "s_dec",
-    "nres_dec",
-)
-HYPER_CONV_NAMES = {
+_NUMBERS = ("ndims", "c_s", "c_w", "c_in", "nres_enc", "nres_dec")
+_HYPER_CONV_NAMES = {
     "param": "kernel_bank",
     "b": "bias_bank",
     "fc.weight": "kernel_code.weight",
@@ -72,10 +57,11 @@ def convert_released(
         FileExistsError: when ``output`` exists and ``overwrite`` is false.
         ValueError: when a file is of another kind, or config and checkpoint do not fit together.
     """
-    config_path = _existing_file(config, "config")
-    settings = _read_config(config_path)
-    state = load_released(checkpoint)
-    arguments = network_arguments(settings, state, BRATS_SEQUENCES if sequences is None else sequences, config_path)
+    for kind, file in (("checkpoint", checkpoint), ("config", config)):
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"The {kind} {file} does not exist or is not a file.")
+    settings, state = _read_config(Path(config)), _load_released(Path(checkpoint))
+    arguments = network_arguments(settings, state, sequences or SEQUENCE_TABLES["brats"], Path(config))
     translated = translate_state_dict(state, arguments, Path(checkpoint))
     with atomic_path(output, overwrite) as path:
         torch.save({"network": arguments, "model": translated}, path)
@@ -83,14 +69,8 @@ def convert_released(
     return {"output": str(output), "network": arguments, "parameters": parameters}
 
 
-def load_released(checkpoint: str | os.PathLike) -> dict[str, torch.Tensor]:
-    """Read the state dict of a released checkpoint, also where it is nested or was saved from several GPUs.
-
-    Raises:
-        FileNotFoundError: when the file does not exist.
-        ValueError: when it is not a checkpoint of the released generator.
-    """
-    path = _existing_file(checkpoint, "checkpoint")
+def _load_released(path: Path) -> dict[str, torch.Tensor]:
+    """Read the state dict of a released checkpoint, also where it is nested or was saved from several GPUs."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
@@ -98,15 +78,15 @@ def load_released(checkpoint: str | os.PathLike) -> dict[str, torch.Tensor]:
             f"The checkpoint {path} cannot be read as PyTorch weights ({_first_line(error)}); "
             "give the .pt or .pth file of the released code."
         ) from error
-    state = _find_mapping(content, lambda item: any(_bare(key) == "style_fc.0.weight" for key in item))
+    prefix = "module."  # of data-parallel networks
+    state = _find_mapping(content, "style_fc.0.weight") or _find_mapping(content, f"{prefix}style_fc.0.weight")
     if state is None:
         raise ValueError(
             f"The checkpoint {path} is not one of the released generator: it has no tensor 'style_fc.0.weight'."
         )
-    state = {_bare(key): value for key, value in state.items()}
     if not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"The checkpoint {path} holds something other than tensors among its weights.")
-    return state
+    return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
 def network_arguments(
@@ -123,10 +103,10 @@ def network_arguments(
     Raises:
         ValueError: when the settings describe a network other than the published kind.
     """
-    missing = [key for key in CONFIG_KEYS if key not in settings]
-    if missing:
+    layout = ("c_enc", "k_enc", "s_enc", "norm", "c_lstm", "c_dec", "k_dec", "s_dec")
+    if missing := [key for key in (*_NUMBERS, *layout) if key not in settings]:
         raise ValueError(f"The config {path} lacks {', '.join(missing)} beside its other network settings.")
-    for key in ("ndims", "c_s", "c_w", "c_in", "nres_enc", "nres_dec"):
+    for key in _NUMBERS:
         if not isinstance(settings[key], int) or settings[key] < 1:
             raise ValueError(f"{key} in {path} is {settings[key]!r}; a positive whole number is needed.")
     channels = settings["c_enc"]
@@ -145,9 +125,6 @@ def network_arguments(
     for key, value in expected.items():
         if settings[key] != value:
             raise ValueError(f"{key} in {path} is {settings[key]!r}; only networks with {value!r} can be converted.")
-    lstm_layers = sum(bool(re.fullmatch(r"enc_convlstm\.cell_list\.\d+\.conv\.weight", key)) for key in state)
-    if lstm_layers == 0:
-        raise ValueError("The checkpoint has no weights 'enc_convlstm.cell_list.0.conv.weight'.")
     if settings["nres_enc"] != settings["nres_dec"]:
         raise ValueError(f"nres_enc and nres_dec in {path} differ; only networks with equal numbers can be converted.")
     return {
@@ -156,7 +133,7 @@ def network_arguments(
         "in_channels": settings["c_in"],
         "channels": channels,
         "num_res_blocks": settings["nres_enc"],
-        "lstm_layers": lstm_layers,
+        "lstm_layers": sum(bool(re.fullmatch(r"enc_convlstm\.cell_list\.\d+\.conv\.weight", key)) for key in state),
         "code_channels": settings["c_s"],
         "weight_code_channels": settings["c_w"],
         "upsample": "first",
@@ -219,7 +196,7 @@ def _name_table(levels: int, num_res_blocks: int, lstm_layers: int) -> dict[str,
     for index in range(levels - 1):
         hyper_convs[f"decoder.convs.{index}"] = f"decoder.blocks.{index}.conv"
     for theirs, ours in hyper_convs.items():
-        names |= {f"{theirs}.{part}": f"{ours}.{our_part}" for part, our_part in HYPER_CONV_NAMES.items()}
+        names |= {f"{theirs}.{part}": f"{ours}.{our_part}" for part, our_part in _HYPER_CONV_NAMES.items()}
     return names
 
 
@@ -228,32 +205,20 @@ def _read_config(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"The config {path} is not YAML ({_first_line(error)}).") from error
-    settings = _find_mapping(content, lambda item: "c_enc" in item)
+    settings = _find_mapping(content, "c_enc")
     if settings is None:
         raise ValueError(f"The config {path} has no settings of the released network: there is no key 'c_enc'.")
     return settings
 
 
-def _find_mapping(content: Any, wanted: Any) -> dict[str, Any] | None:
-    """Return the first mapping for which ``wanted`` holds, looking into nested mappings."""
+def _find_mapping(content: object, key: str) -> dict[str, Any] | None:
+    """Return the first mapping that has ``key``, looking into nested mappings."""
     if not isinstance(content, Mapping):
         return None
-    if wanted(content):
+    if key in content:
         return dict(content)
-    nested = (_find_mapping(value, wanted) for value in content.values())
+    nested = (_find_mapping(value, key) for value in content.values())
     return next((item for item in nested if item is not None), None)
-
-
-def _existing_file(path: str | os.PathLike, kind: str) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"The {kind} {path} does not exist or is not a file.")
-    return path
-
-
-def _bare(key: Any) -> str:
-    """Return ``key`` without the prefix of data-parallel modules."""
-    return str(key).removeprefix("module.")
 
 
 def _some(names: list[str]) -> str:

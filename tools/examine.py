@@ -1,23 +1,27 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What must hold for a bundle that runs: ``python -m tools.examine BUNDLE COHORT OUTPUT``.
+"""Checks a bundle that runs, and exports its network as TorchScript: ``python -m tools.examine BUNDLE COHORT OUTPUT``.
 
-It runs in a process of its own, with the package of an unzipped bundle, and ends by exporting its TorchScript.
+It runs in a process of its own, with the package of an unzipped bundle.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
+from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
 
 from seq2seq_mri.training.checkpoint import load_weights
-from tools.torchscript import export_torchscript
+from tools.archive import write_archive
 
-__all__ = ["check_exported", "check_network", "check_properties", "examine", "main"]
+__all__ = ["check_exported", "check_network", "check_properties", "examine", "export_torchscript"]
 
-WORKFLOWS = {
+_WORKFLOWS = {
     "train": ("train", "training", ["train.json"]),
     "evaluate": ("eval", "evaluating", ["train.json", "evaluate.json"]),
     "inference": ("infer", "inference", ["inference.json"]),
@@ -36,7 +40,7 @@ def examine(bundle: Path, cohort: Path, output: Path) -> None:
         ValueError: when a check fails.
     """
     network = check_network(bundle)
-    for kind in WORKFLOWS:
+    for kind in _WORKFLOWS:
         check_properties(bundle, kind, cohort, output / kind)
     export_torchscript(bundle, output / "model.ts")
     check_exported(network, output / "model.ts")
@@ -50,8 +54,7 @@ def check_network(bundle: Path) -> torch.nn.Module:
     parser = ConfigParser()
     parser.read_config(config)
     parser.read_meta(metadata)
-    network = load_weights(parser.get_parsed_content("network_def"), bundle / "models" / "model.pt")
-    return network.eval()
+    return load_weights(parser.get_parsed_content("network_def"), bundle / "models" / "model.pt").eval()
 
 
 def check_properties(bundle: Path, kind: str, cohort: Path, output: Path) -> None:
@@ -60,7 +63,7 @@ def check_properties(bundle: Path, kind: str, cohort: Path, output: Path) -> Non
     Raises:
         ValueError: when it lacks some.
     """
-    workflow_type, run_id, names = WORKFLOWS[kind]
+    workflow_type, run_id, names = _WORKFLOWS[kind]
     options = {
         "bundle_root": str(bundle),
         "dataset_dir": str(cohort),
@@ -83,23 +86,46 @@ def check_properties(bundle: Path, kind: str, cohort: Path, output: Path) -> Non
     workflow.finalize()
 
 
+def export_torchscript(bundle: Path, path: str | os.PathLike) -> None:
+    """Export ``network_def`` with ``models/model.pt`` by MONAI's ``ckpt_export`` to ``path``, in reproducible bytes.
+
+    PyTorch adds the source of every operation for messages of errors, with the paths of the machine on which it was
+    exported, and a number that depends on them: both are left out. Its code depends on what the process has scripted
+    before, and on the order of sets: export in a process of its own, with PYTHONHASHSEED set. Then equal versions of
+    Python, PyTorch and MONAI give equal bytes.
+    """
+    top = "model"
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder, f"{top}.ts")
+        ckpt_export(
+            "network_def",
+            filepath=str(exported),
+            ckpt_file=str(bundle / "models" / "model.pt"),
+            meta_file=str(bundle / "configs" / "metadata.json"),
+            config_file=str(bundle / "configs" / "inference.json"),
+        )
+        with zipfile.ZipFile(exported) as archive:
+            contents: dict[str, bytes | Path] = {
+                name.removeprefix(f"{top}/"): archive.read(name)
+                for name in archive.namelist()
+                if not name.endswith((".debug_pkl", ".data/serialization_id"))
+            }
+    write_archive(contents, path, top)
+
+
 def check_exported(network: torch.nn.Module, path: Path) -> None:
-    """Check that exported TorchScript gives what the network gives.
+    """Check that exported TorchScript gives what the network gives, and has its metadata and configuration.
 
     Raises:
-        ValueError: when it gives something else.
+        ValueError: when it gives something else, or lacks them.
     """
     embedded = {"metadata.json": "", "inference.json": ""}
     exported = torch.jit.load(str(path), map_location="cpu", _extra_files=embedded).eval()
     if not all(embedded.values()):
         raise ValueError(f"{path.name} lacks its metadata or its configuration.")
-    parser = ConfigParser()
-    for name, content in embedded.items():
-        Path(path.parent, name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    parser.read_meta(str(path.parent / "metadata.json"))
-    channels = parser["_meta_#network_data_format#inputs#image#num_channels"]
-    shape = parser["_meta_#network_data_format#inputs#image#spatial_shape"]
-    image = torch.rand(1, channels, *shape, generator=torch.Generator().manual_seed(0))
+    port = json.loads(embedded["metadata.json"])["network_data_format"]["inputs"]["image"]
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, port["num_channels"], *port["spatial_shape"], generator=generator)
     with torch.no_grad():
         expected, given = network(image), exported(image)
     if not bool(torch.isfinite(expected).all()):

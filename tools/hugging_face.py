@@ -6,15 +6,13 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
-from pathlib import Path
-from types import ModuleType
 
 import monai.bundle.scripts
 
 from tools.archive import extract_archive
-from tools.build import build_archives
 from tools.bundle_files import list_bundles
 from tools.checks import release_key
+from tools.release import build_archives
 
 __all__ = ["push_to_hf_hub"]
 
@@ -24,7 +22,6 @@ def push_to_hf_hub(
     repo: str,
     repository: str | os.PathLike = ".",
     schema: str | os.PathLike | None = None,
-    environment: str = "this",
     private: bool = True,
     latest: bool = False,
     overwrite: bool = False,
@@ -39,7 +36,6 @@ def push_to_hf_hub(
         repo: where to, as OWNER/NAME; made when absent.
         repository: the checkout of the project.
         schema: a copy of the schema that metadata.json names; it is downloaded by default.
-        environment: Python for the trial, as of the command release.
         private: whether a repository that is made is private.
         latest: whether the commit is tagged latest_version, too, which MONAI downloads by default.
         overwrite: whether a version may be uploaded whose tag exists; the tag stays where it is.
@@ -60,16 +56,16 @@ def push_to_hf_hub(
         raise ValueError("Uploads need huggingface_hub: python -m pip install huggingface_hub.") from error
     (bundle,) = list_bundles(repository, (name,))
     version = release_key(bundle).rsplit("_v", 1)[1]
-    if not overwrite and version in _tags(hub, repo):
+    try:
+        tags = {tag.name for tag in hub.HfApi().list_repo_refs(repo_id=repo).tags}
+    except hub.errors.RepositoryNotFoundError:
+        tags = set()
+    if not overwrite and version in tags:
         raise FileExistsError(
             f"{repo} has the version {version}. Give the bundle a new version in configs/metadata.json, or upload its "
             "files again by --overwrite."
         )
-    schema_path = None if schema is None else Path(schema)
-    with (
-        build_archives(Path(repository), (name,), schema_path, environment) as (built,),
-        tempfile.TemporaryDirectory() as folder,
-    ):
+    with build_archives(repository, (name,), schema) as (built,), tempfile.TemporaryDirectory() as folder:
         # MONAI writes the model card into the folder.
         extract_archive(built.archive, folder, built.name)
         address = monai.bundle.scripts.push_to_hf_hub(
@@ -77,14 +73,7 @@ def push_to_hf_hub(
             name=built.name,
             bundle_dir=folder,
             private=private,
-            version=built.version,
+            version=version,
             tag_as_latest_version=latest,
         )
     return str(address)
-
-
-def _tags(hub: ModuleType, repo: str) -> set[str]:
-    try:
-        return {tag.name for tag in hub.HfApi().list_repo_refs(repo_id=repo).tags}
-    except hub.errors.RepositoryNotFoundError:
-        return set()

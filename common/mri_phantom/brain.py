@@ -1,34 +1,41 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Writing a simulated brain cohort to disk, in the layout of BraTS."""
+"""The command that simulates a brain cohort, in the layout of BraTS."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from mri_phantom.grid import grid_affine
-from mri_phantom.phantom_cohort import (
+from mri_phantom.cohort import (
+    SECTIONS,
+    Cohort,
+    CohortSubject,
     check_grid,
     check_missing,
     check_number,
-    check_seed,
     check_splits,
     draw_classes,
     draw_silenced,
-    refuse_existing,
-    write_image,
 )
-from mri_phantom.subject import SimulatedSubject, draw_subject
-from seq2seq_mri.files import check_writable_directory
-from seq2seq_mri.io.datalists.datalist import SECTIONS, write_datalist
+from mri_phantom.label_map import LabelMap, find_label_maps
+from mri_phantom.scanner import Scan
+from mri_phantom.subject import draw_brain
+from seq2seq_mri.sequences import SEQUENCE_TABLES
 
 __all__ = ["simulate_brain"]
 
 _FILE_ENDINGS = {"t1": "t1n", "t1gd": "t1c", "t2": "t2w", "flair": "t2f"}
+
+
+class _Plan(NamedTuple):
+    """What is special about one patient; a label is of a patient with glioma."""
+
+    hidden: set[str]
+    glioma: bool
+    label: int | None
 
 
 def simulate_brain(
@@ -44,6 +51,7 @@ def simulate_brain(
     noise: float = 0.015,
     bias: float = 0.025,
     texture: float | None = None,
+    label_maps: str | os.PathLike | None = None,
     overwrite: bool = False,
 ) -> str:
     """Write a cohort of simulated brain MRI (T1, T1Gd, T2, FLAIR) of patients with glioma, and its datalist.
@@ -87,6 +95,9 @@ def simulate_brain(
             T1Gd in the mask unique-t1gd separates the labels with an area under the ROC curve near 0.99 in voxels of
             2.8 mm, and tumours with either label are some 8 % darker in T1Gd than without, since its signal saturates.
             Above 1, parts of the mask unique-t1gd hardly enhance.
+        label_maps: folder of label maps with FreeSurfer's numbers (NIfTI, of a whole head or a brain), from which the
+            anatomy is taken instead of being drawn; every patient gets one of them, turned, deformed and with a glioma
+            of its own. By default the anatomy is drawn.
         overwrite: whether files that exist may be replaced. Subjects of an earlier, larger cohort are not removed.
 
     Returns:
@@ -99,69 +110,33 @@ def simulate_brain(
     counts = check_splits(subjects, splits)
     shape, spacing = check_grid(shape, spacing)
     most = len(_FILE_ENDINGS) - 1
-    silenced = {"training": check_missing(missing, "missing", most)}
-    silenced["validation"] = silenced["testing"] = check_missing(missing_in_evaluation, "missing_in_evaluation", most)
-    for name, value, highest in (
-        ("healthy", healthy, 1.0),
-        ("noise", noise, 0.5),
-        ("bias", bias, 0.5),
-        ("texture", texture or 0.0, 5.0),
-    ):
-        check_number(value, name, highest)
-    check_seed(seed)
+    lacking = check_missing(missing, "missing", most)
+    lacking_in_evaluation = check_missing(missing_in_evaluation, "missing_in_evaluation", most)
+    check_number(healthy, "healthy", 0, 1)
+    check_number(noise, "noise", 0, 0.5)
+    check_number(bias, "bias", 0, 0.5)
+    check_number(texture or 0.0, "texture", 0, 5)
+    check_number(seed, "seed", 0, whole=True)
+    maps = None if label_maps is None else find_label_maps(label_maps)
+    scan = Scan(shape, spacing, noise, bias)
 
-    folder = check_writable_directory(output_dir)
-    names = [f"SimBrain-{number:05d}" for number in range(sum(counts))]
-    if not overwrite:
-        refuse_existing(folder, names)
+    def plan(generator: np.random.Generator, section: int, count: int) -> list[_Plan]:
+        without_glioma = set(generator.permutation(count)[: int(healthy * count)].tolist())
+        # a stream of its own, so that the labels change neither who is healthy nor what is silenced
+        labels = iter(draw_classes(np.random.default_rng([seed, len(SECTIONS) + 1, section]), count))
+        silenced = draw_silenced(generator, _FILE_ENDINGS, count, *(lacking_in_evaluation if section else lacking))
+        return [
+            _Plan(hidden, position not in without_glioma, None if position in without_glioma else next(labels))
+            for position, hidden in enumerate(silenced)
+        ]
 
-    sections: dict[str, list[dict]] = {section: [] for section in SECTIONS}
-    number = 0
-    with tqdm(total=len(names), desc="Simulating", unit="subject") as progress:
-        for index, (section, count) in enumerate(zip(SECTIONS, counts, strict=True)):
-            plan = np.random.default_rng([seed, index])
-            without_glioma = set(plan.permutation(count)[: int(healthy * count)].tolist())
-            # a stream of its own, so that the labels change neither who is healthy nor what is silenced
-            labels = iter(draw_classes(np.random.default_rng([seed, len(SECTIONS) + 1, index]), count))
-            for position, hidden in enumerate(draw_silenced(plan, _FILE_ENDINGS, count, *silenced[section])):
-                generator = np.random.default_rng([seed, len(SECTIONS), number])
-                glioma = position not in without_glioma
-                label = next(labels) if glioma and texture is not None else None
-                subject = draw_subject(
-                    generator, shape, spacing, glioma, noise, bias, texture or 0.0, heterogeneous=label == 1
-                )
-                entry = _write_subject(folder, names[number], subject, grid_affine(shape, spacing), hidden, overwrite)
-                if label is not None:
-                    entry["label"] = {"mgmt": label}
-                sections[section].append(entry)
-                number += 1
-                progress.update()
+    def draw(generator: np.random.Generator, patient: _Plan) -> CohortSubject:
+        # a stream of its own, so that what is drawn besides does not depend on the number of maps
+        label_map = None if maps is None else LabelMap(maps[int(generator.spawn(1)[0].integers(len(maps)))])
+        drawn = draw_brain(generator, scan, patient.glioma, texture or 0.0, patient.label == 1, label_map)
+        label = {} if patient.label is None or texture is None else {"mgmt": patient.label}
+        return CohortSubject(drawn.images, drawn.truth, "seg", drawn.unique, patient.hidden, label)
 
-    content = {"name": "simulated brain cohort", "sequences": dict.fromkeys(_FILE_ENDINGS, 1), **sections}
-    write_datalist(content, folder / "datalist.json", overwrite=overwrite)
-    return str(folder / "datalist.json")
-
-
-def _write_subject(
-    folder: Path, name: str, subject: SimulatedSubject, affine: np.ndarray, hidden: set[str], overwrite: bool
-) -> dict:
-    """Write one subject's files and return its entry in the datalist."""
-    volumes = {ending: subject.images[sequence] for sequence, ending in _FILE_ENDINGS.items()}
-    volumes["seg"] = subject.segmentation
-    volumes |= {f"unique-{sequence}": mask for sequence, mask in subject.unique.items()}
-    paths = {ending: f"{name}/{name}-{ending}.nii.gz" for ending in volumes}
-    for ending, volume in volumes.items():
-        write_image(folder / paths[ending], volume, affine, overwrite=overwrite)
-
-    entry: dict = {"subject": name}
-    if volumes["seg"].any():
-        entry["lesion"] = paths["seg"]
-    entry |= {seq: paths[ending] for seq, ending in _FILE_ENDINGS.items() if seq not in hidden}
-    withheld = {seq: paths[ending] for seq, ending in _FILE_ENDINGS.items() if seq in hidden}
-    # a mask without a voxel measures nothing, so it is written but not listed
-    unique = {sequence: paths[f"unique-{sequence}"] for sequence, mask in subject.unique.items() if mask.any()}
-    if withheld:
-        entry["withheld"] = withheld
-    if unique:
-        entry["unique"] = unique
-    return entry
+    return Cohort("brain", SEQUENCE_TABLES["brats"], counts, seed, scan, plan, draw, endings=_FILE_ENDINGS).write(
+        output_dir, overwrite
+    )

@@ -1,10 +1,12 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The anatomy of a simulated brain: how much of each tissue is in each voxel.
+"""The anatomy of a simulated brain: shares of tissues in each voxel.
 
 The brain is a set of solids in a coordinate system of its own, in mm, RAS, with the origin between the anterior and
 the posterior commissure's plane and the bottom of the third ventricle; dimensions follow an adult's in a stereotactic
 atlas. Cortex is folded along the zero surfaces of a band-limited random function, so that every subject has gyri and
 sulci of its own. Tissues are painted one over the other with soft edges of one voxel, which gives partial volumes.
+
+``points`` are float32 ``[3, N]`` in this coordinate system, mm; ``width`` is that of a voxel there.
 """
 
 from __future__ import annotations
@@ -13,59 +15,58 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mri_phantom.fractions import Fractions
 from mri_phantom.random_fields import RandomField
 from mri_phantom.shapes import coverage, ellipsoid, intersection, tube, union
-from mri_phantom.tissue import TISSUES
+from mri_phantom.tissue import BRAIN_TISSUES
 
-__all__ = ["BRAIN_CENTRE", "BRAIN_RADII", "Anatomy", "brain_surface", "draw_anatomy", "paint"]
+__all__ = ["BRAIN_CENTRE", "BRAIN_RADII", "BrainAnatomy", "brain_surface", "draw_anatomy", "grow_cortical_vessels"]
 
 BRAIN_CENTRE = (0.0, -15.0, 4.0)
 BRAIN_RADII = (69.0, 88.0, 68.0)
 
 
 @dataclass
-class Anatomy:
-    """Tissues at the points of one brain.
+class BrainAnatomy:
+    """Tissues at the N points of one brain.
 
     Attributes:
-        fractions: float32 ``[tissues, N]`` in the order of ``TISSUES``, each in [0, 1], summing to 1 at every point.
+        fractions: shares of ``BRAIN_TISSUES``.
         depth: float32 ``[N]``, mm below the surface of cerebrum, cerebellum and brainstem.
         ventricle: float32 ``[N]``, distance in mm into the lateral ventricles.
     """
 
-    fractions: np.ndarray
+    fractions: Fractions
     depth: np.ndarray
     ventricle: np.ndarray
 
 
-def paint(fractions: np.ndarray, tissue: str, share: np.ndarray) -> None:
-    """Replace ``share`` (``[N]``, in [0, 1]) of what is at each point by ``tissue``, in place."""
-    fractions *= 1 - share
-    fractions[list(TISSUES).index(tissue)] += share
-
-
 def brain_surface(points: np.ndarray) -> np.ndarray:
     """Return the distance in mm, ``[N]``, into the skull-stripped brain with the fluid around it."""
-    parts = union(_cerebrum(points), union(_cerebellum(points), _brainstem(points), 6.0), 6.0)
-    return parts
+    return union(_cerebrum(points), union(_cerebellum(points), _brainstem(points), 6.0), 6.0)
 
 
-def draw_anatomy(generator: np.random.Generator, points: np.ndarray, width: float) -> Anatomy:
-    """Draw one healthy brain.
-
-    Args:
-        generator: source of randomness.
-        points: float32 ``[3, N]`` in the brain's own coordinates, mm, inside ``brain_surface``.
-        width: width of a voxel in these coordinates, mm.
-    """
-    mirrored = _mirrored(points)
-    fractions = np.zeros((len(TISSUES), points.shape[1]), dtype=np.float32)
-    fractions[list(TISSUES).index("csf")] = 1
+def draw_anatomy(generator: np.random.Generator, points: np.ndarray, width: float) -> BrainAnatomy:
+    """Draw one healthy brain at points inside ``brain_surface``."""
+    fractions = Fractions.of_one("csf", BRAIN_TISSUES, points.shape[1])
     depth, cortex = _paint_cerebrum(generator, fractions, points, width)
-    ventricle = _paint_deep_structures(generator, fractions, points, mirrored, width)
+    ventricle = _paint_deep_structures(generator, fractions, points, width)
     hindbrain = _paint_hindbrain(generator, fractions, points, width)
     _paint_vessels(generator, fractions, points, cortex, width)
-    return Anatomy(fractions, union(depth, hindbrain), ventricle)
+    return BrainAnatomy(fractions, union(depth, hindbrain), ventricle)
+
+
+def grow_cortical_vessels(
+    generator: np.random.Generator, points: np.ndarray, fractions: Fractions, width: float, radius: float = 3.4
+) -> None:
+    """Thread small vessels through grey matter, in place; they stand out after contrast agent and hardly before.
+
+    Two random functions vanish together along winding lines; these are the vessels' centres. Before contrast agent
+    their tissue is that of grey matter, so that, as in patients, the bright dots and lines of T1Gd can be foreseen
+    neither from T1 nor from T2 or FLAIR. ``radius`` is theirs in mm, those too thin to be seen singly taken together.
+    """
+    distances = [RandomField(generator, wavelength=18.0, bandwidth=0.3).distance_to_zero(points) for _ in range(2)]
+    fractions.convert("grey_matter", "cortical_vessel", coverage(radius - np.hypot(*distances), width))
 
 
 def _mirrored(points: np.ndarray) -> np.ndarray:
@@ -116,7 +117,7 @@ def _folding_surfaces(points: np.ndarray, wander: np.ndarray) -> np.ndarray:
 
 
 def _paint_cerebrum(
-    generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, width: float
+    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, width: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Paint the folded cortex and the white matter in it; return the distances into the whole and into the cortex."""
     folds = RandomField(generator, wavelength=25.0, bandwidth=0.22)
@@ -142,21 +143,22 @@ def _paint_cerebrum(
     bottom = 12 + 4 * reach(surface)
     sulcus = np.sqrt(sulcus**2 + np.maximum(depth - bottom, 0) ** 2) - atrophy
     cortex = np.minimum(depth - 0.6 * atrophy, sulcus).astype(points.dtype)
-    paint(fractions, "grey_matter", coverage(cortex, width))
-    paint(fractions, "white_matter", coverage(cortex - thickness, width))
+    fractions.paint("grey_matter", coverage(cortex, width))
+    fractions.paint("white_matter", coverage(cortex - thickness, width))
     return depth, cortex
 
 
 def _paint_deep_structures(
-    generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, mirrored: np.ndarray, width: float
+    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, width: float
 ) -> np.ndarray:
     """Paint corpus callosum, basal ganglia, thalami and ventricles; return the distance into the lateral ventricles."""
+    mirrored = _mirrored(points)
     # the corpus callosum bridges the hemispheres in an arch above the ventricles
     flattened = np.stack([mirrored[0] * 0.28, points[1], points[2]])
     arch = [(0, 27, 0, 3.5), (0, 33, 8, 5), (0, 24, 20, 4.5), (0, 4, 27, 3.5), (0, -20, 26, 3.5), (0, -38, 17, 5.5)]
-    paint(fractions, "white_matter", coverage(tube(flattened, arch), width))
+    fractions.paint("white_matter", coverage(tube(flattened, arch), width))
     core = ellipsoid(mirrored, (14, -2, 4), (24, 36, 20))
-    paint(fractions, "white_matter", coverage(core, width))
+    fractions.paint("white_matter", coverage(core, width))
 
     size = generator.uniform(0.7, 1.25)
     horns = [(7, 29, 6, 2.5), (8, 18, 14, 4.5), (9, -4, 20, 4.5), (15, -26, 19, 5), (24, -38, 10, 6)]
@@ -166,27 +168,27 @@ def _paint_deep_structures(
     ventricle = union(union(ventricle, occipital, 4.0), temporal, 4.0)
     ventricle = intersection(ventricle, mirrored[0] - 0.8, 1.0)
 
-    paint(fractions, "thalamus", coverage(ellipsoid(mirrored, (11, -17, 7), (9.5, 16, 10)), width))
+    fractions.paint("thalamus", coverage(ellipsoid(mirrored, (11, -17, 7), (9.5, 16, 10)), width))
     caudate = tube(mirrored, [(13, 19, 5, 7.5), (15, 8, 15, 5), (18, -12, 21, 3), (25, -28, 19, 2)])
-    paint(fractions, "caudate", coverage(caudate, width))
+    fractions.paint("caudate", coverage(caudate, width))
     turned = np.stack([mirrored[0] + 0.22 * (mirrored[1] - 2), mirrored[1], mirrored[2]])
-    paint(fractions, "putamen", coverage(ellipsoid(turned, (26, 2, 3), (6.0, 17, 10)), width))
-    paint(fractions, "pallidum", coverage(ellipsoid(turned, (18.5, -1, 0.5), (4.5, 10, 7)), width))
+    fractions.paint("putamen", coverage(ellipsoid(turned, (26, 2, 3), (6.0, 17, 10)), width))
+    fractions.paint("pallidum", coverage(ellipsoid(turned, (18.5, -1, 0.5), (4.5, 10, 7)), width))
 
-    paint(fractions, "csf", coverage(ventricle, width))
+    fractions.paint("csf", coverage(ventricle, width))
     third = ellipsoid(points, (0, -10, 2), (1.6 + size, 14, 10))
-    paint(fractions, "csf", coverage(third, width))
+    fractions.paint("csf", coverage(third, width))
     plexus = tube(mirrored, [(16, -26, 17, 1.8), (24, -37, 8, 2.8), (27, -34, 0, 1.5)])
-    paint(fractions, "choroid_plexus", 0.85 * coverage(intersection(plexus, ventricle - 0.5), width))
+    fractions.paint("choroid_plexus", 0.85 * coverage(intersection(plexus, ventricle - 0.5), width))
     return ventricle
 
 
 def _paint_hindbrain(
-    generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, width: float
+    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, width: float
 ) -> np.ndarray:
     """Paint brainstem, cerebellum and fourth ventricle; return the distance into them."""
     stem = _brainstem(points)
-    paint(fractions, "brainstem", coverage(stem - 0.8, width))
+    fractions.paint("brainstem", coverage(stem - 0.8, width))
     cerebellum = _cerebellum(points) - 0.5
     # folia are thin leaves that run from side to side
     leaves = RandomField(generator, wavelength=17.0, bandwidth=0.25)
@@ -197,27 +199,25 @@ def _paint_hindbrain(
     # at the tentorium the cerebellum ends where the cerebrum's fluid begins
     own = coverage(cerebellum, width) * coverage(1.0 - _cerebrum(points), width)
     peduncle = np.minimum(stem + 14, cerebellum - 5)
-    paint(fractions, "csf", own)
-    paint(fractions, "grey_matter", own * coverage(cortex, width))
-    paint(fractions, "white_matter", own * coverage(union(cortex - 1.9, peduncle), width))
+    fractions.paint("csf", own)
+    fractions.paint("grey_matter", own * coverage(cortex, width))
+    fractions.paint("white_matter", own * coverage(union(cortex - 1.9, peduncle), width))
     fourth = ellipsoid(points, (0, -41, -30), (6, 5, 9))
-    paint(fractions, "csf", coverage(fourth, width))
+    fractions.paint("csf", coverage(fourth, width))
     return union(stem, cerebellum)
 
 
 def _paint_vessels(
-    generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, cortex: np.ndarray, width: float
+    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, cortex: np.ndarray, width: float
 ) -> None:
     """Paint what contrast agent shows in every brain besides a tumour."""
     # the superior sagittal sinus, at the upper and rear edge of the falx
     surface = brain_surface(points)
     sinus = np.minimum(np.minimum(3.5 - np.abs(points[0]), surface + 0.5), 4.5 - surface)
     sinus = intersection(sinus, (points[2] - 0.4 * points[1] - 5).astype(points.dtype))
-    paint(fractions, "vein", coverage(sinus, width))
+    fractions.paint("vein", coverage(sinus, width))
     # here and there a vein lies in a sulcus
     course = RandomField(generator, wavelength=20.0)
-    fluid = fractions[list(TISSUES).index("csf")]
+    fluid = fractions["csf"]
     share = fluid * coverage(2 * (course(points) - 1.2), 1.0) * coverage(-cortex, width) * coverage(6 - surface, 4.0)
-    moved = share * fluid
-    fractions[list(TISSUES).index("csf")] -= moved
-    fractions[list(TISSUES).index("vein")] += moved
+    fractions.convert("csf", "vein", share)

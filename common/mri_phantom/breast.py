@@ -1,45 +1,62 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Writing a simulated breast cohort to disk."""
+"""The command that simulates a breast cohort, whose protocols change over the years."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from mri_phantom.breast_protocol import (
-    BREAST_SEQUENCES,
-    Examination,
-    complete_examinations,
-    draw_examinations,
-)
-from mri_phantom.breast_response import response_probability
-from mri_phantom.breast_subject import SimulatedBreast, draw_breast_subject
-from mri_phantom.grid import grid_affine
-from mri_phantom.phantom_cohort import (
+from mri_phantom.breast_lesion import response_probability
+from mri_phantom.cohort import (
+    Cohort,
+    CohortSubject,
     check_grid,
     check_missing,
     check_number,
-    check_seed,
     check_splits,
-    refuse_existing,
-    write_image,
+    draw_silenced,
 )
-from seq2seq_mri.files import atomic_path, check_writable_directory
-from seq2seq_mri.io.datalists.datalist import SECTIONS, write_datalist
-from seq2seq_mri.transforms.wash_maps import wash_maps
+from mri_phantom.scanner import Scan
+from mri_phantom.subject import draw_breast
+from seq2seq_mri.sequences import SEQUENCE_TABLES
 
-__all__ = ["simulate_breast"]
+__all__ = ["BREAST_SEQUENCES", "draw_examinations", "simulate_breast"]
 
+#: All sequences, in the order of the sequence table.
+BREAST_SEQUENCES = tuple(SEQUENCE_TABLES["breast"])
+
+_PROTOCOLS = {
+    "older": ("t1", "t2", "dce", "wash_in", "wash_out"),
+    "newer": ("fatsat_t1", "t2", "fatsat_dce", "wash_in", "wash_out"),
+    "mixed": ("t1", "fatsat_t1", "t2", "dce", "fatsat_dce", "wash_in", "wash_out"),
+}
 _DYNAMIC = ("dce", "fatsat_dce")
 # what a subject lacks beyond its protocol, so that at least two sequences stay
 _MOST_MISSING = 3
 # of the contrast agent's passage the second frame must see something; a frame takes 60 s
 _SHORTEST_STEP = 60.0
+# of the wash maps: the signal below which there is no tissue, and the enhancement above which there is a wash-out
+_FLOOR = 0.05
+_LEAST_ENHANCEMENT = 0.5
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What one examination consists of.
+
+    Attributes:
+        sequences: those that there are, in the order of ``BREAST_SEQUENCES``.
+        acquired: those of the protocol, of which some may be lost; wash maps are computed from these.
+        coronal: whether they were acquired as thick coronal slices.
+    """
+
+    sequences: tuple[str, ...]
+    acquired: tuple[str, ...]
+    coronal: bool = False
 
 
 def simulate_breast(
@@ -75,7 +92,7 @@ def simulate_breast(
     wash_in and wash_out (float32, no unit), computed from the noisy DCE or else FatSatDCE as wash_maps does. A sequence
     that a subject lacks is neither written nor listed. Training subjects have an older protocol (coronal, no fat
     saturation), a newer one (fat saturation, perhaps DWI), or a mixture of both. Per subject the truth, too: tissue
-    (labels, see TISSUE_LABELS), ktrans (1/min, float32), adc (1e-3 mm²/s, float32), lesion (1 benign, 2 malignant),
+    (labels, see BREAST_LABELS), ktrans (1/min, float32), adc (1e-3 mm²/s, float32), lesion (1 benign, 2 malignant),
     and masks of what only one sequence shows:
 
     - unique-dce and unique-fatsat_dce (of those that the subject has): lesions, or segments beside them, that take up
@@ -125,78 +142,90 @@ def simulate_breast(
     counts = check_splits(subjects, splits)
     shape, spacing = check_grid(shape, spacing)
     lacking = check_missing(missing, "missing", _MOST_MISSING)
-    for name, value, highest in (
-        ("mixed", mixed, 1.0),
-        ("diffusion", diffusion, 1.0),
-        ("healthy", healthy, 1.0),
-        ("malignant", malignant, 1.0),
-        ("noise", noise, 0.5),
-        ("bias", bias, 0.5),
-        ("motion", motion, 10.0),
-    ):
-        check_number(value, name, highest)
-    check_seed(seed)
-    times = _check_times(timepoints, time_step)
-    b_values = _check_b_values(b_values)
+    shares = {"mixed": mixed, "diffusion": diffusion, "healthy": healthy, "malignant": malignant}
+    for name, share in shares.items():
+        check_number(share, name, 0, 1)
+    check_number(noise, "noise", 0, 0.5)
+    check_number(bias, "bias", 0, 0.5)
+    check_number(motion, "motion", 0, 10)
+    check_number(seed, "seed", 0, whole=True)
+    check_number(timepoints, "timepoints", 3, 100, whole=True)
+    check_number(time_step, "time_step", _SHORTEST_STEP, 600)
+    times = tuple(float(time_step) * frame for frame in range(timepoints))
+    scan = Scan(shape, spacing, noise, bias, motion, times, _check_b_values(b_values))
 
-    folder = check_writable_directory(output_dir)
-    names = [f"SimBreast-{number:05d}" for number in range(sum(counts))]
-    if not overwrite:
-        refuse_existing(folder, names)
+    def plan(generator: np.random.Generator, section: int, count: int) -> list[tuple[Examination, tuple[str, ...]]]:
+        if section and complete_evaluation:
+            examinations = [Examination(BREAST_SEQUENCES, BREAST_SEQUENCES)] * count
+        else:
+            examinations = draw_examinations(generator, count, mixed, diffusion, lacking)
+        return list(zip(examinations, _deal_lesions(generator, count, healthy, malignant), strict=True))
 
-    sections: dict[str, list[dict]] = {section: [] for section in SECTIONS}
-    number = 0
-    with tqdm(total=len(names), desc="Simulating", unit="subject") as progress:
-        for index, (section, count) in enumerate(zip(SECTIONS, counts, strict=True)):
-            plan = np.random.default_rng([seed, index])
-            if section != "training" and complete_evaluation:
-                examinations = complete_examinations(count)
-            else:
-                examinations = draw_examinations(plan, count, mixed, diffusion, lacking)
-            for examination, lesions in zip(examinations, _deal_lesions(plan, count, healthy, malignant), strict=True):
-                generator = np.random.default_rng([seed, len(SECTIONS), number])
-                subject = draw_breast_subject(
-                    generator,
-                    shape,
-                    spacing,
-                    lesions,
-                    sequences=examination.acquired,
-                    coronal=examination.coronal,
-                    times=times,
-                    b_values=b_values,
-                    noise=noise,
-                    bias=bias,
-                    motion=motion,
-                )
-                volumes = _volumes(subject, examination)
-                entry = _write_subject(folder, names[number], volumes, grid_affine(shape, spacing), times, overwrite)
-                if "dwi" in volumes:
-                    _write_b_values(folder / entry["dwi"].replace(".nii.gz", ".bval"), b_values, overwrite)
-                if "malignant" in lesions:
-                    entry["label"] = {
-                        "pcr": int(generator.random() < response_probability(subject.tissues["malignant"]))
-                    }
-                sections[section].append(entry)
-                number += 1
-                progress.update()
+    def draw(generator: np.random.Generator, patient: tuple[Examination, tuple[str, ...]]) -> CohortSubject:
+        examination, lesions = patient
+        drawn = draw_breast(generator, scan, lesions, examination.acquired, examination.coronal)
+        images = {name: image if len(image) > 1 else image[0] for name, image in drawn.images.items()}
+        images["wash_in"], images["wash_out"] = _wash_maps(images["dce" if "dce" in images else "fatsat_dce"])
+        # enhancement shows in every DCE alike
+        unique = dict.fromkeys(_DYNAMIC, drawn.unique["dce"]) | {"dwi": drawn.unique["dwi"]}
+        label = {}
+        if "malignant" in lesions:
+            label["pcr"] = int(generator.random() < response_probability(drawn.tissues["malignant"]))
+        return CohortSubject(
+            {name: images[name] for name in examination.sequences},
+            drawn.truth,
+            "lesion",
+            {name: mask for name, mask in unique.items() if name in examination.sequences},
+            label=label,
+        )
 
-    frames = dict.fromkeys(BREAST_SEQUENCES, 1) | dict.fromkeys(_DYNAMIC, timepoints) | {"dwi": len(b_values)}
-    content = {"name": "simulated breast cohort", "sequences": frames, **sections}
-    write_datalist(content, folder / "datalist.json", overwrite=overwrite)
-    return str(folder / "datalist.json")
+    frames = dict.fromkeys(BREAST_SEQUENCES, 1) | dict.fromkeys(_DYNAMIC, timepoints) | {"dwi": len(scan.b_values)}
+    return Cohort("breast", frames, counts, seed, scan, plan, draw).write(output_dir, overwrite)
 
 
-def _check_times(timepoints: int, time_step: float) -> tuple[float, ...]:
-    if isinstance(timepoints, bool) or not isinstance(timepoints, int) or not 3 <= timepoints <= 100:
-        raise ValueError(f"timepoints is {timepoints!r}; give a whole number from 3 to 100.")
-    if isinstance(time_step, bool) or not isinstance(time_step, int | float) or not _SHORTEST_STEP <= time_step <= 600:
-        raise ValueError(f"time_step is {time_step!r}; give a number of seconds from {_SHORTEST_STEP:g} to 600.")
-    return tuple(float(time_step) * frame for frame in range(timepoints))
+def draw_examinations(
+    generator: np.random.Generator, count: int, mixed: float, diffusion: float, missing: Sequence[int]
+) -> list[Examination]:
+    """Deal the protocols to ``count`` examinations.
+
+    - Older: T1, T2 and DCE without fat saturation, as thick coronal slices; wash maps.
+    - Newer: FatSatT1, T2 and FatSatDCE, three-dimensional; wash maps; some have DWI.
+    - Mixed, from the time of transition: all of these, three-dimensional; some have DWI, and lack nothing then.
+
+    Args:
+        generator: source of randomness.
+        count: number of examinations.
+        mixed: share of the mixed protocol, rounded up; the rest is half older and half newer.
+        diffusion: share of the newer and of the mixed ones that have DWI, rounded up each.
+        missing: the least and the most sequences that an older or a newer examination lacks beyond its protocol.
+    """
+    mixed_count = int(np.ceil(mixed * count))
+    newer_count = (count - mixed_count) // 2
+    kinds = ["mixed"] * mixed_count + ["newer"] * newer_count + ["older"] * (count - mixed_count - newer_count)
+    with_diffusion = {"mixed": int(np.ceil(diffusion * mixed_count)), "newer": int(np.ceil(diffusion * newer_count))}
+    lacking = {
+        kind: draw_silenced(generator, _PROTOCOLS[kind], kinds.count(kind), *missing) for kind in ("older", "newer")
+    }
+    dealt = dict.fromkeys(_PROTOCOLS, 0)
+    examinations = []
+    for index in generator.permutation(count):
+        kind = kinds[index]
+        number = dealt[kind]
+        dealt[kind] += 1
+        diffusion_too = {"dwi"} if number < with_diffusion.get(kind, 0) else set()
+        acquired = set(_PROTOCOLS[kind]) | diffusion_too
+        present = acquired - lacking[kind][number] if kind in lacking else acquired
+        examinations.append(Examination(_ordered(present), _ordered(acquired), kind == "older"))
+    return examinations
+
+
+def _ordered(names: set[str]) -> tuple[str, ...]:
+    return tuple(name for name in BREAST_SEQUENCES if name in names)
 
 
 def _check_b_values(b_values: Sequence[float]) -> tuple[float, ...]:
     values = tuple(b_values) if isinstance(b_values, Sequence) else (b_values,)
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    numbers = all(isinstance(value, int | float) for value in values)
     if len(values) < 2 or not numbers or not values[0] >= 0 or not all(low < high for low, high in pairwise(values)):
         raise ValueError(f"b_values is {b_values!r}; give at least two numbers of s/mm², from 0, that rise.")
     return tuple(float(value) for value in values)
@@ -217,45 +246,14 @@ def _deal_lesions(
     ]
 
 
-def _volumes(subject: SimulatedBreast, examination: Examination) -> dict[str, np.ndarray]:
-    """Return what is written of one subject, name → ``[X, Y, Z]`` or ``[T, X, Y, Z]``."""
-    images = dict(subject.images)
-    images["wash_in"], images["wash_out"] = wash_maps(images["dce"] if "dce" in images else images["fatsat_dce"])
-    volumes = {name: image if image.ndim == 3 or len(image) > 1 else image[0] for name, image in images.items()}
-    volumes = {name: volumes[name] for name in examination.sequences}
-    volumes |= {"tissue": subject.tissue, "ktrans": subject.ktrans, "adc": subject.adc, "lesion": subject.lesion}
-    # enhancement shows in every DCE alike
-    volumes |= {f"unique-{name}": subject.unique["dce"] for name in _DYNAMIC if name in examination.sequences}
-    if "dwi" in examination.sequences:
-        volumes["unique-dwi"] = subject.unique["dwi"]
-    return volumes
+def _wash_maps(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return wash-in (S_1 - S_0) / S_0 and wash-out (S_1 - S_last) / S_1 of a series ``[T, X, Y, Z]``, float32.
 
-
-def _write_subject(
-    folder: Path,
-    name: str,
-    volumes: dict[str, np.ndarray],
-    affine: np.ndarray,
-    times: Sequence[float],
-    overwrite: bool,
-) -> dict:
-    """Write one subject's images and truth, and return its entry in the datalist."""
-    paths = {ending: f"{name}/{name}-{ending}.nii.gz" for ending in volumes}
-    for ending, volume in volumes.items():
-        time_step = times[1] - times[0] if ending in _DYNAMIC else None
-        write_image(folder / paths[ending], volume, affine, time_step=time_step, overwrite=overwrite)
-    entry: dict = {"subject": name} | {seq: paths[seq] for seq in BREAST_SEQUENCES if seq in volumes}
-    # a mask without a voxel measures nothing, so it is written but not listed
-    if volumes["lesion"].any():
-        entry["lesion"] = paths["lesion"]
-    masks = {seq: f"unique-{seq}" for seq in BREAST_SEQUENCES}
-    unique = {seq: paths[mask] for seq, mask in masks.items() if mask in volumes and volumes[mask].any()}
-    if unique:
-        entry["unique"] = unique
-    return entry
-
-
-def _write_b_values(path: Path, b_values: Sequence[float], overwrite: bool) -> None:
-    """Write the b-values in one line, as FSL does."""
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        temporary.write_text(" ".join(f"{value:g}" for value in b_values) + "\n", encoding="utf-8")
+    Where there is no tissue both are 0, and wash-out is where nothing enhances.
+    """
+    baseline, early, last = (series[frame].astype(np.float32) for frame in (0, 1, -1))
+    floor = _FLOOR * float(np.percentile(series[series > 0], 99))
+    wash_in, wash_out = np.zeros_like(baseline), np.zeros_like(baseline)
+    np.divide(early - baseline, baseline, out=wash_in, where=baseline > floor)
+    np.divide(early - last, early, out=wash_out, where=(early > floor) & (wash_in >= _LEAST_ENHANCEMENT))
+    return wash_in, wash_out

@@ -1,9 +1,11 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The healthy anatomy of simulated breasts and of the chest behind them: how much of each tissue is in each voxel.
+"""The healthy anatomy of simulated breasts, and of the chest behind them: shares of tissues in each voxel.
 
 The patient lies prone, as for breast MRI, so that the breasts hang forward. The body is a set of solids in a coordinate
 system of its own, in mm, RAS, with the origin on the skin in front of the sternum, at the height of the nipples.
 Tissues are painted one over the other with soft edges of one voxel, which gives partial volumes.
+
+``points`` are float32 ``[3, N]`` in this coordinate system, mm; ``width`` is that of a voxel there.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mri_phantom.breast_chest import CHEST_FAT, paint_chest, skin_of_chest
-from mri_phantom.breast_fractions import empty_fractions, paint
+from mri_phantom.fractions import Fractions
 from mri_phantom.random_fields import RandomField
 from mri_phantom.shapes import coverage, ellipsoid, intersection, tube, union
+from mri_phantom.tissue import BREAST_LABELS
 
 __all__ = ["Breast", "body_surface", "draw_breasts", "paint_body"]
 
@@ -98,20 +101,9 @@ def body_surface(points: np.ndarray, breasts: Sequence[Breast]) -> np.ndarray:
 
 def paint_body(
     generator: np.random.Generator, points: np.ndarray, breasts: Sequence[Breast], width: float
-) -> np.ndarray:
-    """Draw the inside of a healthy body.
-
-    Args:
-        generator: source of randomness.
-        points: float32 ``[3, N]`` in the body's own coordinates, mm, inside ``body_surface``.
-        breasts: as drawn.
-        width: width of a voxel in these coordinates, mm.
-
-    Returns:
-        fractions ``[compartments, N]``, see ``breast_fractions``.
-    """
-    fractions = empty_fractions(points.shape[1])
-    paint(fractions, "adipose", np.ones(points.shape[1], dtype=np.float32))
+) -> Fractions:
+    """Draw a healthy body at points inside ``body_surface``; return the shares of the tissues of ``BREAST_LABELS``."""
+    fractions = Fractions.of_one("adipose", BREAST_LABELS, points.shape[1])
     for breast in breasts:
         _paint_gland(generator, fractions, points, breast, width)
     paint_chest(generator, fractions, points, width)
@@ -125,12 +117,12 @@ def paint_body(
         # the areola is thicker, the nipple has no fat at all
         from_nipple = np.linalg.norm(points - breast.nipple[:, None], axis=0)
         thickness += 2.0 * coverage(13 - from_nipple, 4.0) + 6.0 * coverage(6 - from_nipple, 3.0)
-    paint(fractions, "skin", coverage(thickness - surface, width))
+    fractions.paint("skin", coverage(thickness - surface, width))
     return fractions
 
 
 def _paint_gland(
-    generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, breast: Breast, width: float
+    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, breast: Breast, width: float
 ) -> None:
     """Paint lobes of fibroglandular tissue that run to the nipple, and the ligaments in the fat around them."""
     lobes = RandomField(generator, wavelength=17.0, bandwidth=0.4)
@@ -151,19 +143,19 @@ def _paint_gland(
         threshold = np.quantile(texture[within], 1 - breast.density)
         lobe = 4.0 * (texture - threshold)
         share = coverage(np.minimum(lobe, cone + 4), max(width, 3.0))
-        paint(fractions, "fibroglandular", share)
+        fractions.paint("fibroglandular", share)
         # ducts join behind the nipple
         x, y, z = breast.nipple
         ducts = tube(points, [(x, y - 16, z, 6.0), (x, y, z, 3.0)])
-        paint(fractions, "fibroglandular", 0.8 * coverage(ducts, width))
+        fractions.paint("fibroglandular", 0.8 * coverage(ducts, width))
 
     ligaments = coverage(0.7 - sheets.distance_to_zero(points), width)
     reach = coverage(cone + 12, 8.0) * coverage(breast.surface(points), width)
-    paint(fractions, "fibroglandular", 0.45 * ligaments * reach * coverage(CHEST_FAT - skin_of_chest(points), width))
+    fractions.paint("fibroglandular", 0.45 * ligaments * reach * coverage(CHEST_FAT - skin_of_chest(points), width))
 
 
 def _paint_veins(
-    generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, breast: Breast, width: float
+    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, breast: Breast, width: float
 ) -> None:
     """Paint veins that run below the skin from the armpit and from beside the sternum towards the areola."""
     centre, radii = np.array(breast.centre), np.array(breast.radii)
@@ -183,11 +175,11 @@ def _paint_veins(
         near = breast.surface(points) > 0
         share = np.zeros(points.shape[1], dtype=points.dtype)
         share[near] = coverage(tube(points[:, near], nodes), width)
-        paint(fractions, "vessel", share)
+        fractions.paint("vessel", share)
 
 
 def _paint_cysts(
-    generator: np.random.Generator, fractions: np.ndarray, points: np.ndarray, breast: Breast, width: float
+    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, breast: Breast, width: float
 ) -> None:
     """Paint cysts, in about half of the breasts."""
     for _ in range(min(int(generator.poisson(0.8)), 3)):
@@ -198,5 +190,5 @@ def _paint_cysts(
         centre = np.array(breast.centre) + np.array([offset[0], abs(offset[1]), offset[2]])
         radii = max(generator.uniform(3.0, 7.0), 0.9 * width) * np.exp(generator.normal(0, 0.1, 3))
         cyst = ellipsoid(points, centre.tolist(), radii.tolist())
-        paint(fractions, "fibroglandular", 0.7 * coverage(cyst + 3.0, 3.0))
-        paint(fractions, "cyst", coverage(cyst, width))
+        fractions.paint("fibroglandular", 0.7 * coverage(cyst + 3.0, 3.0))
+        fractions.paint("cyst", coverage(cyst, width))

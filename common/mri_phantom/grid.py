@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The voxel grid of a simulated image: its points in mm, its affine, and how values at some points fill it."""
+"""The voxel grid of a simulated image: its points in mm, its affine, and volumes filled with values at some points."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""How tissue takes up a contrast agent from blood and gives it back: pharmacokinetics of dynamic MRI."""
+"""The concentration of contrast agent in blood and in tissue over time: pharmacokinetics of dynamic MRI."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
+from scipy.special import exprel
 
 __all__ = ["extended_tofts", "population_arterial_input"]
 
@@ -17,20 +18,15 @@ _STEP = 0.005
 
 
 def population_arterial_input(times: np.ndarray) -> np.ndarray:
-    """Return the concentration of contrast agent in arterial plasma after a standard dose (0.1 mmol/kg).
+    """Return C_p, mmol/L, the concentration of contrast agent in arterial plasma after a standard dose (0.1 mmol/kg).
 
     The mean of a population by Parker et al., Magnetic Resonance in Medicine 56:993, 2006: two Gaussians for the
     first pass and the recirculation of the bolus, and an exponential times a sigmoid for the rest,
 
     C_b(t) = Σ_n A_n / (σ_n √(2π)) exp(−(t − T_n)² / (2 σ_n²)) + α exp(−β t) / (1 + exp(−s (t − τ))),
 
-    in whole blood; plasma holds all of it, C_p = C_b / (1 − 0.42).
-
-    Args:
-        times: minutes after the bolus arrives, any shape.
-
-    Returns:
-        C_p in mmol/L, same shape; 0 before the bolus arrives.
+    in whole blood; plasma holds all of it, C_p = C_b / (1 − 0.42). ``times`` are minutes after the bolus arrives, of
+    any shape; before, it is 0.
     """
     times = np.asarray(times, dtype=float)
     after = np.maximum(times, 0.0)
@@ -67,22 +63,13 @@ def extended_tofts(
     Returns:
         C in mmol/L, ``[T, *shape]``; 0 before the arrival.
 
-    Raises:
-        ValueError: when the times do not increase, or a parameter is negative.
-
     Example:
         >>> extended_tofts([0.0, 2.0], 0.0, 0.3, [0.0, 0.1], arrival=1.0, arterial_input=np.ones_like)
         array([[0. , 0. ],
                [0. , 0.1]])
     """
     times = np.asarray(times, dtype=float)
-    if times.ndim != 1 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-        raise ValueError(f"The times are {times.tolist()}; give increasing numbers of minutes.")
     ktrans, ve, vp = np.broadcast_arrays(*(np.asarray(value, dtype=float) for value in (ktrans, ve, vp)))
-    for name, value in (("ktrans", ktrans), ("ve", ve), ("vp", vp)):
-        if not (value >= 0).all():
-            raise ValueError(f"{name} has negative values; give numbers from 0.")
-
     exchanging = ve > 0
     rate = np.divide(ktrans, ve, out=np.zeros(ktrans.shape), where=exchanging)
     rates, place = np.unique(rate, return_inverse=True)
@@ -116,9 +103,9 @@ def _decaying_integral(
 
 def _weights_of_a_step(x: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the weights of the two ends of a linear piece in ∫₀ʰ C_p(s) exp(−rate (h − s)) ds, with x = rate h."""
-    # the closed forms lose all digits at a slow exchange, where a series serves
+    whole = exprel(-x)
+    # the closed form loses all digits at a slow exchange, where a series serves
     slow = x < 0.01
-    safe = np.where(slow, 1.0, x)
-    whole = np.where(slow, 1 - x / 2 + x**2 / 6 - x**3 / 24 + x**4 / 120, -np.expm1(-safe) / safe)
-    last = np.where(slow, 1 / 2 - x / 6 + x**2 / 24 - x**3 / 120 + x**4 / 720, (safe + np.expm1(-safe)) / safe**2)
+    series = 1 / 2 - x / 6 + x**2 / 24 - x**3 / 120 + x**4 / 720
+    last = np.where(slow, series, (1 - whole) / np.where(slow, 1.0, x))
     return step * (whole - last), step * last

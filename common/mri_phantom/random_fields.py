@@ -37,8 +37,6 @@ class RandomField:
         period: float = 192.0,
         size: int = 48,
     ) -> None:
-        if wavelength * size < 4 * period:
-            raise ValueError(f"A wavelength of {wavelength} mm needs more than {size} lattice points in {period} mm.")
         self.step = period / size
         noise = np.fft.rfftn(generator.standard_normal((size, size, size), dtype=np.float32))
         along = np.fft.fftfreq(size, self.step)

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Distances to simple solids, and how to blend them, from which the simulated anatomy is built.
+"""Distances to simple solids, blended with each other: the bricks of the simulated anatomy.
 
 Every distance is in mm and positive **inside** the solid, so that ``minimum`` intersects and ``maximum`` unites.
 """
@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-__all__ = ["coverage", "ellipsoid", "intersection", "tube", "union"]
+__all__ = ["coverage", "draw_axes", "ellipsoid", "intersection", "stretched_ball", "tube", "union"]
 
 
 def ellipsoid(points: np.ndarray, centre: Sequence[float], radii: Sequence[float]) -> np.ndarray:
@@ -32,6 +32,22 @@ def ellipsoid(points: np.ndarray, centre: Sequence[float], radii: Sequence[float
     slope = np.sqrt(np.einsum("in,in->n", scaled, scaled))
     # At the very centre both vanish; there the distance is that along the shortest axis.
     return np.where(slope > 1e-9, radius * (1 - radius) / np.maximum(slope, 1e-9), min(radii)).astype(points.dtype)
+
+
+def draw_axes(generator: np.random.Generator, stretch: float | Sequence[float]) -> np.ndarray:
+    """Return a matrix, float32 ``[3, 3]``, that turns by a random rotation and stretches without changing volumes.
+
+    ``stretch`` has the logarithms of the factors, or is the standard deviation with which they are drawn.
+    """
+    rotation, _ = np.linalg.qr(generator.standard_normal((3, 3)))
+    factors = np.exp(generator.normal(0, stretch, 3) if isinstance(stretch, float) else stretch)
+    return (np.diag(factors / np.prod(factors) ** (1 / 3)) @ rotation).astype(np.float32)
+
+
+def stretched_ball(points: np.ndarray, centre: np.ndarray, radius: float, axes: np.ndarray) -> np.ndarray:
+    """Return the distance ``[N]`` into a ball, measured after ``axes`` (see ``draw_axes``) have stretched space."""
+    offset = axes @ (points - centre[:, None])
+    return radius - np.sqrt(np.einsum("in,in->n", offset, offset))
 
 
 def tube(points: np.ndarray, nodes: Sequence[Sequence[float]]) -> np.ndarray:

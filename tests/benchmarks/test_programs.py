@@ -66,10 +66,10 @@ def test_forward(tmp_path, capsys) -> None:
     rows = {(row["variant"], row["part"]): row for row in content["rows"]}
     assert len(rows) == 2 + 4 * 4
     assert rows["naive", "forward"]["ratio"] == 1
-    for variant in ("generator", "collapsed", "winograd"):
+    for variant in ("generator", "specialised", "winograd"):
         assert rows[variant, "forward"]["psnr_to_naive"] > 90
         assert rows[variant, "forward"]["gmacs"] < 0.75 * rows["naive", "forward"]["gmacs"]
-        parts = sum(rows[variant, part]["gmacs"] for part in ("encode", "recur", "render"))
+        parts = sum(rows[variant, part]["gmacs"] for part in ("encode", "unroll", "decode"))
         assert rows[variant, "forward"]["gmacs"] == pytest.approx(parts)
     assert rows["bf16", "forward"]["psnr_to_naive"] > 35
     assert "fraction_of_peak" in capsys.readouterr().out
@@ -118,7 +118,7 @@ def test_training(tmp_path, cycle) -> None:
     training(**TINY, image_size=16, rounds=2, cycle=cycle, output_dir=tmp_path)
     content = results(tmp_path, "here-training-tiny-cycle" if cycle else "here-training-tiny")
     assert [row["variant"] for row in content["rows"]] == ["naive", "fp32", "bf16"]
-    terms = {"encode", "recur", "render", "reconstruction", "perceptual", "backward", "optimizer", "moving average"}
+    terms = {"encode", "unroll", "decode", "reconstruction", "perceptual", "backward", "optimizer", "moving average"}
     for costs in content["costs"].values():
         assert terms < set(costs)
         assert min(costs.values()) >= 0
@@ -252,7 +252,7 @@ def test_a_mistake_is_refused_at_once(tmp_path, name, options, message) -> None:
 
 
 def test_winograd_is_measured_by_direct_convolutions(tmp_path) -> None:
-    with pytest.raises(ValueError, match="add collapsed to the variants"):
+    with pytest.raises(ValueError, match="add specialised to the variants"):
         forward(**TINY, image_size=16, variants="winograd", output_dir=tmp_path)
 
 

@@ -111,16 +111,16 @@ STRIDES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 @pytest.mark.parametrize("strides", STRIDES)
 @pytest.mark.parametrize("batch", [1, 5])
 @pytest.mark.parametrize("dims", [2, 3])
-def test_collapsed_for_every_batch_and_stride(device: torch.device, dims, batch, strides, dtype) -> None:
+def test_specialised_for_every_batch_and_stride(device: torch.device, dims, batch, strides, dtype) -> None:
     torch.manual_seed(0)
     network = small(dims, SEQUENCES).eval()
     image = torch.rand(batch, 3, 2, *SIZES[dims])
     with torch.no_grad():
         expected = network(image, code("dce"))
-        collapsed = network.to(device).collapse(["dce", "t2"]).to(dtype)
+        specialised = network.to(device).specialise(["dce", "t2"]).to(dtype)
         given = STRIDES[strides](image.to(device, dtype))
         assert torch.equal(given.cpu(), image.to(dtype))
-        found = collapsed(given, code("dce").to(device))
+        found = specialised(given, code("dce").to(device))
     assert found.dtype == dtype
     assert relative_error(found, expected) < IMAGE[None if dtype == torch.float32 else "bfloat16"]
 

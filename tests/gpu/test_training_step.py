@@ -13,7 +13,7 @@ from small_generator import small
 
 from seq2seq_mri.losses.classification import ClassificationLoss
 from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
-from seq2seq_mri.losses.vgg import BLOCKS
+from seq2seq_mri.losses.perceptual import BLOCKS
 from seq2seq_mri.networks.discriminator import SequenceDiscriminators
 from seq2seq_mri.training.checkpoint import TrainingCheckpoint, load_weights, save_weights
 from seq2seq_mri.training.handlers import EpochSeed

@@ -69,17 +69,17 @@ def test_inferer(device: torch.device, volume, name, reduce, dtype) -> None:
 
 def test_batches_do_not_wait_for_the_gpu(device: torch.device, volume) -> None:
     """Torch refuses every operation that would wait, while slices are cut, translated and fused."""
-    collapsed = network("default").to(device).collapse(["dce", "t2"])
+    specialised = network("default").to(device).specialise(["dce", "t2"])
     inferer, there = SliceTranslationInferer(), volume.to(device)
     volumes = {"t1": there[:1], "dce": there[1:4]}
-    list(inferer.translate_batch(inferer._images(volumes, torch.arange(3), 3), collapsed, ["t2"], None))  # a warm-up
+    list(inferer.translate_batch(inferer._images(volumes, torch.arange(3), 3), specialised, ["t2"], None))  # a warm-up
     if device.type == "cuda":
         torch.cuda.set_sync_debug_mode("error")
     try:
         made = []
         for reduce in (None, MeanFusion()):
             images = inferer._images(volumes, torch.arange(5, 9), 3)
-            made += inferer.translate_batch(images, collapsed, ["dce", "t2"], reduce)
+            made += inferer.translate_batch(images, specialised, ["dce", "t2"], reduce)
     finally:
         if device.type == "cuda":
             torch.cuda.set_sync_debug_mode("default")

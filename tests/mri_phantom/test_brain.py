@@ -137,81 +137,21 @@ def test_missing_counts_are_as_asked(tmp_path: Path) -> None:
     assert content["validation"] == []
 
 
-def test_equal_seeds_give_equal_bytes_and_others_do_not(tmp_path: Path) -> None:
-    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        simulate_brain(tmp_path / name, splits=(1, 0, 1), seed=seed, **GRID)
-    first, second, other = (checksums(tmp_path / name) for name in "abc")
-    assert first == second
-    images = [name for name in first if name.endswith(("t1n.nii.gz", "t2f.nii.gz"))]
-    assert images
-    assert all(first[name] != other[name] for name in images)
-
-
-def test_a_subject_does_not_depend_on_the_size_of_the_cohort(tmp_path: Path) -> None:
-    simulate_brain(tmp_path / "small", splits=(1, 0, 0), healthy=0.0, **GRID)
-    simulate_brain(tmp_path / "large", splits=(3, 0, 0), healthy=0.0, **GRID)
-    small, large = checksums(tmp_path / "small"), checksums(tmp_path / "large")
-    assert all(large[name] == value for name, value in small.items() if name != "datalist.json")
-
-
-def test_subjects_are_divided_when_no_splits_are_given(tmp_path: Path) -> None:
-    content = json.loads(Path(simulate_brain(tmp_path, subjects=6, **GRID)).read_text(encoding="utf-8"))
-    assert [len(content[section]) for section in ("training", "validation", "testing")] == [4, 1, 1]
-
-
-def test_an_existing_cohort_is_left_alone_unless_overwriting_is_allowed(tmp_path: Path) -> None:
-    simulate_brain(tmp_path, splits=(1, 0, 0), **GRID)
-    before = checksums(tmp_path)
-    with pytest.raises(FileExistsError, match=r"datalist\.json exists"):
-        simulate_brain(tmp_path, splits=(1, 0, 0), seed=1, **GRID)
-    assert checksums(tmp_path) == before
-    (tmp_path / "datalist.json").unlink()
-    with pytest.raises(FileExistsError, match="SimBrain-00000 exists"):
-        simulate_brain(tmp_path, splits=(1, 0, 0), seed=1, **GRID)
-    simulate_brain(tmp_path, splits=(1, 0, 0), seed=1, overwrite=True, **GRID)
-    assert checksums(tmp_path) != before
-    assert not list(tmp_path.rglob(".*partial*"))
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"shape": (96, 112)}, "shape is"),
-        ({"shape": (96, 112, 31)}, "at least 32"),
-        ({"shape": 64}, "shape is 64"),
-        ({"shape": (96.0, 112, 72)}, "shape is"),
-        ({"spacing": 0}, "spacing is 0"),
-        ({"spacing": (1, 1)}, "spacing is"),
-        ({"spacing": "2mm"}, "spacing is '2mm'"),
-        ({"subjects": 0}, "subjects is 0"),
-        ({"subjects": 5, "splits": (1, 1, 1)}, "add up to 3, not to subjects = 5"),
-        ({"splits": (1, 1)}, "splits is"),
-        ({"splits": (0, 0, 0)}, "splits is"),
-        ({"splits": (3, -1, 1)}, "splits is"),
         ({"missing": 4}, "missing is 4"),
         ({"missing": (2, 1)}, "missing is"),
         ({"missing_in_evaluation": -1}, "missing_in_evaluation is -1"),
         ({"noise": -0.1}, "noise is -0.1"),
-        ({"noise": float("nan")}, "noise is nan"),
         ({"noise": "low"}, "noise is 'low'"),
         ({"bias": 2}, "bias is 2"),
         ({"healthy": 1.5}, "healthy is 1.5"),
         ({"texture": -0.1}, "texture is -0.1; give a number from 0 to 5"),
-        ({"texture": 5.5}, "texture is 5.5"),
-        ({"texture": float("nan")}, "texture is nan"),
         ({"texture": "high"}, "texture is 'high'"),
-        ({"texture": True}, "texture is True"),
-        ({"seed": -1}, "seed is -1"),
-        ({"seed": 1.5}, "seed is 1.5"),
     ],
 )
 def test_bad_arguments_are_named_and_nothing_is_written(tmp_path: Path, arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         simulate_brain(tmp_path / "cohort", **arguments)
     assert not (tmp_path / "cohort").exists()
-
-
-def test_an_unusable_folder_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(ValueError, match="cannot be written"):
-        simulate_brain(tmp_path / "file")

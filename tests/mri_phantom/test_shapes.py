@@ -70,8 +70,3 @@ def test_random_field_distance_to_zero_grows_like_a_distance() -> None:
     assert values[near].mean() < 0.5 * values.mean()
     # the zero surfaces of a wave are half a wavelength apart
     assert np.median(distance) == pytest.approx(40 / 8, rel=0.5)
-
-
-def test_random_field_refuses_a_wavelength_below_its_lattice() -> None:
-    with pytest.raises(ValueError, match="wavelength of 5 mm"):
-        RandomField(np.random.default_rng(0), wavelength=5)

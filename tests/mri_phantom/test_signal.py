@@ -1,13 +1,15 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The signal equations against closed forms and against the Bloch equations integrated in small steps."""
+"""Signal equations against closed forms and the Bloch equations in small steps; the contrasts of both protocols."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from mri_phantom.kinetics import extended_tofts
 from mri_phantom.signal import (
     brain_signals,
+    breast_signals,
     diffusion_weighted,
     inversion_recovery,
     relaxation_with_gadolinium,
@@ -15,7 +17,12 @@ from mri_phantom.signal import (
     spoiled_gradient_echo,
     t1gd_signal,
 )
-from mri_phantom.tissue import TISSUES, draw_tissues
+from mri_phantom.tissue import BRAIN_TISSUES, BREAST_TISSUES, draw_brain_tissues, draw_breast_tissues, parameters
+
+TIMES = (0, 90, 180, 270, 360, 450)
+B_VALUES = (0, 150, 800, 1500)
+BREAST = list(BREAST_TISSUES)
+MEANS = parameters(BREAST_TISSUES)
 
 
 def longitudinal(start: float, duration: float, t1: float, steps: int = 20000) -> float:
@@ -44,18 +51,6 @@ def test_inversion_recovery_is_the_bloch_equations_steady_state(t1: float, t2: f
     assert signal == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-def test_spin_echo_limits() -> None:
-    assert spin_echo(0.9, 1000, 100, repetition_time=1e9, echo_time=0) == pytest.approx(0.9)
-    assert spin_echo(0.9, 1000, 100, repetition_time=0, echo_time=0) == 0
-    one_constant = spin_echo(1.0, 700, 70, repetition_time=700, echo_time=70)
-    assert one_constant == pytest.approx((1 - np.exp(-1)) * np.exp(-1))
-
-
-def test_inversion_recovery_nulls_at_ln_2_times_t1() -> None:
-    signal = inversion_recovery(1.0, 900, 80, repetition_time=1e9, inversion_time=900 * np.log(2), echo_time=10)
-    assert signal == pytest.approx(0, abs=1e-12)
-
-
 @pytest.mark.parametrize("flip_angle", [3.0, 12.0, 60.0, 90.0, 130.0])
 @pytest.mark.parametrize("t1", [420.0, 1680.0])
 def test_spoiled_gradient_echo_is_the_steady_state_of_many_pulses(t1: float, flip_angle: float) -> None:
@@ -67,35 +62,12 @@ def test_spoiled_gradient_echo_is_the_steady_state_of_many_pulses(t1: float, fli
     assert signal == pytest.approx(expected, rel=1e-5)
 
 
-def test_spoiled_gradient_echo_is_highest_at_the_ernst_angle() -> None:
-    kept = np.exp(-10 / 1000)
-    ernst = float(np.rad2deg(np.arccos(kept)))
-    below, best, above = (
-        float(spoiled_gradient_echo(1.0, 1000, 50, repetition_time=10, echo_time=0, flip_angle=angle))
-        for angle in (ernst - 0.1, ernst, ernst + 0.1)
-    )
-    assert below < best > above
-    assert best == pytest.approx(np.sqrt((1 - kept) / (1 + kept)))
-
-
-def test_spoiled_gradient_echo_with_90_degrees_is_saturation_recovery() -> None:
-    t1 = np.array([300.0, 1500.0])
-    signal = spoiled_gradient_echo(0.9, t1, 80, repetition_time=500, echo_time=12, flip_angle=90)
-    np.testing.assert_allclose(signal, spin_echo(0.9, t1, 80, repetition_time=500, echo_time=12))
-    assert spoiled_gradient_echo(0.9, 1000, 80, repetition_time=500, echo_time=12, flip_angle=0) == 0
-
-
 def test_diffusion_decays_with_b_times_adc() -> None:
     assert diffusion_weighted(0.8, 1000, 1.0) == pytest.approx(0.8 * np.exp(-1))
     signal = diffusion_weighted(np.full(3, 0.5), np.array([[0.0], [800.0]]), np.array([0.0, 1.0, 2.0]))
     assert signal.shape == (2, 3)
     np.testing.assert_array_equal(signal[0], 0.5)
     np.testing.assert_allclose(np.log(signal[0] / signal[1]), [0.0, 0.8, 1.6], atol=1e-12)
-
-
-def test_signals_broadcast() -> None:
-    signal = spin_echo(np.ones((3, 1)), np.array([500.0, 900.0]), 80, repetition_time=500, echo_time=10)
-    assert signal.shape == (3, 2)
 
 
 def test_gadolinium_adds_relaxation_rates() -> None:
@@ -106,9 +78,17 @@ def test_gadolinium_adds_relaxation_rates() -> None:
     assert unchanged == (pytest.approx(1000.0), pytest.approx(100.0))
 
 
+def brain_means() -> dict[str, dict[str, float]]:
+    """Return sequence → tissue → signal of the mean tissues."""
+    signals = brain_signals(BRAIN_TISSUES)
+    return {sequence: dict(zip(BRAIN_TISSUES, values, strict=True)) for sequence, values in signals.items()}
+
+
 def test_contrasts_are_those_of_the_sequences() -> None:
-    names = list(TISSUES)
-    signals = {sequence: dict(zip(names, values, strict=True)) for sequence, values in brain_signals(TISSUES).items()}
+    names = list(BRAIN_TISSUES)
+    signals = {
+        sequence: dict(zip(names, values, strict=True)) for sequence, values in brain_signals(BRAIN_TISSUES).items()
+    }
     assert signals["t1"]["white_matter"] > signals["t1"]["grey_matter"] > signals["t1"]["csf"]
     assert signals["t2"]["csf"] > signals["t2"]["oedema"] > signals["t2"]["grey_matter"] > signals["t2"]["white_matter"]
     assert signals["flair"]["oedema"] > signals["flair"]["grey_matter"] > 10 * signals["flair"]["csf"]
@@ -116,8 +96,11 @@ def test_contrasts_are_those_of_the_sequences() -> None:
 
 
 def test_t1gd_is_t1_without_contrast_agent_and_saturates_with_it() -> None:
-    tissue = TISSUES["enhancing_tumour"]
-    signals = {sequence: dict(zip(TISSUES, values, strict=True)) for sequence, values in brain_signals(TISSUES).items()}
+    tissue = BRAIN_TISSUES["enhancing_tumour"]
+    signals = {
+        sequence: dict(zip(BRAIN_TISSUES, values, strict=True))
+        for sequence, values in brain_signals(BRAIN_TISSUES).items()
+    }
     dose = np.array([0.0, 0.6, tissue.gadolinium, 1.8])
     signal = t1gd_signal(tissue.proton_density, tissue.t1, tissue.t2, dose)
     assert signal[0] == signals["t1"]["enhancing_tumour"]
@@ -129,7 +112,7 @@ def test_t1gd_is_t1_without_contrast_agent_and_saturates_with_it() -> None:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("shown", "plain"), [("enhancing_tumour", "tumour"), ("cortical_vessel", "grey_matter")])
 def test_only_gadolinium_separates_what_enhances(seed: int, shown: str, plain: str) -> None:
-    tissues = draw_tissues(np.random.default_rng(seed))
+    tissues = draw_brain_tissues(np.random.default_rng(seed))
     enhancing, other = list(tissues).index(shown), list(tissues).index(plain)
     signals = brain_signals(tissues)
     for sequence in ("t1", "t2", "flair"):
@@ -139,7 +122,7 @@ def test_only_gadolinium_separates_what_enhances(seed: int, shown: str, plain: s
 
 @pytest.mark.parametrize("seed", range(5))
 def test_only_flair_separates_fluid_oedema_from_fluid(seed: int) -> None:
-    tissues = draw_tissues(np.random.default_rng(seed))
+    tissues = draw_brain_tissues(np.random.default_rng(seed))
     oedema, fluid, white = (list(tissues).index(name) for name in ("fluid_oedema", "csf", "white_matter"))
     differences = {
         sequence: abs(values[oedema] - values[fluid]) / values.max()
@@ -152,12 +135,115 @@ def test_only_flair_separates_fluid_oedema_from_fluid(seed: int) -> None:
     assert flair[oedema] > flair[white]
 
 
-def test_drawn_tissues_spread_about_their_means() -> None:
-    generator = np.random.default_rng(0)
-    drawn = [draw_tissues(generator, spread=0.05)["grey_matter"] for _ in range(400)]
-    mean = TISSUES["grey_matter"]
-    for attribute, spread in (("proton_density", 0.025), ("t1", 0.05), ("t2", 0.05)):
-        values = np.array([getattr(tissue, attribute) for tissue in drawn])
-        assert values.mean() == pytest.approx(getattr(mean, attribute), rel=0.01)
-        assert values.std() / values.mean() == pytest.approx(spread, rel=0.15)
-    assert all(tissue.proton_density <= 1 for tissue in draw_tissues(generator, spread=0.3).values())
+def signals_of(seed: int | None) -> dict[str, dict[str, np.ndarray]]:
+    """Return sequence → tissue → signals of its frames, of the mean tissues or of a subject."""
+    tissues = BREAST_TISSUES if seed is None else draw_breast_tissues(np.random.default_rng(seed))
+    signals = breast_signals(parameters({name: tissues[name] for name in BREAST}), TIMES, B_VALUES)
+    return {sequence: dict(zip(BREAST, values.T, strict=True)) for sequence, values in signals.items()}
+
+
+def test_shapes_and_ranges() -> None:
+    signals = breast_signals(MEANS, TIMES[:5], B_VALUES[:3])
+    frames = {"t1": 1, "fatsat_t1": 1, "t2": 1, "dce": 5, "fatsat_dce": 5, "dwi": 3}
+    assert {name: values.shape for name, values in signals.items()} == {
+        name: (count, len(BREAST)) for name, count in frames.items()
+    }
+    for values in signals.values():
+        assert values.dtype == np.float32
+        assert values.min() >= 0
+        assert values.max() <= 1
+
+
+def test_a_frame_is_the_steady_state_at_its_middle() -> None:
+    index, tissue = BREAST.index("malignant"), BREAST_TISSUES["malignant"]
+    concentration = extended_tofts([(180 + 30 - 75) / 60], tissue.ktrans, tissue.ve, tissue.vp)[0]
+    t1, t2 = 1 / (1 / tissue.t1 + 3.7e-3 * concentration), 1 / (1 / tissue.t2 + 5.2e-3 * concentration)
+    expected = spoiled_gradient_echo(tissue.proton_density, t1, t2, repetition_time=5.5, echo_time=2.46, flip_angle=12)
+    assert breast_signals(MEANS, TIMES, B_VALUES)["dce"][2, index] == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", [None, *range(20)])
+def test_enhancement_curves_are_those_of_the_tissues(seed: int | None) -> None:
+    dce = signals_of(seed)["dce"]
+    relative = {name: curve / curve[0] - 1 for name, curve in dce.items()}
+
+    for name in ("malignant", "malignant_cellular", "vessel", "heart_blood"):
+        # type III: highest in the first frame after the agent, falling by more than a tenth until the last
+        assert relative[name].argmax() == 1, name
+        assert (np.diff(dce[name][1:]) < 0).all(), name
+        assert dce[name][-1] < 0.9 * dce[name][1], name
+        assert relative[name][1] > 1, name
+    for name in ("benign", "fibroglandular", "necrosis"):
+        # type I: rises to the end
+        assert (np.diff(dce[name]) > 0).all(), name
+    # type II: neither rises nor falls much after the first two minutes
+    assert dce["non_mass"][-1] == pytest.approx(dce["non_mass"][2], rel=0.2)
+    assert relative["malignant"][1] > 2 * relative["benign"][1] > 2 * relative["necrosis"][1]
+    assert relative["fibroglandular"].max() < relative["benign"].max()
+    assert np.abs(relative["adipose"]).max() < 0.06
+    assert (relative["cyst"] == 0).all()
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_fat_is_bright_but_for_fat_saturation(seed: int | None) -> None:
+    signals = signals_of(seed)
+    for plain, saturated in (("t1", "fatsat_t1"), ("dce", "fatsat_dce")):
+        fat, water = signals[plain]["adipose"], signals[plain]["fibroglandular"]
+        assert fat[0] > 2 * water[0]
+        np.testing.assert_allclose(signals[saturated]["adipose"], 0.04 * fat, rtol=1e-5)
+        assert (signals[saturated]["adipose"] < 0.3 * water).all()
+        for name in set(BREAST) - {"adipose"}:
+            np.testing.assert_array_equal(signals[saturated][name], signals[plain][name])
+    assert signals["t2"]["adipose"] > signals["t2"]["fibroglandular"]
+    assert signals["dwi"]["adipose"][0] < 0.15 * signals["dwi"]["fibroglandular"][0]
+
+
+@pytest.mark.parametrize("seed", [None, *range(5)])
+def test_diffusion_and_t2_tell_lesions_apart(seed: int | None) -> None:
+    signals = signals_of(seed)
+    t2, dwi = signals["t2"], signals["dwi"]
+    water = set(BREAST) - {"adipose"}
+    assert all(t2["cyst"] >= t2[name] for name in BREAST)
+    assert all(dwi["cyst"][0] >= dwi[name][0] for name in water)
+    last = {name: frames[-1] for name, frames in dwi.items()}
+    assert last["malignant_cellular"] > last["malignant"] > 2 * last["fibroglandular"]
+    assert last["malignant"] > 2 * last["cyst"]
+    assert last["malignant"] > last["benign"]
+    for name, frames in dwi.items():
+        assert (np.diff(frames) < 0).all(), name
+    adc = -np.log(dwi["benign"][2] / dwi["benign"][1]) / 0.65
+    expected = BREAST_TISSUES["benign"] if seed is None else draw_breast_tissues(np.random.default_rng(seed))["benign"]
+    assert adc == pytest.approx(expected.adc, rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_some_things_only_one_kind_of_sequence_shows(seed: int) -> None:
+    signals = signals_of(seed)
+    for sequence, frames in signals.items():
+        cellular, malignant = frames["malignant_cellular"], frames["malignant"]
+        non_mass, gland = frames["non_mass"], frames["fibroglandular"]
+        if sequence == "dwi":
+            assert (cellular[1:] > malignant[1:]).all()
+            assert cellular[-1] > 1.3 * malignant[-1]
+        else:
+            np.testing.assert_array_equal(cellular, malignant)
+        if sequence in ("dce", "fatsat_dce"):
+            assert (non_mass[1:] > 1.3 * gland[1:]).all()
+            assert non_mass[0] == gland[0]
+        else:
+            np.testing.assert_array_equal(non_mass, gland)
+
+
+def test_dose_scales_and_arrival_shifts_the_enhancement() -> None:
+    without = breast_signals(MEANS, TIMES, B_VALUES, dose=0.0)["dce"]
+    np.testing.assert_array_equal(without, np.broadcast_to(without[:1], without.shape))
+    late = breast_signals(MEANS, TIMES, B_VALUES, arrival=75 + 90)["dce"]
+    np.testing.assert_array_equal(late[:2], without[:2])
+    np.testing.assert_allclose(late[1:], breast_signals(MEANS, TIMES, B_VALUES)["dce"][:-1], rtol=1e-4)
+
+
+def test_voxels_may_be_partly_fat_and_unevenly_saturated() -> None:
+    voxels = {name: np.repeat(values[BREAST.index("adipose")], 3) for name, values in MEANS.items()}
+    voxels["fat"] = np.array([0.0, 0.5, 1.0])
+    signals = breast_signals(voxels, TIMES, B_VALUES, fat_residual=np.array([0.0, 0.0, 0.5]))
+    np.testing.assert_allclose(signals["fatsat_t1"] / signals["t1"], [[1.0, 0.5, 0.5]], rtol=1e-6)

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""One simulated patient: tissues, geometry, and that the masks are what they claim on noise-free signals."""
+"""One simulated brain: tissues, geometry, and that the masks are what they claim on noise-free signals."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mri_phantom.artefacts import blurred
 from mri_phantom.brain_anatomy import brain_surface, draw_anatomy
-from mri_phantom.subject import SEGMENTATION_LABELS, SimulatedSubject, draw_subject, grid_affine
-from mri_phantom.tissue import TISSUES
+from mri_phantom.scanner import Scan, blurred
+from mri_phantom.subject import SEGMENTATION_LABELS, SimulatedSubject, draw_brain
 
 SHAPE = (60, 70, 46)
 SPACING = (3.2, 3.2, 3.2)
+SCAN = Scan(SHAPE, SPACING)
 
 
 @pytest.fixture(scope="module", params=[0, 1, 2])
 def patient(request: pytest.FixtureRequest) -> SimulatedSubject:
-    return draw_subject(np.random.default_rng(request.param), SHAPE, SPACING)
+    return draw_brain(np.random.default_rng(request.param), SCAN)
 
 
 def test_images_are_integers_with_background_exactly_zero(patient: SimulatedSubject) -> None:
@@ -42,16 +42,16 @@ def test_brain_is_one_piece_inside_the_grid(patient: SimulatedSubject) -> None:
 
 
 def test_masks_lie_in_the_segmentation(patient: SimulatedSubject) -> None:
-    assert set(np.unique(patient.segmentation)) == {0, 1, 2, 3}
+    assert set(np.unique(patient.truth["seg"])) == {0, 1, 2, 3}
     assert patient.unique["t1gd"].sum() > 30
-    assert (patient.segmentation[patient.unique["t1gd"] > 0] == SEGMENTATION_LABELS["enhancing_tumour"]).all()
-    assert (patient.segmentation[patient.unique["flair"] > 0] == SEGMENTATION_LABELS["fluid_oedema"]).all()
+    assert (patient.truth["seg"][patient.unique["t1gd"] > 0] == SEGMENTATION_LABELS["enhancing_tumour"]).all()
+    assert (patient.truth["seg"][patient.unique["flair"] > 0] == SEGMENTATION_LABELS["fluid_oedema"]).all()
 
 
 def test_enhancement_is_seen_in_t1gd_alone(patient: SimulatedSubject) -> None:
     enhancing = patient.unique["t1gd"] > 0
     # tumour beside it, without partial volumes, that does not enhance
-    other = (patient.segmentation == 1) & ndimage.binary_dilation(enhancing, iterations=2)
+    other = (patient.truth["seg"] == 1) & ndimage.binary_dilation(enhancing, iterations=2)
     signals = patient.signals
     solid = other & (signals["flair"] > 0.6 * np.median(signals["flair"][enhancing]))
     assert solid.sum() > 10
@@ -67,7 +67,7 @@ def test_enhancement_is_seen_in_t1gd_alone(patient: SimulatedSubject) -> None:
 def test_fluid_oedema_is_separated_by_flair_alone() -> None:
     found = 0
     for seed in range(6):
-        subject = draw_subject(np.random.default_rng(seed), SHAPE, SPACING)
+        subject = draw_brain(np.random.default_rng(seed), SCAN)
         oedema = subject.unique["flair"] > 0
         if oedema.sum() < 5:
             continue
@@ -84,23 +84,23 @@ def test_fluid_oedema_is_separated_by_flair_alone() -> None:
 
 
 def test_a_healthy_subject_is_the_patient_without_the_tumour() -> None:
-    healthy = draw_subject(np.random.default_rng(0), SHAPE, SPACING, glioma=False)
-    patient = draw_subject(np.random.default_rng(0), SHAPE, SPACING)
-    assert not healthy.segmentation.any()
+    healthy = draw_brain(np.random.default_rng(0), SCAN, glioma=False)
+    patient = draw_brain(np.random.default_rng(0), SCAN)
+    assert not healthy.truth["seg"].any()
     assert not any(mask.any() for mask in healthy.unique.values())
     np.testing.assert_array_equal(healthy.images["t1"] > 0, patient.images["t1"] > 0)
     same = np.isclose(healthy.signals["t1"], patient.signals["t1"], rtol=0.02)
     assert same.mean() > 0.8
-    assert same[ndimage.distance_transform_edt(patient.segmentation == 0) > 20].mean() > 0.99
+    assert same[ndimage.distance_transform_edt(patient.truth["seg"] == 0) > 20].mean() > 0.99
 
 
 def test_noise_and_bias_are_the_only_difference_from_the_blurred_signal() -> None:
-    subject = draw_subject(np.random.default_rng(0), SHAPE, SPACING, noise=0.0, bias=0.0)
+    subject = draw_brain(np.random.default_rng(0), Scan(SHAPE, SPACING, noise=0.0, bias=0.0))
     brain = subject.images["t2"] > 0
     signal = blurred(subject.signals["t2"][brain], brain)
     ratio = subject.images["t2"][brain] / signal
     assert np.std(np.log(ratio)) < 0.03, "texture alone"
-    noisy = draw_subject(np.random.default_rng(0), SHAPE, SPACING, noise=0.2, bias=0.0)
+    noisy = draw_brain(np.random.default_rng(0), Scan(SHAPE, SPACING, noise=0.2, bias=0.0))
     ratio = noisy.images["t2"][brain] / signal
     assert np.std(np.log(ratio)) > 0.08
 
@@ -109,9 +109,9 @@ def test_tissues_fill_every_voxel() -> None:
     points = np.random.default_rng(0).uniform(-90, 90, (3, 20000)).astype(np.float32)
     points = points[:, brain_surface(points) > 0]
     anatomy = draw_anatomy(np.random.default_rng(1), points, width=2.0)
-    np.testing.assert_allclose(anatomy.fractions.sum(0), 1, atol=1e-4)
-    assert anatomy.fractions.min() > -1e-6
-    share = dict(zip(TISSUES, anatomy.fractions.mean(1), strict=True))
+    np.testing.assert_allclose(anatomy.fractions.values.sum(0), 1, atol=1e-4)
+    assert anatomy.fractions.values.min() > -1e-6
+    share = dict(zip(anatomy.fractions.names, anatomy.fractions.values.mean(1), strict=True))
     assert 0.25 < share["grey_matter"] < 0.6
     assert 0.25 < share["white_matter"] < 0.55
     assert 0.03 < share["csf"] < 0.25
@@ -121,7 +121,6 @@ def test_tissues_fill_every_voxel() -> None:
 
 
 def test_structures_lie_where_anatomy_has_them() -> None:
-    names = list(TISSUES)
     expected = {
         "thalamus": (11, -17, 7),
         "putamen": (26, 0, 3),
@@ -130,7 +129,7 @@ def test_structures_lie_where_anatomy_has_them() -> None:
     }
     points = np.array(list(expected.values()), dtype=np.float32).T
     fractions = draw_anatomy(np.random.default_rng(0), points, width=2.0).fractions
-    assert [names[index] for index in fractions.argmax(0)] == list(expected)
+    assert [fractions.names[index] for index in fractions.values.argmax(0)] == list(expected)
 
 
 @pytest.mark.parametrize(
@@ -138,15 +137,9 @@ def test_structures_lie_where_anatomy_has_them() -> None:
     [((32, 32, 32), (2.0, 2.0, 2.0)), ((33, 47, 40), (5.0, 5.0, 5.0)), ((64, 80, 32), (3.0, 3.0, 5.0))],
 )
 def test_the_brain_fits_any_grid(shape: tuple[int, ...], spacing: tuple[float, ...]) -> None:
-    subject = draw_subject(np.random.default_rng(3), shape, spacing)
+    subject = draw_brain(np.random.default_rng(3), Scan(shape, spacing))
     brain = subject.images["flair"] > 0
     assert brain.mean() > 0.05
     for axis in range(3):
         assert not np.take(brain, [0, -1], axis).any()
     assert subject.unique["t1gd"].any()
-
-
-def test_affine_centres_the_grid() -> None:
-    affine = grid_affine((5, 4, 3), (1.0, 2.0, 3.0))
-    np.testing.assert_allclose(affine @ [2, 1.5, 1, 1], [0, 0, 0, 1])
-    np.testing.assert_allclose(np.diag(affine)[:3], [1, 2, 3])

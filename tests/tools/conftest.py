@@ -33,11 +33,10 @@ SCHEMA = {"type": "object", "required": ["version", "required_packages_version"]
 
 
 def make_repository(checkout: Path, folder: Path) -> Path:
-    """Write a checkout to ``folder``: the package of ``checkout``, and its bundles with tiny, random networks."""
+    """Write a checkout to ``folder``: the packages of ``checkout``, and its bundles with tiny, random networks."""
     torch.manual_seed(0)
-    (folder / "common").mkdir(parents=True)
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(checkout / "common" / "seq2seq_mri", folder / "common" / "seq2seq_mri", ignore=ignored)
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(checkout / "common", folder / "common", ignore=ignored)
     shutil.copyfile(checkout / "setup.cfg", folder / "setup.cfg")
     (folder / "docs" / "images").mkdir(parents=True)
     (folder / "docs" / "images" / "picture.png").write_bytes(b"a picture")

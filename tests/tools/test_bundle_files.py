@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 
@@ -24,11 +25,48 @@ def test_bundles_of_a_repository(small_repository, tmp_path) -> None:
 def test_package_requirements_and_pictures_come_with_a_bundle(small_repository) -> None:
     files = collect_files(small_repository / "bundles" / "seq2seq_brats", small_repository)
     assert {"LICENSE", "configs/inference.json", "configs/metadata.json", "models/model.pt"} <= set(files)
-    assert {"seq2seq_mri/__init__.py", "seq2seq_mri/networks/generator.py"} <= set(files)
-    assert not [name for name in files if "__pycache__" in name]
+    core = small_repository / "common" / "seq2seq_mri"
+    assert {f"seq2seq_mri/{path.relative_to(core)}" for path in core.rglob("*.py")} <= set(files)
     assert "torch>=2.5" in files["requirements.txt"].decode().splitlines()
     assert files["docs/images/picture.png"].read_bytes() == b"a picture"
     assert b"](../docs/images/picture.png)" in files["docs/README.md"]
+
+
+def test_modules_that_the_configurations_name_come_with_what_they_import(changed_repository) -> None:
+    common, bundle = changed_repository / "common", changed_repository / "bundles" / "seq2seq_brats"
+    shutil.rmtree(common / "seq2seq_studies")
+    for name, text in {
+        "seq2seq_mri/core.py": "",
+        "seq2seq_studies/__init__.py": "",
+        "seq2seq_studies/paper/__init__.py": "",
+        "seq2seq_studies/paper/experiment.py": "def run():\n    from seq2seq_studies import tables\n",
+        "seq2seq_studies/tables.py": "import seq2seq_studies.numbers\nfrom seq2seq_mri.core import x\n",
+        "seq2seq_studies/numbers.py": "from pathlib import Path\n",
+        "seq2seq_studies/figures.py": "from seq2seq_studies.tables import x\n",
+        "seq2seq_studies/paper/figures.py": "from seq2seq_studies.tables import x\n",
+    }.items():
+        (common / name).parent.mkdir(parents=True, exist_ok=True)
+        (common / name).write_text(text)
+
+    def studies() -> set[str]:
+        return {name for name in collect_files(bundle, changed_repository) if name.startswith("seq2seq_studies/")}
+
+    for path in common.glob("seq2seq_mri/**/*.py"):
+        path.write_text("")
+    assert studies() == set()
+    (bundle / "configs" / "study.json").write_text('{"a": {"_target_": "seq2seq_studies.paper.experiment.run"}}')
+    modules = ("__init__", "paper/__init__", "paper/experiment", "tables", "numbers")
+    assert studies() == {f"seq2seq_studies/{name}.py" for name in modules}
+
+
+def test_phantom_comes_with_its_command(small_repository) -> None:
+    files = collect_files(small_repository / "bundles" / "seq2seq_brats", small_repository)
+    assert {"mri_phantom/__init__.py", "mri_phantom/__main__.py", "mri_phantom/brain.py"} <= set(files)
+
+
+def test_bundles_of_this_repository_can_be_released(repository) -> None:
+    for bundle in list_bundles(repository):
+        collect_files(bundle, repository)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +82,7 @@ def test_other_files_are_refused(changed_repository, name) -> None:
 
 
 def test_other_files_of_the_package_are_refused(changed_repository) -> None:
-    (changed_repository / "common" / "seq2seq_mri" / "data" / "patient.csv").write_text("private")
+    (changed_repository / "common" / "seq2seq_mri" / "patient.csv").write_text("private")
     with pytest.raises(ValueError, match=r"patient\.csv is not a Python file"):
         collect_files(changed_repository / "bundles" / "seq2seq_brats", changed_repository)
 

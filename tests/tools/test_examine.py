@@ -9,8 +9,7 @@ import zipfile
 import pytest
 import torch
 
-from tools.examine import check_exported, check_network, check_properties
-from tools.torchscript import export_torchscript
+from tools.examine import check_exported, check_network, check_properties, export_torchscript
 from tools.trial import simulate_for
 
 
@@ -18,11 +17,6 @@ from tools.trial import simulate_for
 def bundle(changed_repository):
     """A bundle that may be changed."""
     return changed_repository / "bundles" / "seq2seq_brats"
-
-
-def change(bundle, name, **values) -> None:
-    path = bundle / "configs" / name
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def test_exported_network_is_the_network(bundle, tmp_path) -> None:

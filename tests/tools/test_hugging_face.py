@@ -12,8 +12,8 @@ import pytest
 
 from tools import hugging_face
 from tools.archive import write_archive
-from tools.build import BuiltBundle
 from tools.hugging_face import push_to_hf_hub
+from tools.release import BuiltBundle
 
 
 class Hub:
@@ -63,11 +63,11 @@ def checked(monkeypatch, tmp_path) -> list:
     calls = []
 
     @contextmanager
-    def build(repository, names, schema, environment):
-        calls.append((names, schema, environment))
+    def build(repository, names, schema):
+        calls.append((names, schema))
         files = {"LICENSE": b"Apache License, Version 2.0", "docs/README.md": b"# A bundle\n", "models/model.pt": b"1"}
         write_archive(files, tmp_path / "a.zip", names[0])
-        yield [BuiltBundle(names[0], "0.1.0", tmp_path / "a.zip", files)]
+        yield [BuiltBundle(names[0], f"{names[0]}_v0.1.0", tmp_path / "a.zip", files)]
 
     monkeypatch.setattr(hugging_face, "build_archives", build)
     return calls
@@ -78,7 +78,7 @@ def test_what_is_uploaded(hub, checked, small_repository, tags, latest) -> None:
     hub.tags = tags
     address = push_to_hf_hub("seq2seq_brats", "owner/name", repository=small_repository, latest=latest, schema="a.json")
     assert address == "https://hub.example/owner/name"
-    assert checked == [(("seq2seq_brats",), Path("a.json"), "this")]
+    assert checked == [(("seq2seq_brats",), "a.json")]
     assert hub.calls == [
         ("repo", "owner/name", True),
         ("tag", "0.1.0"),

@@ -20,7 +20,7 @@ def workflow(repository) -> dict:
 
 def test_options_exist(workflow) -> None:
     scripts = [step.get("run", "") for step in workflow["jobs"]["release"]["steps"]]
-    (command,) = (script for script in scripts if "seq2seq_mri release" in script)
+    (command,) = (script for script in scripts if "tools release" in script)
     options = re.findall(r"--(\w+)", command)
     assert options
     assert set(options) <= set(inspect.signature(release).parameters)

@@ -16,7 +16,7 @@ from monai.deploy.core import Operator, OperatorSpec
 from seq2seq_mri.io.datalists.scan import scan_dataset
 from seq2seq_mri.io.dicom.dicom_study import StudySeries, read_study
 from seq2seq_mri.io.dicom.series_rules import choose_series, parse_chosen, read_series_rules
-from seq2seq_mri.io.subject_files import folder_files
+from seq2seq_mri.io.load import folder_files
 
 __all__ = ["Subject", "SubjectOperator"]
 

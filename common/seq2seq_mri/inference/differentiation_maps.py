@@ -17,7 +17,7 @@ from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_inde
 
 if TYPE_CHECKING:
     from seq2seq_mri.inference.translation_inferer import TranslationInferer
-    from seq2seq_mri.networks.translator import SequenceTranslator
+    from seq2seq_mri.networks.generator import SequenceTranslator
 
 __all__ = ["AddDifferentiationMapsd", "differentiation_maps", "translated_differentiation_maps"]
 

@@ -21,7 +21,7 @@ from seq2seq_mri.evaluation.image_quality.image_quality import (
 )
 from seq2seq_mri.inference.differentiation_maps import differentiation_maps
 from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
-from seq2seq_mri.io.source_grid import on_source_grid, source_margins
+from seq2seq_mri.io.grids import on_source_grid, source_margins
 from seq2seq_mri.sequences import channel_slices, sequence_index
 
 __all__ = ["SynthesisEvaluator", "TranslationEvaluator", "lesion_mask", "synthesised_sequences", "unique_mask"]

@@ -32,20 +32,7 @@ class Fusion(ABC):
         """Return weights ≥ 0 of the sources that count, float64 with a sum of 1."""
 
     def weights(self, sources: Sequence[str], target: str) -> torch.Tensor:
-        """Return each source's weight.
-
-        Args:
-            sources: names of the sources.
-            target: name of the target.
-
-        Returns:
-            ``(len(sources),)``, float64, at least 0, with a sum of 1.
-
-        Raises:
-            ValueError: when there is no source.
-        """
-        if len(sources) == 0:
-            raise ValueError(f"There is no source from which '{target}' could be fused.")
+        """Return each source's weight ``(len(sources),)``, float64, at least 0, with a sum of 1."""
         counting = [source for source in sources if self.include_target or source != target] or list(sources)
         weights = torch.zeros(len(sources), dtype=torch.float64)
         weights[[source in counting for source in sources]] = self.source_weights(counting, target)
@@ -62,14 +49,9 @@ class Fusion(ABC):
             target: name of the target.
 
         Returns:
-            the fused image Σ w x and the disagreement √(Σ w (x − Σ w x)²), both ``(...)`` in the unit of
-            ``predictions``. The disagreement of a single source is 0 everywhere, which does not say that it is right.
-
-        Raises:
-            ValueError: when there is no source, or their number is not that of the predictions.
+            the fused image Σ w x and the inter-source standard deviation √(Σ w (x − Σ w x)²), both ``(...)`` in the
+            unit of ``predictions``. That of a single source is 0 everywhere, which does not say that it is right.
         """
-        if len(predictions) != len(sources):
-            raise ValueError(f"There are {len(predictions)} predictions of '{target}' for {len(sources)} sources.")
         weights = self.weights(sources, target).to(predictions, non_blocking=True)
         weights = weights.view(-1, *[1] * (predictions.ndim - 1))
         fused = (weights * predictions).sum(0)
@@ -79,9 +61,6 @@ class Fusion(ABC):
 
 class MeanFusion(Fusion):
     """All sources weigh the same.
-
-    Args:
-        include_target: see :class:`Fusion`.
 
     Example:
         >>> fused, disagreement = MeanFusion()(torch.tensor([[0.2], [0.4]]), ["t1", "t2"], "flair")
@@ -107,10 +86,6 @@ class AdjacencyFusion(Fusion):
     Args:
         adjacency: a table with sources as index and targets as columns, or the ``adjacency.csv`` of an evaluation.
         include_target: see :class:`Fusion`; the adjacency of a sequence with itself is 0.
-
-    Raises:
-        FileNotFoundError: when the file does not exist.
-        ValueError: when it is no adjacency table.
     """
 
     def __init__(self, adjacency: str | os.PathLike | pd.DataFrame, include_target: bool = False) -> None:
@@ -135,11 +110,7 @@ class AdjacencyFusion(Fusion):
 
 
 def fusion_by_name(name: str | os.PathLike, include_target: bool = False) -> Fusion:
-    """Return the fusion that a config names.
-
-    Args:
-        name: ``"mean"``, or the path of an ``adjacency.csv``.
-        include_target: see :class:`Fusion`.
+    """Return the fusion that a config names: ``"mean"``, or the path of an ``adjacency.csv``.
 
     Raises:
         FileNotFoundError: when it is neither ``"mean"`` nor a file.

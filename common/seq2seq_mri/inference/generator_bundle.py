@@ -1,8 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The trained generator of another bundle, from which a classifier takes its imaging-differentiation maps.
-
-The images are prepared as that bundle's inference prepares them: a map means nothing on other intensities.
-"""
+"""The trained generator of a bundle, with the preprocessing that its inference has."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from seq2seq_mri.training.checkpoint import load_weights
 
 if TYPE_CHECKING:
     from seq2seq_mri.inference.translation_inferer import TranslationInferer
-    from seq2seq_mri.networks.translator import SequenceTranslator
+    from seq2seq_mri.networks.generator import SequenceTranslator
 
 __all__ = ["TrainedGenerator", "generator_fingerprint", "load_bundle", "sibling_bundle"]
 
@@ -34,7 +31,7 @@ _CONFIG = Path("configs", "inference.json")
 
 # Options of inferers on which a map does not depend, but for rounding; include_self is chosen with the maps.
 _WITHOUT_EFFECT = {
-    *("slice_batch_size", "sw_batch_size", "memory_limit_mb", "skip_empty", "winograd", "output_device", "progress"),
+    *("slice_batch_size", "sw_batch_size", "memory_limit_mb", "skip_empty", "output_device", "progress"),
     "include_self",
 }
 
@@ -107,15 +104,14 @@ def load_bundle(
 
     Example:
         >>> generator = load_bundle("bundles/seq2seq_brats", device="cuda")  # doctest: +SKIP
-        >>> generator.inferer(image[None], generator.network, targets=["t1gd"])  # doctest: +SKIP
     """
     folder = Path(bundle_dir).expanduser()
     path = folder / _CONFIG
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no generator bundle {folder} (it has no {_CONFIG}); download it beside this bundle: "
-            f"python -m monai.bundle download --name {folder.name} --bundle_dir {folder.parent}, or give the folder of "
-            "one by --generator_dir."
+            f"There is no generator bundle {folder} (it has no {_CONFIG}); give the folder of one (--generator_dir of "
+            f"a classifier), or download it: python -m monai.bundle download --name {folder.name} --bundle_dir "
+            f"{folder.parent}."
         )
     config = _read_config(path)
     config |= {"bundle_root": str(folder), "device": str(device)}

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from seq2seq_mri.inference.activation_memory import activation_memory
 from seq2seq_mri.inference.translation_inferer import Reduction, TranslationInferer, check_spatial_size
-from seq2seq_mri.networks.translator import SequenceTranslator
+from seq2seq_mri.networks.generator import SequenceTranslator
 from seq2seq_mri.transforms.slice_stack import slice_stacks
 
 __all__ = ["SliceTranslationInferer"]
@@ -35,8 +35,7 @@ class SliceTranslationInferer(TranslationInferer):
             stay below this many MiB (weights, inputs and results, and workspaces inside of an operation, not
             counted); at least one. Two small batches are run to measure it, once for each size of slices.
         skip_empty: whether slices that are background in all sources are not translated but background.
-        autocast_dtype, winograd, include_self, output_range, output_device, progress: see
-            :class:`TranslationInferer`.
+        autocast_dtype, include_self, output_range, output_device, progress: see :class:`TranslationInferer`.
 
     Raises:
         ValueError: when an argument cannot be used.
@@ -56,13 +55,12 @@ class SliceTranslationInferer(TranslationInferer):
         memory_limit_mb: float | None = None,
         skip_empty: bool = True,
         autocast_dtype: str | None = None,
-        winograd: bool = True,
         include_self: bool = True,
         output_range: Sequence[float] | None = (0.0, 1.0),
         output_device: str | torch.device = "cpu",
         progress: bool = False,
     ) -> None:
-        super().__init__(autocast_dtype, winograd, include_self, output_range, output_device, progress)
+        super().__init__(autocast_dtype, include_self, output_range, output_device, progress)
         if slice_batch_size is not None and slice_batch_size < 1:
             raise ValueError(f"slice_batch_size is {slice_batch_size}; give at least 1.")
         if memory_limit_mb is not None and memory_limit_mb <= 0:

@@ -68,9 +68,8 @@ class SynthesisInferer(Inferer):
             output range.
 
         Raises:
-            ValueError: when no other sequence than the target is there, the target is unknown, or none is named and
-                not exactly one is missing; and as
-                :class:`TranslationInferer`.
+            ValueError: when no other sequence than the target is there, or no target is named and not exactly one
+                sequence is missing.
         """
         available = self.translation.available_sequences(inputs, self.sequences)
         target = self._target(target or self.target, available)

@@ -15,8 +15,8 @@ from seq2seq_mri.evaluation.records import read_records, write_records
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.inference.evaluator import lesion_mask, synthesised_sequences
 from seq2seq_mri.inference.synthesis_figure import synthesis_panel
+from seq2seq_mri.io.load import subject_files
 from seq2seq_mri.io.save import sequence_file
-from seq2seq_mri.io.subject_files import subject_files
 from seq2seq_mri.plots.frames import frame_axes
 from seq2seq_mri.plots.slices import informative_slice
 from seq2seq_mri.plots.style import save_figure

@@ -1,17 +1,70 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Every source into every target, each part of the generator run as few times as possible."""
+"""A generator prepared for fixed targets, and every source translated into every target by it."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import torch
 
-from seq2seq_mri.networks.collapsed import CollapsedGenerator
-from seq2seq_mri.networks.translator import SequenceTranslator
+from seq2seq_mri.networks.generator import Seq2SeqGenerator, SequenceTranslator
+from seq2seq_mri.networks.specialised import SpecialisedGenerator
+from seq2seq_mri.networks.winograd import use_winograd
 from seq2seq_mri.sequences import sequence_codes
 
-__all__ = ["translate"]
+__all__ = ["NetworkPreparation", "translate"]
+
+
+class NetworkPreparation:
+    """Specialises a generator to its targets, in a precision, and with Winograd's convolutions where they are faster.
+
+    The result is kept, and made anew only for other targets or when a weight of the generator has changed.
+
+    Args:
+        dtype: precision to which the network is converted; None for that of its parameters.
+    """
+
+    def __init__(self, dtype: torch.dtype | None = None) -> None:
+        self.dtype = dtype
+        self._generator: weakref.ref | None = None
+        self._key: tuple = ()
+        self._prepared: SequenceTranslator | None = None
+
+    def __call__(self, generator: SequenceTranslator, targets: Sequence[str]) -> SequenceTranslator:
+        """Return the prepared network; ``generator`` stays as it is. One that is specialised is returned itself."""
+        if not isinstance(generator, Seq2SeqGenerator):
+            return generator
+        key = (*targets, *_fingerprint(generator))
+        is_same = self._generator is not None and self._generator() is generator
+        if self._prepared is None or not is_same or key != self._key:
+            self._prepared = None  # its memory is free before the next one is made
+            self._prepared = self._prepare(generator, targets)
+            self._generator, self._key = weakref.ref(generator), key
+        return self._prepared
+
+    def _prepare(self, generator: Seq2SeqGenerator, targets: Sequence[str]) -> SequenceTranslator:
+        network = generator.specialise(targets)
+        if self.dtype is not None:
+            network.to(self.dtype)
+        weight = next(network.parameters())
+        if weight.device.type != "cpu" or weight.dtype != torch.float32:
+            return network
+        if next(generator.parameters()).dtype == torch.float32:
+            # The same weights need no second copy: replacing convolutions changes no module.
+            network.encoder = generator.encoder
+            network.encoder_lstm, network.decoder_lstm = generator.encoder_lstm, generator.decoder_lstm
+        return cast(SequenceTranslator, use_winograd(network))
+
+
+@torch.no_grad()
+def _fingerprint(network: torch.nn.Module) -> list[float | str]:
+    """Return numbers and names by which a change of any weight, its type or its device is seen."""
+    weights = [*network.parameters(), *network.buffers()]
+    # Not by the version counters of tensors: fused optimisers do not advance them.
+    sums = torch.stack([weight.sum().double() for weight in weights])
+    return [*sums.tolist(), *(f"{weight.dtype} {weight.device}" for weight in weights)]
 
 
 def translate(
@@ -51,10 +104,10 @@ def translate(
     names, first = list(images), next(iter(images.values()))
     count, spatial_size = len(first), list(first.shape[3:])
     dtype = next(generator.parameters()).dtype
-    one_by_one = isinstance(generator, CollapsedGenerator) and first.device.type == "cpu" and dtype == torch.float32
+    one_by_one = isinstance(generator, SpecialisedGenerator) and first.device.type == "cpu" and dtype == torch.float32
     batches = [[k] for k in range(len(names))] if one_by_one else [list(range(len(names)))]
     codes = sequence_codes(generator.sequences, targets).to(dtype)
-    if not isinstance(generator, CollapsedGenerator):  # which looks a code up, on a GPU by waiting for it
+    if not isinstance(generator, SpecialisedGenerator):  # which looks a code up, on a GPU by waiting for it
         codes = codes.to(first.device)
     encoded: list[torch.Tensor] = []
     unrolled: dict[int, list[torch.Tensor]] = {}
@@ -68,16 +121,16 @@ def translate(
                     torch.cat([generator.encode(images[names[k]].to(dtype)) for k in batch]) for batch in batches
                 ]
             if timepoints not in unrolled:
-                unrolled[timepoints] = [generator.recur(features, timepoints) for features in encoded]
-            for batch, recurred in zip(batches, unrolled[timepoints], strict=True):
+                unrolled[timepoints] = [generator.unroll(features, timepoints) for features in encoded]
+            for batch, frames in zip(batches, unrolled[timepoints], strict=True):
                 used = [k for k in batch if include_self or names[k] != name or len(names) == 1]
                 if len(used) == 0:
                     continue
                 if len(used) < len(batch):
-                    parts = recurred.unflatten(0, (len(batch), count))
+                    parts = frames.unflatten(0, (len(batch), count))
                     # One by one: a list of indices would be sent to a GPU, which is waited for.
-                    recurred = torch.cat([parts[batch.index(k)] for k in used])
-                rendered = generator.render(recurred, code[None], spatial_size).unflatten(0, (-1, count))
-                for k, image in zip(used, rendered, strict=True):
+                    frames = torch.cat([parts[batch.index(k)] for k in used])
+                decoded = generator.decode(frames, code[None], spatial_size).unflatten(0, (-1, count))
+                for k, image in zip(used, decoded, strict=True):
                     result[k] = image
         yield name, result

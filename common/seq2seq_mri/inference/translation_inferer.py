@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
-from seq2seq_mri.inference.prepared_network import NetworkPreparation
-from seq2seq_mri.inference.translation import translate
-from seq2seq_mri.networks.translator import SequenceTranslator
+from seq2seq_mri.inference.translation import NetworkPreparation, translate
+from seq2seq_mri.networks.generator import SequenceTranslator
 from seq2seq_mri.sequences import channel_slices, sequence_index
 
 __all__ = ["Reduction", "TranslationInferer", "check_spatial_size"]
@@ -29,8 +28,6 @@ class TranslationInferer(Inferer):
     Args:
         autocast_dtype: ``"bfloat16"`` or ``"float16"``: precision in which the network computes, with statistics and
             sums in float32; None for the precision of its parameters.
-        winograd: whether 3 × 3 convolutions of many channels go by Winograd's algorithm where that is faster: in
-            float32, in 2D, on a CPU. Results then differ by rounding, some 1e-5 of their norm.
         include_self: whether a target that is among several sources is reconstructed from itself too; otherwise its
             place holds 0, and a fusion has to give it no weight.
         output_range: lowest and highest intensity of the result; values outside are set to the bound. The lowest one
@@ -47,7 +44,6 @@ class TranslationInferer(Inferer):
     def __init__(
         self,
         autocast_dtype: str | None = None,
-        winograd: bool = True,
         include_self: bool = True,
         output_range: Sequence[float] | None = (0.0, 1.0),
         output_device: str | torch.device = "cpu",
@@ -59,7 +55,7 @@ class TranslationInferer(Inferer):
         if output_range is not None and not (len(output_range) == 2 and output_range[0] < output_range[1]):
             raise ValueError(f"The output range {tuple(output_range)} is not a lower and a higher bound.")
         dtype = None if autocast_dtype is None else AUTOCAST_DTYPES[autocast_dtype]
-        self.prepare = NetworkPreparation(dtype, winograd)
+        self.prepare = NetworkPreparation(dtype)
         self.include_self = include_self
         self.output_range = output_range
         self.background = 0.0 if output_range is None else float(output_range[0])
@@ -79,8 +75,8 @@ class TranslationInferer(Inferer):
         Args:
             inputs: ``(1, ΣT, X, Y, Z)``: all timepoints of all sequences of the table, in its order; sequences that
                 are no sources may hold anything. Axial slices along the last axis.
-            network: the generator, also when wrapped in DistributedDataParallel, or one that is collapsed to at least
-                these targets. Its collapsed form is kept while its weights do not change.
+            network: the generator, also when wrapped in DistributedDataParallel, or one that is specialised to at least
+                these targets. Its specialised form is kept while its weights do not change.
             sources: sequences to translate; by default those that are not background everywhere.
             targets: sequences to make; by default all of the table.
             reduce: combines the translations of a target from all sources, see

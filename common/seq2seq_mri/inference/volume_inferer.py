@@ -10,7 +10,7 @@ from monai.inferers import sliding_window_inference
 from monai.utils import ensure_tuple_rep, fall_back_tuple
 
 from seq2seq_mri.inference.translation_inferer import Reduction, TranslationInferer, check_spatial_size
-from seq2seq_mri.networks.translator import SequenceTranslator
+from seq2seq_mri.networks.generator import SequenceTranslator
 
 __all__ = ["VolumeTranslationInferer"]
 
@@ -27,8 +27,7 @@ class VolumeTranslationInferer(TranslationInferer):
         sw_batch_size: number of windows that are translated together; the decoder's batch is this times the number of
             sources.
         overlap: share of a window that the next one covers again, in [0, 1).
-        autocast_dtype, winograd, include_self, output_range, output_device, progress: see
-            :class:`TranslationInferer`.
+        autocast_dtype, include_self, output_range, output_device, progress: see :class:`TranslationInferer`.
 
     Raises:
         ValueError: when an argument cannot be used.
@@ -42,13 +41,12 @@ class VolumeTranslationInferer(TranslationInferer):
         sw_batch_size: int = 1,
         overlap: float = 0.25,
         autocast_dtype: str | None = None,
-        winograd: bool = True,
         include_self: bool = True,
         output_range: Sequence[float] | None = (0.0, 1.0),
         output_device: str | torch.device = "cpu",
         progress: bool = False,
     ) -> None:
-        super().__init__(autocast_dtype, winograd, include_self, output_range, output_device, progress)
+        super().__init__(autocast_dtype, include_self, output_range, output_device, progress)
         if sw_batch_size < 1:
             raise ValueError(f"sw_batch_size is {sw_batch_size}; give at least 1.")
         if not 0 <= overlap < 1:

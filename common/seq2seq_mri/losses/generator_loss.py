@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The terms that train the generator, with their weights (Eq. 1, 2 and 3)."""
+"""The terms that train the generator, with their weights (Eq. 1, 2 and 3), and the loss of its discriminators."""
 
 from __future__ import annotations
 
@@ -8,13 +8,108 @@ import os
 from collections.abc import Mapping
 
 import torch
+from monai.losses import PatchAdversarialLoss
 from torch import nn
 
-from seq2seq_mri.losses.adversarial import LeastSquaresAdversarialLoss
 from seq2seq_mri.losses.perceptual import SequencePerceptualLoss
-from seq2seq_mri.losses.reconstruction import ReconstructionLoss
 
-__all__ = ["Seq2SeqLoss"]
+__all__ = ["MEASURES", "LeastSquaresAdversarialLoss", "ReconstructionLoss", "Seq2SeqLoss"]
+
+MEASURES = {"l1": nn.L1Loss, "smooth_l1": nn.SmoothL1Loss, "mse": nn.MSELoss}
+
+
+class ReconstructionLoss(nn.Module):
+    """Mean voxelwise difference of each sample.
+
+    One value per sample, so that a trainer can average over the pairs of a patient before it averages over patients:
+    a patient with many available sequences then weighs as much as one with few.
+
+    Args:
+        measure: ``"l1"`` (Han et al., Medical Image Analysis 2024, Eq. 1 and 3), ``"smooth_l1"`` (β = 1, as in the
+            authors' released code) or ``"mse"``.
+
+    Raises:
+        ValueError: when ``measure`` is none of them.
+
+    Example:
+        >>> ReconstructionLoss()(torch.zeros(2, 1, 3, 8, 8), torch.ones(2, 1, 3, 8, 8))
+        tensor([1., 1.])
+    """
+
+    def __init__(self, measure: str = "l1") -> None:
+        super().__init__()
+        if measure not in MEASURES:
+            raise ValueError(f"Unknown reconstruction loss '{measure}'; choose one of {', '.join(MEASURES)}.")
+        self.measure = measure
+        self.difference = MEASURES[measure](reduction="none")
+
+    def forward(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Compare.
+
+        Args:
+            prediction: synthesised images, ``(B, T, C, *spatial)``.
+            truth: measured images of the same shape.
+
+        Returns:
+            the mean over T, C and space, float32 of shape ``(B,)``.
+
+        Raises:
+            ValueError: when the shapes differ; they are never broadcast.
+        """
+        if prediction.shape != truth.shape:
+            raise ValueError(
+                f"The prediction has shape {tuple(prediction.shape)} and its truth {tuple(truth.shape)}; they must be "
+                "equal."
+            )
+        return self.difference(prediction.float(), truth.float()).flatten(1).mean(1)
+
+
+class LeastSquaresAdversarialLoss(nn.Module):
+    """Eq. 2 of Han et al. (Medical Image Analysis 2024), on MONAI's ``PatchAdversarialLoss``.
+
+    With D_j the discriminator of target sequence j, X_j a measured and X'_j a synthesised image of it:
+
+    - the discriminator minimises (D_j(X_j) − 1)² + D_j(X'_j)²;
+    - the generator minimises (D_j(X'_j) − 1)².
+
+    MONAI puts a leaky ReLU on the logits by default; Eq. 2 has none, so it is switched off here.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.least_squares = PatchAdversarialLoss(
+            reduction="none", criterion="least_squares", no_activation_leastsq=True
+        )
+
+    def generator(self, synthesised_logits: torch.Tensor) -> torch.Tensor:
+        """Return the generator's loss.
+
+        Args:
+            synthesised_logits: D_j's patch logits of synthesised images, ``(B, ...)``, without activation (the last
+                output of MONAI's PatchDiscriminator).
+
+        Returns:
+            one value ≥ 0 per sample, the mean over patches, ``(B,)``.
+        """
+        return self._per_sample(synthesised_logits, is_real=True, for_discriminator=False)
+
+    def discriminator(self, logits: torch.Tensor, real: bool) -> torch.Tensor:
+        """Return one of the two parts of the discriminator's loss.
+
+        Args:
+            logits: D_j's patch logits, ``(B, ...)``, of measured images, or of synthesised ones that are detached from
+                the generator.
+            real: whether the images are measured.
+
+        Returns:
+            (D_j(X_j) − 1)² or D_j(X'_j)², the mean over patches, ``(B,)``.
+        """
+        return self._per_sample(logits, is_real=real, for_discriminator=True)
+
+    def _per_sample(self, logits: torch.Tensor, is_real: bool, for_discriminator: bool) -> torch.Tensor:
+        # MONAI gives a list with one entry per discriminator of a multi-scale one; here there is one.
+        (squares,) = self.least_squares(logits.float(), target_is_real=is_real, for_discriminator=for_discriminator)
+        return squares.flatten(1).mean(1)
 
 
 class Seq2SeqLoss(nn.Module):

@@ -94,7 +94,7 @@ class DynamicConv(ConditionalLayer):
         nn.init.normal_(self.filters.weight, std=scale)
         nn.init.normal_(self.filters.bias, std=scale)
 
-    def collapse(self, code: torch.Tensor) -> Unconditional:
+    def specialise(self, code: torch.Tensor) -> Unconditional:
         """Return the ordinary convolutions that these are for one code ``(1, code_channels)``."""
         kernel = self.filters(code).reshape(self.filter_shape)
         filtering = reflect_conv_of(kernel, None, groups=len(kernel))
@@ -129,7 +129,7 @@ class AdaptiveInstanceNorm(ConditionalLayer):
             nn.init.constant_(linear.bias, centre)
 
     @torch.no_grad()
-    def collapse(self, code: torch.Tensor) -> Unconditional:
+    def specialise(self, code: torch.Tensor) -> Unconditional:
         """Return the instance normalisation with fixed scale and shift that this is for one code."""
         norm = InstanceNorm(self.scale.out_features, affine=True).to(code)
         norm.load_state_dict({"weight": self.scale(code)[0], "bias": self.shift(code)[0]})

@@ -41,10 +41,10 @@ class ConditionalBlock(ConditionalLayer):
         self.norm: ConditionalLayer = norm
         self.activation: nn.Module = LeakyReLU() if activation else nn.Identity()
 
-    def collapse(self, code: torch.Tensor) -> ConditionalBlock:
+    def specialise(self, code: torch.Tensor) -> ConditionalBlock:
         """Return the block that this one is for one code ``(1, code_channels)``; it ignores the code."""
         activation = not isinstance(self.activation, nn.Identity)
-        return ConditionalBlock(self.conv.collapse(code), self.norm.collapse(code), activation)
+        return ConditionalBlock(self.conv.specialise(code), self.norm.specialise(code), activation)
 
     def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
         """Map ``(N, in_channels, *spatial)`` and ``(K, code_channels)`` to ``(N, out_channels, *spatial)``."""
@@ -64,9 +64,9 @@ class ConditionalResidualBlock(ConditionalLayer):
         self.first: ConditionalLayer = first
         self.second: ConditionalLayer = second
 
-    def collapse(self, code: torch.Tensor) -> ConditionalResidualBlock:
+    def specialise(self, code: torch.Tensor) -> ConditionalResidualBlock:
         """Return the block that this one is for one code ``(1, code_channels)``; it ignores the code."""
-        return ConditionalResidualBlock(self.first.collapse(code), self.second.collapse(code))
+        return ConditionalResidualBlock(self.first.specialise(code), self.second.specialise(code))
 
     def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
         """Map ``(N, channels, *spatial)`` and ``(K, code_channels)`` to the shape of ``x``."""
@@ -181,17 +181,17 @@ class HyperDecoder(Decoder):
         self.code_embedding = embedding
 
     @torch.no_grad()
-    def collapse(self, target: torch.Tensor) -> Decoder:
+    def specialise(self, target: torch.Tensor) -> Decoder:
         """Return the decoder that this one is for one target ``(1, S)``; its layers ignore the code."""
         code = self.code_embedding(target)
 
-        def collapsed(layers: nn.ModuleList) -> nn.ModuleList:
-            return nn.ModuleList(cast(ConditionalLayer, layer).collapse(code) for layer in layers)
+        def specialised(layers: nn.ModuleList) -> nn.ModuleList:
+            return nn.ModuleList(cast(ConditionalLayer, layer).specialise(code) for layer in layers)
 
         return Decoder(
-            collapsed(self.residual_blocks),
-            collapsed(self.blocks),
-            self.output.collapse(code),
+            specialised(self.residual_blocks),
+            specialised(self.blocks),
+            self.output.specialise(code),
             self.upsample_first,
             self.output_activation,
         )

@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seq2seq_mri.networks.autograd import without_autocast
 from seq2seq_mri.networks.blocks import ConditionalLayer, Unconditional, reflect_conv_of
-from seq2seq_mri.networks.functional import convolve, reflect_pad
+from seq2seq_mri.networks.functional import convolve, reflect_pad, without_autocast
 
 __all__ = ["HyperConv", "convolve_runs"]
 
@@ -138,7 +137,7 @@ class HyperConv(ConditionalLayer):
             biases = torch.matmul(self.bias_code(code), self.bias_bank)
         return kernels.unflatten(1, self.kernel_bank.shape[1:]), biases
 
-    def collapse(self, code: torch.Tensor) -> Unconditional:
+    def specialise(self, code: torch.Tensor) -> Unconditional:
         """Return the ordinary convolution that this one is for one code ``(1, code_channels)``.
 
         Raises:
@@ -146,7 +145,7 @@ class HyperConv(ConditionalLayer):
         """
         kernels, biases = self.produce(code)
         if self.padding != kernels.shape[-1] // 2:
-            raise ValueError("Only a HyperConv with the default padding can be collapsed.")
+            raise ValueError("Only a HyperConv with the default padding can be specialised.")
         return Unconditional(reflect_conv_of(kernels[0], None if biases is None else biases[0]))
 
     def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:

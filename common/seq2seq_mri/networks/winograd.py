@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Faster 3 x 3 convolutions for float32 inference on CPU: Winograd's minimal filtering F(4 x 4, 3 x 3).
+"""Faster 3 x 3 convolutions for float32 inference on a CPU: Winograd's minimal filtering F(4 x 4, 3 x 3).
 
 A tile of 4 x 4 outputs takes 36 multiplications per pair of channels instead of 144. Where direct convolutions already
 run at the peak of a CPU's arithmetic, this is what is left to gain; the transforms around it take part of it back.
@@ -17,15 +17,29 @@ from fractions import Fraction
 import torch
 from torch import nn
 
-__all__ = ["PADDING_MODES", "TAPS", "WinogradConv2d", "winograd_fractions", "winograd_matrices"]
+from seq2seq_mri.networks.blocks import ReflectConv2d
+from seq2seq_mri.networks.conv_lstm import ConvLSTMCell
+
+__all__ = [
+    "PADDING_MODES",
+    "TAPS",
+    "WinogradConv2d",
+    "WinogradConvLSTMCell",
+    "use_winograd",
+    "winograd_fractions",
+    "winograd_matrices",
+]
 
 OUTPUTS, TAPS = 4, 3
+
 TILE = OUTPUTS + TAPS - 1
 
 POINTS = (Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2), Fraction(-3, 2))
+
 """Where the polynomials are evaluated, besides infinity: measured to round less than the usual 0, 1, -1, 2, -2."""
 
 CHUNK_VALUES = TILE**2 * 288 * 128
+
 """Most values of transformed input to work on at a time, 5 MB: measured best, or next to it, at all sizes."""
 
 PADDING_MODES = ("zeros", "reflect")
@@ -102,9 +116,6 @@ class WinogradConv2d(nn.Module):
         bias: float32 ``(out_channels,)`` or None; it is copied.
         padding: 0 or 1 values added at each side.
         padding_mode: ``"zeros"``, or ``"reflect"`` for mirrored borders.
-
-    Raises:
-        ValueError: when an argument is not as described.
     """
 
     kernel: torch.Tensor
@@ -116,17 +127,9 @@ class WinogradConv2d(nn.Module):
         self, kernel: torch.Tensor, bias: torch.Tensor | None, padding: int = 0, padding_mode: str = "zeros"
     ) -> None:
         super().__init__()
-        if kernel.dim() != 4 or tuple(kernel.shape[2:]) != (TAPS, TAPS) or kernel.dtype != torch.float32:
-            raise ValueError(f"A float32 kernel [K, C, 3, 3] is needed, got {kernel.dtype} {list(kernel.shape)}.")
         self.out_channels, self.in_channels = kernel.shape[:2]
         if bias is None:
             bias = kernel.new_zeros(self.out_channels)  # added while copying, which costs nothing
-        if tuple(bias.shape) != (self.out_channels,) or bias.dtype != torch.float32:
-            raise ValueError(f"A float32 bias [{self.out_channels}] is needed, got {bias.dtype} {list(bias.shape)}.")
-        if padding not in (0, 1):
-            raise ValueError(f"padding must be 0 or 1, got {padding}.")
-        if padding_mode not in PADDING_MODES:
-            raise ValueError(f"padding_mode must be one of {', '.join(PADDING_MODES)}, got '{padding_mode}'.")
         self.padding = padding
         self.reflect = padding == 1 and padding_mode == "reflect"
         output, expansion, data = (matrix.to(kernel.device) for matrix in winograd_matrices())
@@ -149,17 +152,7 @@ class WinogradConv2d(nn.Module):
 
         Returns:
             ``(N, out_channels, H + 2 · padding - 2, W + 2 · padding - 2)``, channels-last.
-
-        Raises:
-            ValueError: when the shape or the type of ``x`` does not fit.
         """
-        smallest = 2 if self.reflect else TAPS - 2 * self.padding
-        fits = x.dim() == 4 and x.shape[1] == self.in_channels and min(x.shape[2:]) >= smallest
-        if not fits or x.dtype != self.kernel.dtype:
-            raise ValueError(
-                f"An input [N, {self.in_channels}, H, W] of {self.kernel.dtype} with H and W at least {smallest} is "
-                f"needed, got {x.dtype} {list(x.shape)}."
-            )
         height, width = (size + 2 * self.padding - TAPS + 1 for size in x.shape[2:])
         output = x.new_empty(x.shape[0], height, width, self.out_channels)
         rows, columns = -(-height // OUTPUTS), -(-width // OUTPUTS)
@@ -219,3 +212,98 @@ class WinogradConv2d(nn.Module):
         else:
             filtered = filtered.reshape(rows * OUTPUTS, columns * OUTPUTS, outputs)
             torch.add(filtered[: result.shape[0], : result.shape[1]], self.bias, out=result)
+
+
+MIN_CHANNELS = (64, 128)
+"""What the smaller and the larger number of channels must reach for :func:`use_winograd` to replace a convolution.
+
+Measured with AVX-512 at the sizes that a 192 x 192 slice has in the published network: from 64 to 64 channels hardly
+anything is gained, from 128 to 64 a seventh of the time, from 256 to 256 or more channels over half of it."""
+
+
+class WinogradConvLSTMCell(ConvLSTMCell):
+    """A two-dimensional :class:`ConvLSTMCell` with kernels of 3, for inference by :class:`WinogradConv2d`.
+
+    Args:
+        cell: the cell to compute; its parameters are shared, and must not change any more.
+    """
+
+    def __init__(self, cell: ConvLSTMCell) -> None:
+        with torch.device("meta"):  # no memory and no random numbers for a convolution that is replaced at once
+            super().__init__(2, cell.in_channels, cell.hidden_channels)
+        self.conv = cell.conv
+        kept = [row for row in range(4 * self.hidden_channels) if row // self.hidden_channels != 1]  # no forget gate
+        self.first = WinogradConv2d(self.conv.weight[kept, : self.in_channels], self._bias()[kept], self.padding)
+        # Made at the first call: a network for single timepoints needs no memory for them.
+        self.input: WinogradConv2d | None = None
+        self.hidden: WinogradConv2d | None = None
+
+    def first_gates(self, x: torch.Tensor) -> torch.Tensor:
+        """See :meth:`ConvLSTMCell.first_gates`."""
+        return self.first(x)
+
+    def input_gates(self, x: torch.Tensor) -> torch.Tensor:
+        """See :meth:`ConvLSTMCell.input_gates`."""
+        if self.input is None:
+            self.input = WinogradConv2d(self.conv.weight[:, : self.in_channels], self._bias(), self.padding)
+        return self.input(x)
+
+    def hidden_gates(self, hidden: torch.Tensor) -> torch.Tensor:
+        """See :meth:`ConvLSTMCell.hidden_gates`."""
+        if self.hidden is None:
+            self.hidden = WinogradConv2d(self.conv.weight[:, self.in_channels :], None, self.padding)
+        return self.hidden(hidden)
+
+
+def use_winograd(network: nn.Module) -> nn.Module:
+    """Return a network that computes the same by :class:`WinogradConv2d` where that is faster on a CPU.
+
+    Replaced are float32 ``nn.Conv2d`` with kernels of 3, stride 1, no dilation, no groups and padding 0 or 1 by zeros
+    or mirrored, and two-dimensional :class:`ConvLSTMCell` with kernels of 3, where there are ``MIN_CHANNELS``. Modules
+    of derived classes stay. For the published network, specialised to one target, the transformed kernels take 402 MB,
+    besides 173 MB of the network itself, and 453 MB more once there is a second timepoint.
+
+    Args:
+        network: a network whose weights do not change any more. Neither it nor any of its modules is changed.
+
+    Returns:
+        New modules in the same structure, which share the parameters that are not replaced. They cannot be scripted.
+    """
+    return _replace(network, {})
+
+
+def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Copy the structure around ``module``, except for what ``done`` has a copy of."""
+    if module in done:
+        return done[module]
+    replacement: nn.Module
+    if isinstance(module, ConvLSTMCell):
+        # Never its convolution alone: the cell takes the kernel apart.
+        pays = _pays(module.conv.weight, module.in_channels, module.hidden_channels)
+        replacement = WinogradConvLSTMCell(module) if pays and type(module) is ConvLSTMCell else module
+    elif isinstance(module, nn.Conv2d) and _is_plain(module):
+        replacement = WinogradConv2d(module.weight, module.bias, int(module.padding[0]), module.padding_mode)
+    else:
+        replacement = type(module).__new__(type(module))
+        for name, value in vars(module).items():
+            # The tables of parameters, children and hooks are copied, or a change would reach the original.
+            vars(replacement)[name] = value.copy() if isinstance(value, dict) else value
+        for name, child in module._modules.items():
+            replacement._modules[name] = None if child is None else _replace(child, done)
+    done[module] = replacement
+    return replacement
+
+
+def _is_plain(conv: nn.Conv2d) -> bool:
+    return (
+        type(conv) in (nn.Conv2d, ReflectConv2d)
+        and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
+        and conv.padding in ((0, 0), (1, 1))
+        and conv.padding_mode in PADDING_MODES
+        and _pays(conv.weight, *conv.weight.shape[:2])
+    )
+
+
+def _pays(kernel: torch.Tensor, *channels: int) -> bool:
+    fits = kernel.dtype == torch.float32 and kernel.shape[2:] == (TAPS, TAPS)
+    return fits and min(channels) >= MIN_CHANNELS[0] and max(channels) >= MIN_CHANNELS[1]

@@ -205,11 +205,11 @@ class TranslationStep:
             # The ConvLSTM does not see the target: once for each encoding, not for each translation.
             used, position = encoding[chosen].unique(return_inverse=True)
             needed = features if len(used) == len(features) else features[_on(used, features)]
-            recurred = self.generator.recur(needed, t)
+            unrolled = self.generator.unroll(needed, t)
             targets, runs = target[chosen].unique_consecutive(return_counts=True)
             codes = torch.nn.functional.one_hot(targets, len(self._names)).float()
-            prediction = self.generator.render(
-                recurred[_on(position, features)], _on(codes, image), spatial_size, runs.tolist()
+            prediction = self.generator.decode(
+                unrolled[_on(position, features)], _on(codes, image), spatial_size, runs.tolist()
             )
             groups.append(Translations(encoding[chosen], target[chosen], prediction))
         return groups

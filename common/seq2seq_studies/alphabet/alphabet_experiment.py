@@ -24,7 +24,7 @@ from seq2seq_mri.evaluation.records import write_records
 from seq2seq_mri.files import atomic_path, check_writable_directory
 from seq2seq_mri.inference.generator_bundle import generator_fingerprint
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
-from seq2seq_mri.networks.translator import SequenceTranslator
+from seq2seq_mri.networks.generator import SequenceTranslator
 from seq2seq_mri.plots.style import save_figure
 from seq2seq_mri.training.classifier_images import SampleLookup
 from seq2seq_mri.transforms.select_channels import MAP_SUFFIX

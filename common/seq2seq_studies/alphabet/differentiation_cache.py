@@ -21,7 +21,7 @@ from seq2seq_mri.training.prepared_subjects import PreparedSubjects
 
 if TYPE_CHECKING:
     from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
-    from seq2seq_mri.networks.translator import SequenceTranslator
+    from seq2seq_mri.networks.generator import SequenceTranslator
 
 __all__ = ["DifferentiationDataset", "DifferentiationMaps"]
 

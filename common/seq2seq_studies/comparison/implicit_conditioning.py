@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from seq2seq_mri.losses.reconstruction import MEASURES
+from seq2seq_mri.losses.generator_loss import MEASURES
 from seq2seq_mri.sequences import check_sequences
 
 __all__ = ["ImplicitConditioningLoss", "SelectiveAdversarialLoss"]

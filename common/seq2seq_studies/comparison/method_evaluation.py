@@ -13,7 +13,7 @@ import torch
 
 from seq2seq_mri.evaluation.image_quality.image_quality import image_quality
 from seq2seq_mri.evaluation.image_quality.lpips import LPIPSNetwork
-from seq2seq_mri.io.source_grid import on_source_grid, source_margins
+from seq2seq_mri.io.grids import on_source_grid, source_margins
 from seq2seq_mri.plots.slices import axial_view, informative_slice
 from seq2seq_mri.sequences import channel_slices
 

@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seq2seq_mri.losses.adversarial import LeastSquaresAdversarialLoss
-from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
+from seq2seq_mri.losses.generator_loss import LeastSquaresAdversarialLoss, Seq2SeqLoss
 from seq2seq_mri.training.translation_step import TranslationStep
 from seq2seq_mri.transforms.slice_stack import network_input
 from seq2seq_studies.comparison.hidden_sequences import MissingSequenceCurriculum, hide_sequences

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import torch
 
-from seq2seq_mri.networks.translator import SequenceTranslator
+from seq2seq_mri.networks.generator import SequenceTranslator
 from seq2seq_studies.networks.many_to_many import ManyToMany
 
 __all__ = ["MeanTranslation"]
@@ -14,7 +14,7 @@ __all__ = ["MeanTranslation"]
 class MeanTranslation(ManyToMany):
     """A missing sequence is the mean of its translations from the available ones.
 
-    Each available sequence is encoded once, and rendered once into each sequence that a sample lacks.
+    Each available sequence is encoded once, and decoded once into each sequence that a sample lacks.
 
     Args:
         generator: e.g. a :class:`Seq2SeqGenerator`; the weights are shared with it.
@@ -54,9 +54,9 @@ class MeanTranslation(ManyToMany):
                 if len(row) == 0:
                     continue
                 wanted = torch.tensor(targets, device=given.device)[position]
-                recurred = self.generator.recur(features, timepoints)
-                rendered = self.generator.render(recurred[row], codes[wanted], size)
-                weighted = rendered * weights[rows[row]].view([-1] + [1] * (rendered.dim() - 1))
+                unrolled = self.generator.unroll(features, timepoints)
+                decoded = self.generator.decode(unrolled[row], codes[wanted], size)
+                weighted = decoded * weights[rows[row]].view([-1] + [1] * (decoded.dim() - 1))
                 for target in targets:
                     chosen = wanted == target
                     images[target] = images[target].index_add(0, rows[row[chosen]], weighted[chosen])

@@ -71,10 +71,6 @@ def test_by_name(adjacency, tmp_path):
 
 
 def test_mistakes(adjacency, tmp_path):
-    with pytest.raises(ValueError, match="no source from which 't1'"):
-        MeanFusion().weights([], "t1")
-    with pytest.raises(ValueError, match="2 predictions of 't1' for 3 sources"):
-        MeanFusion()(torch.zeros(2, 4), NAMES, "t1")
     with pytest.raises(ValueError, match="adjacency table does not have t1gd"):
         AdjacencyFusion(adjacency).weights(["t1gd", "t1"], "t2")
     with pytest.raises(ValueError, match="adjacency table does not have t1gd"):

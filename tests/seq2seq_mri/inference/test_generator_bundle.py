@@ -156,8 +156,8 @@ def test_the_bundles_of_this_repository(repository, name):
 
 def test_no_such_bundle(tmp_path):
     message = (
-        r"no generator bundle .*nowhere \(it has no configs.inference.json\); download it beside this bundle: "
-        r"python -m monai.bundle download --name nowhere --bundle_dir .*, or .* by --generator_dir"
+        r"no generator bundle .*nowhere \(it has no configs.inference.json\); give the folder of one .*--generator_dir"
+        r".*python -m monai.bundle download --name nowhere --bundle_dir "
     )
     with pytest.raises(FileNotFoundError, match=message):
         load_bundle(tmp_path / "nowhere")

@@ -31,33 +31,33 @@ def test_equals_forward_of_each_pair(generator, images):
 
 
 def test_nothing_is_computed_twice(generator, images):
-    """Per source one encoding; one unrolling for each of the targets' two numbers of timepoints; one render each."""
+    """Per source one encoding; one unrolling for each of the targets' two numbers of timepoints; one decode each."""
     with (
         patch.object(generator, "encode", wraps=generator.encode) as encode,
-        patch.object(generator, "recur", wraps=generator.recur) as recur,
-        patch.object(generator, "render", wraps=generator.render) as render,
+        patch.object(generator, "unroll", wraps=generator.unroll) as unroll,
+        patch.object(generator, "decode", wraps=generator.decode) as decode,
     ):
         list(translate(generator, images, TARGETS))
-    assert (encode.call_count, recur.call_count, render.call_count) == (2, 2, 3)
+    assert (encode.call_count, unroll.call_count, decode.call_count) == (2, 2, 3)
 
 
 @pytest.mark.parametrize("include_self", [True, False])
-def test_collapsed_network_decodes_sources_one_by_one(generator, images, include_self):
-    network = generator.collapse(TARGETS)
+def test_specialised_network_decodes_sources_one_by_one(generator, images, include_self):
+    network = generator.specialise(TARGETS)
     expected = dict(translate(generator, images, TARGETS, include_self))
     with (
-        patch.object(network, "recur", wraps=network.recur) as recur,
-        patch.object(network, "render", wraps=network.render) as render,
+        patch.object(network, "unroll", wraps=network.unroll) as unroll,
+        patch.object(network, "decode", wraps=network.decode) as decode,
     ):
         found = dict(translate(network, images, TARGETS, include_self))
-    assert recur.call_count == 2 * 2  # sources · numbers of timepoints
-    assert [len(call.args[0]) for call in render.call_args_list] == [2] * (6 if include_self else 4)  # samples
+    assert unroll.call_count == 2 * 2  # sources · numbers of timepoints
+    assert [len(call.args[0]) for call in decode.call_args_list] == [2] * (6 if include_self else 4)  # samples
     for target in TARGETS:
         torch.testing.assert_close(found[target], expected[target], rtol=1e-5, atol=1e-6)
     together = network.to(torch.bfloat16)
-    with patch.object(together, "render", wraps=together.render) as render:
+    with patch.object(together, "decode", wraps=together.decode) as decode:
         list(translate(together, images, TARGETS, include_self))
-    assert render.call_count == 3
+    assert decode.call_count == 3
 
 
 def test_computes_in_the_precision_of_the_parameters(generator, images):
@@ -74,9 +74,9 @@ def test_the_context_does_not_reach_the_consumer(generator, images):
 
 def test_without_self_reconstruction(generator, images):
     everything = dict(translate(generator, images, TARGETS))
-    with patch.object(generator, "render", wraps=generator.render) as render:
+    with patch.object(generator, "decode", wraps=generator.decode) as decode:
         found = dict(translate(generator, images, TARGETS, include_self=False))
-    assert sorted(len(call.args[0]) for call in render.call_args_list) == [2, 2, 4]  # sources · samples
+    assert sorted(len(call.args[0]) for call in decode.call_args_list) == [2, 2, 4]  # sources · samples
     for target in TARGETS:
         for k, source in enumerate(images):
             expected = torch.zeros_like(everything[target][k]) if source == target else everything[target][k]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from monai.networks.nets import PatchDiscriminator
 
-from seq2seq_mri.losses.adversarial import LeastSquaresAdversarialLoss
+from seq2seq_mri.losses.generator_loss import LeastSquaresAdversarialLoss
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from seq2seq_mri.losses.perceptual import SequencePerceptualLoss
-from seq2seq_mri.losses.vgg import VGG19Distance
+from seq2seq_mri.losses.perceptual import SequencePerceptualLoss, VGG19Distance
 
 
 class SquaredDifference(nn.Module):

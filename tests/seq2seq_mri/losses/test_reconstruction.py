@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from seq2seq_mri.losses.reconstruction import ReconstructionLoss
+from seq2seq_mri.losses.generator_loss import ReconstructionLoss
 
 
 def smooth_l1(difference: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seq2seq_mri.losses.vgg import VGG19Distance
+from seq2seq_mri.losses.perceptual import VGG19Distance
 
 # Index of each convolution among torchvision's features; before those of the second set a pooling stands.
 CONVOLUTIONS = [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28]

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seq2seq_mri.networks.autograd import (
+from seq2seq_mri.networks.functional import (
     InstanceNormalisation,
     ReflectionPadding,
     fused,

@@ -53,7 +53,7 @@ def test_convolution_of_a_given_kernel(size: tuple[int, ...], groups: int) -> No
     layer = Unconditional(reflect_conv_of(kernel, bias, groups))
     expected = function(reflect_pad(x, 1), kernel, bias, groups=groups)
     torch.testing.assert_close(layer(x, torch.zeros(1, 3)), expected)
-    copy = layer.collapse(torch.zeros(1, 3))
+    copy = layer.specialise(torch.zeros(1, 3))
     kernel.zero_()
     nn.init.zeros_(layer.layer.weight)
     torch.testing.assert_close(copy(x, torch.zeros(1, 3)), expected)

@@ -47,11 +47,11 @@ def test_same_result_with_less_memory(spatial_dims: int, timepoints: int) -> Non
     assert kept_bytes(checkpointed, image, target) < 0.5 * kept_bytes(plain, image, target)
 
 
-def test_copies_and_collapses() -> None:
+def test_copies_and_specialises() -> None:
     torch.manual_seed(0)
     plain = Seq2SeqGenerator(2, {"a": 1, "b": 2}, 1, (4, 6), num_res_blocks=1, lstm_layers=1, code_channels=4)
     checkpointed = checkpoint_activations(copy.deepcopy(plain))
     image = torch.randn(1, 2, 1, 9, 8)
-    expected = plain.collapse(["b"])(image)
-    assert torch.equal(copy.deepcopy(checkpointed).collapse(["b"])(image), expected)
-    assert list(checkpointed.collapse(["b"]).state_dict()) == list(plain.collapse(["b"]).state_dict())
+    expected = plain.specialise(["b"])(image)
+    assert torch.equal(copy.deepcopy(checkpointed).specialise(["b"])(image), expected)
+    assert list(checkpointed.specialise(["b"]).state_dict()) == list(plain.specialise(["b"]).state_dict())

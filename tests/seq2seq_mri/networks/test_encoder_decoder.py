@@ -7,8 +7,8 @@ import pytest
 import torch
 from contract import NetworkContract
 
+from seq2seq_mri.networks.blocks import Encoder
 from seq2seq_mri.networks.decoder import HyperDecoder
-from seq2seq_mri.networks.encoder import Encoder
 
 CHANNELS = (3, 4, 6)
 # The decoder multiplies sizes by four, so small ones do.

@@ -113,13 +113,12 @@ def test_parts_are_shared_by_targets() -> None:
     features = generator.encode(image)
     assert features.shape == (2, 6, 3, 2)
     for timepoints, indices in ((1, (0, 2)), (3, (1, 3))):
-        recurred = generator.recur(features, timepoints)
-        assert recurred.shape == (2, timepoints, 6, 3, 2)
+        unrolled = generator.unroll(features, timepoints)
+        assert unrolled.shape == (2, timepoints, 6, 3, 2)
         for index in indices:
             target = torch.eye(4)[index : index + 1]
             expected = generator(image, target)
-            assert torch.equal(generator.render(recurred, target, [9, 8]), expected)
-            assert torch.equal(generator.decode(features, target, timepoints, [9, 8]), expected)
+            assert torch.equal(generator.decode(unrolled, target, [9, 8]), expected)
 
 
 def test_scripted_parts_and_mixed_timepoints() -> None:
@@ -128,8 +127,7 @@ def test_scripted_parts_and_mixed_timepoints() -> None:
     image, target = torch.randn(2, 2, 2, 9, 8), torch.eye(4)[[1, 3]]
     torch.testing.assert_close(scripted(image, target), generator(image, target))
     features = scripted.encode(image)
-    torch.testing.assert_close(scripted.decode(features, target, 3, [9, 8]), generator(image, target))
-    torch.testing.assert_close(scripted.render(scripted.recur(features, 3), target, [9, 8]), generator(image, target))
+    torch.testing.assert_close(scripted.decode(scripted.unroll(features, 3), target, [9, 8]), generator(image, target))
 
 
 def test_decode_exports_with_fixed_timepoints() -> None:
@@ -139,7 +137,7 @@ def test_decode_exports_with_fixed_timepoints() -> None:
             self.generator = generator
 
         def forward(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-            return self.generator.decode(features, target, 3, [9, 8])
+            return self.generator.decode(self.generator.unroll(features, 3), target, [9, 8])
 
     network = Decode(small(sequences=MIXED))
     given = (torch.randn(2, 6, 3, 2), torch.eye(4)[[1, 3]])
@@ -175,9 +173,9 @@ def test_targets_with_different_timepoints() -> None:
 
 def test_spatial_size_of_another_dimension() -> None:
     generator = small()
-    recurred = generator.recur(generator.encode(torch.zeros(1, 1, 2, 8, 8)), 1)
+    unrolled = generator.unroll(generator.encode(torch.zeros(1, 1, 2, 8, 8)), 1)
     with pytest.raises(ValueError, match="spatial_size needs 2 numbers"):
-        generator.render(recurred, torch.eye(4)[:1], [8, 8, 8])
+        generator.decode(unrolled, torch.eye(4)[:1], [8, 8, 8])
 
 
 @pytest.mark.parametrize(

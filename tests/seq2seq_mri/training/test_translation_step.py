@@ -234,7 +234,7 @@ def test_gradients_of_patches_with_hardly_any_signal_are_bounded(kind: str, dtyp
 
 def test_every_source_is_encoded_once_and_every_pair_decoded_once() -> None:
     step = make_step(SINGLE, pairs="all", cycle=False, adversarial=False)
-    rows = {"encode": 0, "render": 0}
+    rows = {"encode": 0, "decode": 0}
 
     def count(name: str) -> None:
         original = getattr(step.generator, name)
@@ -248,7 +248,7 @@ def test_every_source_is_encoded_once_and_every_pair_decoded_once() -> None:
     for name in rows:
         count(name)
     output = step(make_image(SINGLE), MISSING["SINGLE"])
-    assert rows == {"encode": 3 + 2 + 1, "render": 9 + 4 + 1}
+    assert rows == {"encode": 3 + 2 + 1, "decode": 9 + 4 + 1}
     assert len(output.encodings.features) == 6
     assert [len(group.prediction) for group in output.translations] == [14]
 

@@ -54,7 +54,7 @@ class Given(Dataset):
 
 
 def compute(dataset, generator, folder, **options) -> DifferentiationMaps:
-    inferer = options.pop("inferer", SliceTranslationInferer(winograd=False, slice_batch_size=2))
+    inferer = options.pop("inferer", SliceTranslationInferer(slice_batch_size=2))
     return DifferentiationMaps(dataset, generator, folder, inferer, progress=False, **options)
 
 
@@ -81,7 +81,7 @@ def expected_map(image: torch.Tensor, generator: Seq2SeqGenerator, include_self:
 @pytest.mark.parametrize("include_self", [True, False])
 @pytest.mark.parametrize("chunk_size", [2, 64])
 def test_equals_the_equation(dataset, generator, tmp_path, include_self, chunk_size):
-    inferer = SliceTranslationInferer(winograd=False, include_self=include_self)
+    inferer = SliceTranslationInferer(include_self=include_self)
     maps = compute(dataset, generator, tmp_path, inferer=inferer, chunk_size=chunk_size)
     assert len(maps) == 5
     for index in range(5):
@@ -121,7 +121,7 @@ def test_is_read_the_second_time(dataset, generator, tmp_path):
 
 
 def test_an_interrupted_computation_goes_on(dataset, generator, tmp_path):
-    inferer = SliceTranslationInferer(winograd=False)
+    inferer = SliceTranslationInferer()
     expected = compute(dataset, generator, tmp_path / "whole", inferer=inferer, chunk_size=2)
     call = SliceTranslationInferer.__call__
     with patch.object(SliceTranslationInferer, "__call__", autospec=True) as interrupted:

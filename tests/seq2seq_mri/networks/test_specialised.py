@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""A collapsed generator: the same images, no banks, a network of its own."""
+"""A specialised generator: the same images, no banks, a network of its own."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from contract import NetworkContract
 from small_generator import FOUR, small
 
-from seq2seq_mri.networks.collapsed import CollapsedGenerator
 from seq2seq_mri.networks.decoder import HyperDecoder
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
+from seq2seq_mri.networks.specialised import SpecialisedGenerator
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
@@ -22,7 +22,7 @@ class TestContract(NetworkContract):
     """One target: the code plays no part, as in a plain network."""
 
     def network(self, spatial_dims, timepoints):
-        return small(spatial_dims, dict.fromkeys(FOUR, timepoints)).collapse(["t2"])
+        return small(spatial_dims, dict.fromkeys(FOUR, timepoints)).specialise(["t2"])
 
     def inputs(self, spatial_dims, timepoints, size):
         return torch.randn(2, timepoints, 2, *size), torch.eye(4)[[2, 2]]
@@ -52,12 +52,12 @@ class TestContract(NetworkContract):
 @pytest.mark.parametrize("upsample", ["last", "first"])
 def test_equals_the_generator(spatial_dims: int, conditioning: str, upsample: str) -> None:
     generator = small(spatial_dims, MIXED, conditioning=conditioning, upsample=upsample)
-    collapsed = generator.collapse()
+    specialised = generator.specialise()
     image = torch.randn(2, 3, 2, *(9, 10, 7)[:spatial_dims])
     for index in range(len(MIXED)):
         code = torch.eye(4)[index : index + 1]
         with torch.no_grad():
-            torch.testing.assert_close(collapsed(image, code), generator(image, code), rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(specialised(image, code), generator(image, code), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -75,21 +75,21 @@ def test_equals_the_slow_reference_in_float32(spatial_dims: int, timepoints: int
         exact, image.double(), target.double(), timepoints, levels=3, blocks=2, lstm_layers=2, first=True
     )
     with torch.no_grad():
-        for network in (generator, generator.collapse()):
+        for network in (generator, generator.specialise()):
             difference = (network(image, target).double() - expected).norm() / expected.norm()
             assert difference < 1e-5
 
 
 def test_per_sample_codes_and_parts() -> None:
     generator = small(sequences=MIXED)
-    collapsed = generator.collapse(["fatsat_dce", "t2", "t1"])
+    specialised = generator.specialise(["fatsat_dce", "t2", "t1"])
     image, target = torch.randn(4, 1, 2, 9, 8), torch.eye(4)[[2, 0, 0, 2]]
     with torch.no_grad():
         expected = generator(image, target)
-    torch.testing.assert_close(collapsed(image, target), expected, rtol=1e-5, atol=1e-5)
-    recurred = collapsed.recur(collapsed.encode(image), 1)
-    torch.testing.assert_close(collapsed.render(recurred, target, [9, 8]), expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(torch.jit.script(collapsed)(image, target), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(specialised(image, target), expected, rtol=1e-5, atol=1e-5)
+    unrolled = specialised.unroll(specialised.encode(image), 1)
+    torch.testing.assert_close(specialised.decode(unrolled, target, [9, 8]), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.jit.script(specialised)(image, target), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_without_target_makes_the_first_of_its_own() -> None:
@@ -98,28 +98,28 @@ def test_without_target_makes_the_first_of_its_own() -> None:
     with torch.no_grad():
         expected = generator(image, torch.eye(4)[3:])
     for targets in (["fatsat_dce"], ["fatsat_dce", "t1"]):
-        torch.testing.assert_close(generator.collapse(targets)(image), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(generator.specialise(targets)(image), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_is_a_copy_of_the_weights_as_they_were() -> None:
     generator = small()
     image = torch.randn(1, 1, 2, 8, 8)
-    collapsed = generator.collapse(["t1"])
-    before = collapsed(image)
+    specialised = generator.specialise(["t1"])
+    before = specialised(image)
     with torch.no_grad():
         for parameter in generator.parameters():
             parameter.add_(1.0)
-    assert torch.equal(collapsed(image), before)
-    collapsed.to(torch.bfloat16)
+    assert torch.equal(specialised(image), before)
+    specialised.to(torch.bfloat16)
     assert all(parameter.dtype == torch.float32 for parameter in generator.parameters())
     assert all(parameter.requires_grad for parameter in generator.parameters())
 
 
-def test_published_size_collapses_to_43_million_parameters_per_target() -> None:
+def test_published_size_specialises_to_43_million_parameters_per_target() -> None:
     with torch.device("meta"):
         generator = Seq2SeqGenerator(2, FOUR, upsample="first")
         one, four = (
-            sum(parameter.numel() for parameter in CollapsedGenerator(generator, names).parameters())
+            sum(parameter.numel() for parameter in SpecialisedGenerator(generator, names).parameters())
             for names in (["t1"], list(FOUR))
         )
     assert round(one / 1e6, 2) == 43.23
@@ -139,10 +139,10 @@ def test_published_size_collapses_to_43_million_parameters_per_target() -> None:
 )
 def test_targets_that_cannot_be(targets: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        small().collapse(targets)
+        small().specialise(targets)
 
 
 @pytest.mark.parametrize("targets", [["t2"], ["t2", "t1"]])
 def test_a_code_of_another_target_is_refused(targets: list[str]) -> None:
-    with pytest.raises(ValueError, match="collapsed to other targets than flair"):
-        small().collapse(targets)(torch.randn(1, 1, 2, 8, 8), torch.eye(4)[3:])
+    with pytest.raises(ValueError, match="specialised to other targets than flair"):
+        small().specialise(targets)(torch.randn(1, 1, 2, 8, 8), torch.eye(4)[3:])

@@ -8,8 +8,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import CenterSpatialCrop, Compose, CropForeground, Orientation, Spacing, SpatialPad
 
+from seq2seq_mri.io.grids import on_source_grid, source_margins
 from seq2seq_mri.io.load import LoadImageSequencesd
-from seq2seq_mri.io.source_grid import on_source_grid, source_margins
 
 SHAPE = (14, 11, 9)
 

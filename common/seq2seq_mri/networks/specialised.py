@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from seq2seq_mri.networks.decoder import HyperDecoder
-from seq2seq_mri.networks.translator import SequenceTranslator
+from seq2seq_mri.networks.generator import SequenceTranslator
 from seq2seq_mri.sequences import sequence_codes, sequence_index
 
-__all__ = ["CollapsedDecoder", "CollapsedGenerator"]
+__all__ = ["SpecialisedDecoder", "SpecialisedGenerator"]
 
 
-class CollapsedDecoder(nn.Module):
+class SpecialisedDecoder(nn.Module):
     """One plain decoder per target.
 
     Args:
@@ -48,31 +48,31 @@ class CollapsedDecoder(nn.Module):
         """
         if not torch.jit.is_scripting():  # noqa: SIM102, torch.jit.script passes over the block of just this condition
             if torch.compiler.is_exporting() and len(self.positions) == 1:
-                return self.decode(features, target, self.positions[0])
+                return self.decode_one(features, target, self.positions[0])
         wanted: list[int] = target.argmax(dim=1).tolist()
         if min(wanted) == max(wanted):
-            return self.decode(features, target, wanted[0])
+            return self.decode_one(features, target, wanted[0])
         sizes = [features.shape[0] // len(wanted)] * len(wanted) if runs is None else runs
         images: list[torch.Tensor] = []
         start = 0
         for index, size in zip(wanted, sizes):  # noqa: B905, torch.jit.script knows no strict
-            images.append(self.decode(features[start : start + size], target, index))
+            images.append(self.decode_one(features[start : start + size], target, index))
             start += size
         return torch.cat(images)
 
-    def decode(self, features: torch.Tensor, target: torch.Tensor, position: int) -> torch.Tensor:
+    def decode_one(self, features: torch.Tensor, target: torch.Tensor, position: int) -> torch.Tensor:
         """Decode all features for the target at ``position`` of the table."""
         for index, decoder in enumerate(self.decoders.values()):
             if self.positions[index] == position:
                 return decoder(features, target)
-        raise ValueError(f"The generator was collapsed to other targets than {self.names[position]}.")
+        raise ValueError(f"The generator was specialised to other targets than {self.names[position]}.")
 
 
-class CollapsedGenerator(SequenceTranslator):
+class SpecialisedGenerator(SequenceTranslator):
     """A generator for fixed targets: the same images without HyperConv banks.
 
     The kernels of a HyperConv depend on the target only. Here they are computed once, so that each target has a plain
-    decoder, of a sixteenth of the size of the conditional one: collapsed to one target, the published network has 43
+    decoder, of a sixteenth of the size of the conditional one: specialised to one target, the published network has 43
     instead of 155 million parameters. It has the methods of the generator that it was made of, is meant for inference
     (no parameter has a gradient) and may be converted to another precision as a whole, scripted and exported.
 
@@ -87,10 +87,10 @@ class CollapsedGenerator(SequenceTranslator):
 
     def __init__(self, generator: SequenceTranslator, targets: Sequence[str]) -> None:
         if len(targets) == 0 or len(set(targets)) < len(targets):
-            raise ValueError(f"A generator is collapsed to one or more different targets, got {list(targets)}.")
+            raise ValueError(f"A generator is specialised to one or more different targets, got {list(targets)}.")
         codes = sequence_codes(generator.sequences, targets).to(next(generator.parameters()))
         decoder = cast(HyperDecoder, generator.decoder)
-        decoders = {name: decoder.collapse(code[None]) for name, code in zip(targets, codes, strict=True)}
+        decoders = {name: decoder.specialise(code[None]) for name, code in zip(targets, codes, strict=True)}
         super().__init__(
             generator.spatial_dims,
             generator.sequences,
@@ -99,7 +99,7 @@ class CollapsedGenerator(SequenceTranslator):
             encoder=copy.deepcopy(generator.encoder),
             encoder_lstm=copy.deepcopy(generator.encoder_lstm),
             decoder_lstm=copy.deepcopy(generator.decoder_lstm),
-            decoder=CollapsedDecoder(decoders, generator.sequences),
+            decoder=SpecialisedDecoder(decoders, generator.sequences),
             default_target=sequence_index(generator.sequences, targets[0]),
         )
         self.targets = list(targets)
