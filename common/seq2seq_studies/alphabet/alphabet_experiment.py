@@ -8,8 +8,8 @@ Medical Image Analysis 2024, section 4.1, Fig. 3 and Fig. 4.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ _KEY = "differentiation"
 _EXAMPLES = 4  # test subjects in the figure
 
 
+@dataclass
 class AlphabetExperiment:
     """Computes M_d of all subjects with a trained generator, and the learning curves with and without it.
 
@@ -66,34 +67,27 @@ class AlphabetExperiment:
         settings: arguments of :func:`fit_classifier`.
     """
 
-    def __init__(
-        self,
-        output_dir: str | os.PathLike,
-        generator: SequenceTranslator,
-        inferer: SliceTranslationInferer,
-        network: Callable[..., torch.nn.Module],
-        *,
-        sizes: Sequence[int] = (3000, 4000, 5000, 6000, 7000, 8000, 9000),
-        seeds: Sequence[int] = (0, 1, 2),
-        validation_subjects: int = 1000,
-        test_subjects: int = 10000,
-        shape: Sequence[int] = (128, 128),
-        data_seed: int = 0,
-        device: torch.device | str = "cpu",
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.output_dir = Path(output_dir)
-        self.generator = generator
-        self.inferer = inferer
-        self.network = network
-        self.sizes = list(sizes)
-        self.seeds = list(seeds)
-        counts = {"training": max(self.sizes), "validation": validation_subjects, "testing": test_subjects}
+    output_dir: Path
+    generator: SequenceTranslator
+    inferer: SliceTranslationInferer
+    network: Callable[..., torch.nn.Module]
+    sizes: Sequence[int] = (3000, 4000, 5000, 6000, 7000, 8000, 9000)
+    seeds: Sequence[int] = (0, 1, 2)
+    validation_subjects: int = 1000
+    test_subjects: int = 10000
+    shape: Sequence[int] = (128, 128)
+    data_seed: int = 0
+    device: torch.device | str = "cpu"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.output_dir = Path(self.output_dir)
+        counts = {"training": max(self.sizes), "validation": self.validation_subjects, "testing": self.test_subjects}
         self.subjects = {
-            section: AlphabetDataset(section, count, seed=data_seed, shape=shape) for section, count in counts.items()
+            section: AlphabetDataset(section, count, seed=self.data_seed, shape=self.shape)
+            for section, count in counts.items()
         }
-        self.device = device
-        self.settings = {"num_classes": len(LETTERS), **(settings or {})}
+        self.settings = {"num_classes": len(LETTERS), **self.settings}
 
     def run(self) -> pd.DataFrame:
         """Run the experiment, or what is left of it.
@@ -107,11 +101,14 @@ class AlphabetExperiment:
         check_writable_directory(self.output_dir)
         self.generator.eval()
         samples = {section: self._with_maps(section) for section in self.subjects}
-        letters = letter_differentiation(_items(samples["testing"]), list(ALPHABET_SEQUENCES), key=_KEY)
+        tested = samples["testing"]
+        letters = letter_differentiation(
+            (tested[index] for index in range(len(tested))), list(ALPHABET_SEQUENCES), _KEY
+        )
         write_records(self.output_dir / "letters.csv", letters, overwrite=True)
         of_letters = format_letter_differentiation(letters)
         logger.info(f"M_d inside the letters:\n{of_letters}")
-        shown = [samples["testing"][index] for index in range(min(_EXAMPLES, len(samples["testing"])))]
+        shown = [tested[index] for index in range(min(_EXAMPLES, len(tested)))]
         save_figure(alphabet_examples(shown, _KEY), self.output_dir / "examples.png", overwrite=True)
 
         curve = self._learning_curve(samples)
@@ -136,7 +133,8 @@ class AlphabetExperiment:
     def _learning_curve(self, samples: Mapping[str, DifferentiationDataset]) -> pd.DataFrame:
         """Train and test all classifiers, on images in memory: drawing one takes as long as to train on it."""
         keep = Compose([DeleteItemsd("masks"), SqueezeDimd(["image", _KEY], dim=-1)])
-        in_memory = [CacheDataset(_items(part), keep, copy_cache=False) for part in samples.values()]
+        # A torch data set is the sequence that MONAI asks for, and does not declare it.
+        in_memory = [CacheDataset(part, keep, copy_cache=False) for part in samples.values()]  # type: ignore[arg-type]
         fit = ClassifierFit(
             SampleLookup(*in_memory),
             ALPHABET_SEQUENCES,
@@ -162,11 +160,6 @@ class AlphabetExperiment:
                 },
             )
         return curve
-
-
-def _items(dataset: DifferentiationDataset) -> Any:
-    """Return a data set as the sequence that it is; torch does not declare it as one."""
-    return dataset
 
 
 def letter_differentiation(samples: Iterable[Mapping[str, Any]], images: Sequence[str], key: str) -> pd.DataFrame:

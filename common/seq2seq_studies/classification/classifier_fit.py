@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ class AugmentedImages(SubjectDataset):
         self.subjects, self.labels = images.subjects, images.labels
 
 
+@dataclass
 class ClassifierFit:
     """A :data:`FitPredict` that trains a network on chosen channels.
 
@@ -51,26 +54,14 @@ class ClassifierFit:
         settings: further arguments of :func:`fit_classifier`, which those of a call replace.
     """
 
-    def __init__(
-        self,
-        samples: Mapping[str, Mapping[str, Any]],
-        sequences: Mapping[str, int],
-        network: Callable[..., torch.nn.Module],
-        output_dir: str | Path,
-        *,
-        augmentation: Sequence[Callable] = (),
-        device: torch.device | str = "cpu",
-        num_workers: int = 0,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.samples = samples
-        self.sequences = dict(sequences)
-        self.network = network
-        self.output_dir = Path(output_dir)
-        self.augmentation = list(augmentation)
-        self.device = device
-        self.num_workers = num_workers
-        self.settings = dict(settings or {})
+    samples: Mapping[str, Mapping[str, Any]]
+    sequences: Mapping[str, int]
+    network: Callable[..., torch.nn.Module]
+    output_dir: str | os.PathLike
+    augmentation: Sequence[Callable] = ()
+    device: torch.device | str = "cpu"
+    num_workers: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -99,7 +90,7 @@ class ClassifierFit:
         select = SelectChannelsd(channels, self.sequences)
         images = partial(ClassifierImages, samples=self.samples, transform=select)
         experiment = {"channels": list(channels)}
-        directory = self.output_dir / _digest([_names(training), _names(validation), seed, chosen, experiment])
+        directory = Path(self.output_dir) / _digest([_names(training), _names(validation), seed, chosen, experiment])
         fitted = fit_classifier(
             AugmentedImages(images(training), self.augmentation, seed) if self.augmentation else images(training),
             images(validation),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = ["ClinicalExperiment"]
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
 class ClinicalExperiment:
     """Compares input combinations of a classifier on the same folds, and pairs of them by a paired test.
 
@@ -49,31 +51,20 @@ class ClinicalExperiment:
         ValueError: when a pair has a name that is not among the inputs.
     """
 
-    def __init__(
-        self,
-        output_dir: str | os.PathLike,
-        folds: Sequence[Fold],
-        fit: FitPredict,
-        inputs: Mapping[str, Sequence[str]],
-        pairs: Sequence[Sequence[str]],
-        *,
-        candidates: Settings | None = None,
-        label: str | None = None,
-        seed: int = 0,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        for name in (name for pair in pairs for name in pair):
-            if name not in inputs:
-                raise ValueError(f"There are no inputs '{name}' to compare; choose from {', '.join(inputs)}.")
-        self.output_dir = Path(output_dir)
-        self.folds = list(folds)
-        self.fit = fit
-        self.inputs = {name: {"channels": list(channels)} for name, channels in inputs.items()}
-        self.pairs = [tuple(pair) for pair in pairs]
-        self.candidates = candidates
-        self.label = label
-        self.seed = seed
-        self.settings = settings
+    output_dir: str | os.PathLike
+    folds: Sequence[Fold]
+    fit: FitPredict
+    inputs: Mapping[str, Sequence[str]]
+    pairs: Sequence[Sequence[str]]
+    candidates: Settings | None = None
+    label: str | None = None
+    seed: int = 0
+    settings: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name in (name for pair in self.pairs for name in pair):
+            if name not in self.inputs:
+                raise ValueError(f"There are no inputs '{name}' to compare; choose from {', '.join(self.inputs)}.")
 
     def run(self) -> ProtocolTables:
         """Run the folds, or what is left of them, and write tables and figures.
@@ -81,24 +72,25 @@ class ClinicalExperiment:
         Raises:
             ValueError: when ``output_dir`` holds another experiment, and as :func:`run_folds`.
         """
+        folder = Path(self.output_dir)
         tables = run_folds(
             self.folds,
             self.fit,
             self.candidates,
-            self.output_dir,
+            folder,
             self.seed,
-            inputs=self.inputs,
+            inputs={name: {"channels": list(channels)} for name, channels in self.inputs.items()},
             label=self.label,
             settings=self.settings,
         )
         comparison = compare_inputs(tables.predictions, self.pairs, seed=self.seed)
-        write_records(self.output_dir / "comparison.csv", comparison, overwrite=True)
+        write_records(folder / "comparison.csv", comparison, overwrite=True)
         text = format_input_comparison(comparison)
         logger.info(f"What is added to the AUC, over all tested subjects:\n{text}")
-        summary = (self.output_dir / "summary.md").read_text(encoding="utf-8")
-        with atomic_path(self.output_dir / "results.md", overwrite=True) as temporary:
+        summary = (folder / "summary.md").read_text(encoding="utf-8")
+        with atomic_path(folder / "results.md", overwrite=True) as temporary:
             temporary.write_text(f"{summary}\n{text}\n", encoding="utf-8")
         draw = mean_roc_curves if len(self.folds) > 1 else roc_curves
-        save_figure(draw(tables.predictions, title=self.label or ""), self.output_dir / "roc.png", overwrite=True)
-        save_figure(fold_metrics_forest(tables.metrics), self.output_dir / "metrics.png", overwrite=True)
+        save_figure(draw(tables.predictions, title=self.label or ""), folder / "roc.png", overwrite=True)
+        save_figure(fold_metrics_forest(tables.metrics), folder / "metrics.png", overwrite=True)
         return tables

@@ -13,7 +13,7 @@ from seq2seq_mri.networks.classifier import build_classifier
 from seq2seq_mri.training.classifier_images import ClassifierImages, SampleLookup
 from seq2seq_mri.transforms.select_channels import SelectChannelsd
 from seq2seq_studies.classification import classifier_fit
-from seq2seq_studies.classification.classifier_fit import AugmentedImages, ClassifierFit
+from seq2seq_studies.classification.classifier_fit import ClassifierFit
 
 SEQUENCES = {"t1": 1, "t2": 1}
 
@@ -115,18 +115,3 @@ def test_augmentation_changes_the_training_only_and_follows_the_seed(fit):
     flipped = fit(*arguments, channels=["t2"])
     assert not np.array_equal(plain, flipped)
     np.testing.assert_array_equal(fit(*arguments, channels=["t2"]), flipped)
-
-
-def test_augmented_images_follow_epoch_and_index():
-    images = ClassifierImages(entries(range(6)), SampleLookup(Blobs(8)), SelectChannelsd(["t1"], SEQUENCES))
-    augmented = AugmentedImages(images, [RandFlipd("image", spatial_axis=1, prob=0.5)], seed=1)
-    assert augmented.subjects == images.subjects
-    assert augmented.labels.tolist() == images.labels.tolist()
-
-    def flipped(epoch: int) -> list[bool]:
-        augmented.set_epoch(epoch)
-        return [not torch.equal(torch.as_tensor(augmented[k]["image"]), images[k]["image"]) for k in range(6)]
-
-    assert flipped(1) == flipped(1)
-    assert any(flipped(1))
-    assert len({tuple(flipped(epoch)) for epoch in range(5)}) > 1

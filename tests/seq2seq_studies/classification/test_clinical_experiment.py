@@ -40,13 +40,6 @@ def test_writes_tables_and_figures(make_cohort, fit, tmp_path, nested):
     assert all((tmp_path / name).stat().st_size > 0 for name in ("roc.png", "metrics.png", "summary.csv"))
 
 
-def test_a_finished_fold_is_not_computed_again(make_cohort, fit, tmp_path):
-    folds = nested_folds(make_cohort(60, effect=2.0), "pcr", 3, 2)
-    first = ClinicalExperiment(tmp_path, folds, fit, INPUTS, PAIRS).run()
-    again = ClinicalExperiment(tmp_path, folds, lambda *given, **settings: pytest.fail("trained"), INPUTS, PAIRS).run()
-    pd.testing.assert_frame_equal(first.metrics, again.metrics)
-
-
 def test_pair_of_unknown_inputs(make_cohort, fit, tmp_path):
     folds = nested_folds(make_cohort(60), "pcr", 3, 2)
     with pytest.raises(ValueError, match="no inputs 'signal' to compare; choose from noise, noise and signal"):

@@ -123,10 +123,8 @@ def test_inputs_may_be_added_later(run, tmp_path):
     ("change", "message"),
     [
         ({"seed": 1}, "seed was 0 and is 1"),
-        ({"candidates": {"weak": {"strength": 0.1}}}, "candidates was"),
         ({"inputs": {"images": {"columns": [0]}}}, "inputs was"),
         ({"settings": {"epochs": 2}}, "settings was"),
-        ({"inner": 3}, "folds was"),
         ({"cohort": {"seed": 1}}, "folds was"),  # another patient's label
         ({"label": "pcr"}, 'label was null and is "pcr"'),
     ],
