@@ -227,7 +227,7 @@ def test_response_from_a_breast_cohort(classifier_runs, breast_runs, make_genera
         "generator_dir": str(make_generator_bundle(breast_runs, tmp_path)),
         "simulate#shape": [40, 34, 32],
         "simulate#spacing": 7.0,
-        "simulate#splits": [0, 0, 15],
+        "simulate#splits": [0, 0, 20],
         "repeats": 2,
         "spacing": [7.0, 7.0, 7.0],
         "spatial_size": [16, 16, 16],
@@ -239,7 +239,7 @@ def test_response_from_a_breast_cohort(classifier_runs, breast_runs, make_genera
     classifier_runs.run("train", ("pcr.json", "pcr_demo.json"), **classifier_runs_of_breast)
     predictions = pd.read_csv(tmp_path / "output" / "predictions.csv")
     assert predictions["inputs"].unique().tolist() == ["Wash-in", "Wash-in + M_d", "Wash-out", "Wash-out + M_d"]
-    assert predictions["section"].value_counts().to_dict() == {"validation": 2 * 4 * 3, "testing": 2 * 4 * 3}
+    assert predictions["section"].value_counts().to_dict() == {"validation": 2 * 4 * 4, "testing": 2 * 4 * 4}
     summary = (tmp_path / "output" / "results.md").read_text()
     assert summary.count("±") >= 4 * 2  # AUC and accuracy at least, of every combination
     assert (tmp_path / "output" / "roc.png").stat().st_size > 0
