@@ -30,10 +30,12 @@ MUTANTS = {
     ),
     "class weights not given": Mutant("train", put("train#loss#class_weights", None), facts.loss_balances_the_classes),
     "validation on training subjects": Mutant(
-        "train", put("validate#data#section", "training"), facts.sections_have_their_subjects_and_labels
+        "train", swap("section='validation'", "section='training'"), facts.sections_have_their_subjects_and_labels
     ),
     "training on both sections": Mutant(
-        "train", put("train#data#section", ["training", "validation"]), facts.sections_have_their_subjects_and_labels
+        "train",
+        swap("(section='training')", "(section=['training', 'validation'])"),
+        facts.sections_have_their_subjects_and_labels,
     ),
     "no subjects for the threshold": Mutant(
         "evaluate", swap("$[*@validate#data, *@data]", "@data"), facts.sections_have_their_subjects_and_labels

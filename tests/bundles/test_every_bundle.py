@@ -31,8 +31,7 @@ PARENTS = {
 }
 #: What the overlays of an experiment add, which none of the training of a single network has.
 EXPERIMENT = {
-    *("combinations", "pairs", "candidates", "folds", "outer_folds", "inner_folds", "repeats", "fractions"),
-    *("cohort", "prepared", "training_settings", "fit", "experiment", "network_def#_mode_"),
+    *("combinations", "pairs", "folds", "outer_folds", "inner_folds", "repeats", "fractions", "network_def#_mode_"),
 }
 MODEL_ZOO_LIMIT = 25 * 2**20
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The alphabet task: which letter does each of two images show that the other does not?
+"""The data set of the alphabet task: two images of a subject, and the letter that each of them alone shows.
 
 Source: Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence 3D/4D MRI,
 Medical Image Analysis 2024, section 4.1 and Fig. 3. Two images of a subject, like two MRI sequences, show a disc and
@@ -20,7 +20,7 @@ Grey values do not vary from subject to subject, because the generator could not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,8 +98,6 @@ class AlphabetDataset(Dataset):
         size: number of samples; the paper has 9,000, 1,000 and 10,000 of the three sections.
         seed: non-negative.
         shape: pixels along X and Y, at least 32 each.
-        noise: standard deviation of Gaussian noise, independent in the two images; they are clipped to [0, 1] again.
-        transform: applied to every sample.
 
     Raises:
         ValueError: when an argument cannot be used.
@@ -116,48 +114,31 @@ class AlphabetDataset(Dataset):
         size: int,
         seed: int = 0,
         shape: Sequence[int] = (128, 128),
-        noise: float = 0.0,
-        transform: Callable | None = None,
     ) -> None:
-        if size < 1:
-            raise ValueError(f"The size of the alphabet dataset is {size}; give at least 1.")
-        if not 0 <= noise < 1:
-            raise ValueError(f"The noise is {noise}; give a standard deviation of at least 0 and below 1.")
-        _check_section(section, seed)
-        _check_shape(shape)
+        if section not in SECTIONS:
+            raise ValueError(f"Unknown section '{section}'; choose {', '.join(SECTIONS)}.")
+        if size < 1 or seed < 0:
+            raise ValueError(f"The alphabet dataset has size {size} and seed {seed}; give at least 1 and 0.")
+        if len(shape) != 2 or min(shape) < SMALLEST_SIDE:
+            raise ValueError(f"The shape is {tuple(shape)}; give two sizes of at least {SMALLEST_SIDE} pixels.")
         self.section = section
         self.size = size
         self.seed = seed
         self.shape = tuple(shape)
-        self.noise = noise
-        self.transform = transform
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """All that the samples depend on, but for the transform; can be written as JSON."""
-        return {
-            "name": "alphabet",
-            "section": self.section,
-            "size": self.size,
-            "seed": self.seed,
-            "shape": list(self.shape),
-            "noise": self.noise,
-        }
+        """All that the samples depend on; can be written as JSON."""
+        given = {"section": self.section, "size": self.size, "seed": self.seed, "shape": list(self.shape)}
+        return {"name": "alphabet", **given, "noise": 0.0}  # as files on disk have it
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        """One entry per sample as in a datalist, without making the images: ``subject``, ``patient``, ``label``.
-
-        The label is by image, ``{"x1": 18, "x2": 25}``.
-        """
-        return [
-            {
-                "subject": name,
-                "patient": name,
-                "label": dict(zip(ALPHABET_SEQUENCES, self._draw(index).letters, strict=False)),
-            }
-            for index, name in enumerate(self.subjects)
-        ]
+        """One entry per sample as in a datalist, with labels by image, ``{"x1": 18, "x2": 25}``; makes no images."""
+        letters = (self._draw(index).letters for index in range(self.size))
+        labels = (dict(zip(ALPHABET_SEQUENCES, drawn, strict=False)) for drawn in letters)
+        named = zip(self.subjects, labels, strict=True)
+        return [{"subject": name, "patient": name, "label": label} for name, label in named]
 
     @property
     def subjects(self) -> list[str]:
@@ -170,29 +151,22 @@ class AlphabetDataset(Dataset):
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         """Make one sample.
 
         Returns:
-            A dictionary, or what the transform makes of it:
+            A dictionary:
             ``subject``: its name, ``"training-00012"``;
             ``image``: float32 ``[2, X, Y, 1]`` in [0, 1], background 0: x1 and x2;
             ``available``, ``measured``: bool ``[2]``, all true;
             ``label``: int64 ``[2]``: the number of the differing letter of x1, and of x2;
             ``common``: int64 scalar: the number of the common letter;
             ``masks``: uint8 ``[3, X, Y, 1]``, 1 where the differing letter of x1, that of x2 and the common one are.
-
-        Raises:
-            IndexError: when there is no such sample.
         """
         index = range(self.size)[index]
         subject = self._draw(index)
         images, masks = draw_images(subject, self.shape)
-        if self.noise > 0:
-            # Its own stream: the noise does not change what is seen below it.
-            random = np.random.default_rng(_entropy(self.section, index, self.seed, stream=1))
-            images = np.clip(images + self.noise * random.standard_normal(images.shape, dtype=np.float32), 0, 1)
-        sample: dict[str, Any] = {
+        return {
             "subject": f"{self.section}-{index:05d}",
             "image": torch.from_numpy(images[..., None]),
             "available": torch.ones(2, dtype=torch.bool),
@@ -201,7 +175,6 @@ class AlphabetDataset(Dataset):
             "common": torch.tensor(subject.letters[2]),
             "masks": torch.from_numpy(masks[..., None]),
         }
-        return sample if self.transform is None else self.transform(sample)
 
 
 def draw_subject(section: str, index: int, seed: int = 0, shape: Sequence[int] = (128, 128)) -> AlphabetSubject:
@@ -212,13 +185,8 @@ def draw_subject(section: str, index: int, seed: int = 0, shape: Sequence[int] =
         index: the subject's number in it.
         seed: non-negative.
         shape: pixels along X and Y; all lengths grow with the shorter side.
-
-    Raises:
-        ValueError: when an argument cannot be used.
     """
-    _check_section(section, seed)
-    _check_shape(shape)
-    random = np.random.default_rng(_entropy(section, index, seed))
+    random = np.random.default_rng([seed, SECTIONS.index(section), index, 0])
     side = min(shape)
     first, second, common = random.permutation(len(LETTERS))[:3].tolist()
     heights = random.uniform(*LETTER_HEIGHTS, 2) * side
@@ -274,19 +242,3 @@ def _separate(random: np.random.Generator, radii: np.ndarray, size: tuple[int, i
         apart = (distances >= radii[first] + radii[second]).all(axis=1)
         if apart.any():
             return [(float(row), float(column)) for row, column in candidates[apart.argmax()]]
-
-
-def _entropy(section: str, index: int, seed: int, stream: int = 0) -> list[int]:
-    return [seed, SECTIONS.index(section), index, stream]
-
-
-def _check_section(section: str, seed: int) -> None:
-    if section not in SECTIONS:
-        raise ValueError(f"Unknown section '{section}'; choose {', '.join(SECTIONS)}.")
-    if seed < 0:
-        raise ValueError(f"The seed is {seed}; give 0 or a positive whole number.")
-
-
-def _check_shape(shape: Sequence[int]) -> None:
-    if len(shape) != 2 or min(shape) < SMALLEST_SIDE:
-        raise ValueError(f"The shape is {tuple(shape)}; give two sizes of at least {SMALLEST_SIDE} pixels.")

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The alphabet experiment: does a classifier that also sees M_d need fewer subjects to read the differing letter?
+"""The alphabet experiment: compares how many subjects a classifier of letters needs with and without M_d.
 
 Source: Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence 3D/4D MRI,
 Medical Image Analysis 2024, section 4.1, Fig. 3 and Fig. 4.
@@ -8,16 +8,18 @@ Medical Image Analysis 2024, section 4.1, Fig. 3 and Fig. 4.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from monai.data import CacheDataset
-from monai.transforms import DeleteItemsd, SqueezeDimd
+from monai.transforms import Compose, DeleteItemsd, SqueezeDimd
 
+from seq2seq_mri.evaluation.page import markdown_table
 from seq2seq_mri.evaluation.records import write_records
 from seq2seq_mri.files import atomic_path, check_writable_directory
 from seq2seq_mri.inference.generator_bundle import generator_fingerprint
@@ -27,25 +29,21 @@ from seq2seq_mri.plots.style import save_figure
 from seq2seq_mri.training.classifier_images import SampleLookup
 from seq2seq_mri.transforms.select_channels import MAP_SUFFIX
 from seq2seq_studies.alphabet.alphabet import ALPHABET_SEQUENCES, AlphabetDataset
-from seq2seq_studies.alphabet.alphabet_figure import alphabet_examples
-from seq2seq_studies.alphabet.differentiation_cache import (
-    DifferentiationDataset,
-    DifferentiationMaps,
-)
+from seq2seq_studies.alphabet.alphabet_figures import alphabet_examples, learning_curve_figure
+from seq2seq_studies.alphabet.differentiation_cache import DifferentiationDataset, DifferentiationMaps
 from seq2seq_studies.alphabet.glyphs import LETTERS
-from seq2seq_studies.alphabet.learning_curve import run_learning_curve
-from seq2seq_studies.alphabet.learning_curve_figure import learning_curve_figure
-from seq2seq_studies.alphabet.learning_curve_table import PAPER_PEAK_GAINS, accuracy_gains, format_accuracy_gains
-from seq2seq_studies.alphabet.letter_differentiation import format_letter_differentiation, letter_differentiation
+from seq2seq_studies.alphabet.learning_curve import accuracy_gains, format_accuracy_gains, run_learning_curve
 from seq2seq_studies.classification.classifier_fit import ClassifierFit
 
-__all__ = ["AlphabetExperiment"]
+__all__ = ["AlphabetExperiment", "format_letter_differentiation", "letter_differentiation"]
 
 logger = logging.getLogger(__name__)
 
 _KEY = "differentiation"
+_EXAMPLES = 4  # test subjects in the figure
 
 
+@dataclass
 class AlphabetExperiment:
     """Computes M_d of all subjects with a trained generator, and the learning curves with and without it.
 
@@ -65,41 +63,31 @@ class AlphabetExperiment:
         test_subjects: their number.
         shape: pixels of an image.
         data_seed: of the subjects.
-        examples: number of test subjects in the figure.
         device: where to train classifiers.
         settings: those of :class:`ClassifierSettings`.
     """
 
-    def __init__(
-        self,
-        output_dir: str | os.PathLike,
-        generator: SequenceTranslator,
-        inferer: SliceTranslationInferer,
-        network: Callable[..., torch.nn.Module],
-        *,
-        sizes: Sequence[int] = (3000, 4000, 5000, 6000, 7000, 8000, 9000),
-        seeds: Sequence[int] = (0, 1, 2),
-        validation_subjects: int = 1000,
-        test_subjects: int = 10000,
-        shape: Sequence[int] = (128, 128),
-        data_seed: int = 0,
-        examples: int = 4,
-        device: torch.device | str = "cpu",
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.output_dir = Path(output_dir)
-        self.generator = generator
-        self.inferer = inferer
-        self.network = network
-        self.sizes = list(sizes)
-        self.seeds = list(seeds)
-        counts = {"training": max(self.sizes), "validation": validation_subjects, "testing": test_subjects}
+    output_dir: Path
+    generator: SequenceTranslator
+    inferer: SliceTranslationInferer
+    network: Callable[..., torch.nn.Module]
+    sizes: Sequence[int] = (3000, 4000, 5000, 6000, 7000, 8000, 9000)
+    seeds: Sequence[int] = (0, 1, 2)
+    validation_subjects: int = 1000
+    test_subjects: int = 10000
+    shape: Sequence[int] = (128, 128)
+    data_seed: int = 0
+    device: torch.device | str = "cpu"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.output_dir = Path(self.output_dir)
+        counts = {"training": max(self.sizes), "validation": self.validation_subjects, "testing": self.test_subjects}
         self.subjects = {
-            section: AlphabetDataset(section, count, seed=data_seed, shape=shape) for section, count in counts.items()
+            section: AlphabetDataset(section, count, seed=self.data_seed, shape=self.shape)
+            for section, count in counts.items()
         }
-        self.examples = examples
-        self.device = device
-        self.settings = {"num_classes": len(LETTERS), **(settings or {})}
+        self.settings = {"num_classes": len(LETTERS), **self.settings}
 
     def run(self) -> pd.DataFrame:
         """Run the experiment, or what is left of it.
@@ -113,27 +101,26 @@ class AlphabetExperiment:
         check_writable_directory(self.output_dir)
         self.generator.eval()
         samples = {section: self._with_maps(section) for section in self.subjects}
-        letters = letter_differentiation(_items(samples["testing"]), list(ALPHABET_SEQUENCES), key=_KEY)
+        tested = samples["testing"]
+        letters = letter_differentiation(
+            (tested[index] for index in range(len(tested))), list(ALPHABET_SEQUENCES), _KEY
+        )
         write_records(self.output_dir / "letters.csv", letters, overwrite=True)
-        logger.info(f"M_d inside the letters:\n{format_letter_differentiation(letters)}")
-        shown = [samples["testing"][index] for index in range(min(self.examples, len(samples["testing"])))]
-        save_figure(alphabet_examples(shown, key_md=_KEY), self.output_dir / "examples.png", overwrite=True)
+        of_letters = format_letter_differentiation(letters)
+        logger.info(f"M_d inside the letters:\n{of_letters}")
+        shown = [tested[index] for index in range(min(_EXAMPLES, len(tested)))]
+        save_figure(alphabet_examples(shown, _KEY), self.output_dir / "examples.png", overwrite=True)
 
         curve = self._learning_curve(samples)
         pairs = {image: [image, image + MAP_SUFFIX] for image in ALPHABET_SEQUENCES}
         gains = accuracy_gains(curve, pairs)
         write_records(self.output_dir / "gains.csv", gains, overwrite=True)
-        text = format_accuracy_gains(gains, PAPER_PEAK_GAINS)
+        text = format_accuracy_gains(gains)
         logger.info(f"Accuracy of the differing letter:\n{text}")
         with atomic_path(self.output_dir / "results.md", overwrite=True) as temporary:
-            temporary.write_text(f"{format_letter_differentiation(letters)}\n\n{text}\n", encoding="utf-8")
-        figure = learning_curve_figure(
-            curve,
-            pairs=pairs,
-            paper_gains=PAPER_PEAK_GAINS,
-            chance=1 / len(LETTERS),
-            labels={image + MAP_SUFFIX: f"{image} and its M_d" for image in ALPHABET_SEQUENCES},
-        )
+            temporary.write_text(f"{of_letters}\n\n{text}\n", encoding="utf-8")
+        names = {image + MAP_SUFFIX: f"{image} and its M_d" for image in ALPHABET_SEQUENCES}
+        figure = learning_curve_figure(curve, pairs, 1 / len(LETTERS), names)
         save_figure(figure, self.output_dir / "learning_curve.png", overwrite=True)
         return curve
 
@@ -145,23 +132,21 @@ class AlphabetExperiment:
 
     def _learning_curve(self, samples: Mapping[str, DifferentiationDataset]) -> pd.DataFrame:
         """Train and test all classifiers, on images in memory: drawing one takes as long as to train on it."""
-        forget = DeleteItemsd("masks")
-        in_memory = [CacheDataset(_items(part), forget, copy_cache=False) for part in samples.values()]
+        keep = Compose([DeleteItemsd("masks"), SqueezeDimd(["image", _KEY], dim=-1)])
+        # A torch data set is the sequence that MONAI asks for, and does not declare it.
+        in_memory = [CacheDataset(part, keep, copy_cache=False) for part in samples.values()]  # type: ignore[arg-type]
         fit = ClassifierFit(
             SampleLookup(*in_memory),
             ALPHABET_SEQUENCES,
             self.network,
             self.output_dir / "trainings",
-            transforms=[SqueezeDimd("image", dim=-1)],
             device=self.device,
             settings=self.settings,
         )
         entries = {section: subjects.entries for section, subjects in self.subjects.items()}
         for image in ALPHABET_SEQUENCES:
             curve = run_learning_curve(
-                entries["training"],
-                entries["validation"],
-                entries["testing"],
+                entries,
                 fit,
                 self.sizes,
                 self.output_dir,
@@ -177,6 +162,36 @@ class AlphabetExperiment:
         return curve
 
 
-def _items(dataset: DifferentiationDataset) -> Any:
-    """Return a data set as the sequence that it is; torch does not declare it as one."""
-    return dataset
+def letter_differentiation(samples: Iterable[Mapping[str, Any]], images: Sequence[str], key: str) -> pd.DataFrame:
+    """Compare M_d inside the letter that an image alone shows with M_d inside the one that both show (Fig. 3).
+
+    Args:
+        samples: of the alphabet task, with ``masks`` ``[3, X, Y, 1]`` as :class:`AlphabetDataset` gives them, and maps
+            ``[2, X, Y, 1]``.
+        images: names of the two images.
+        key: of the maps.
+
+    Returns:
+        Table with a row for each image: ``image``; ``differing`` and ``common``, the mean over subjects of the mean M_d
+        inside the image's own letter and inside the common one, in units of the intensity range; ``ratio``, the first
+        divided by the second; ``right``, the fraction of subjects in which the differing letter has the larger mean;
+        ``n``, the number of subjects.
+    """
+    inside = []
+    for sample in samples:
+        masks, maps = np.asarray(sample["masks"]).astype(bool), np.asarray(sample[key], dtype=np.float64)
+        inside.append([[maps[image][masks[image]].mean(), maps[image][masks[2]].mean()] for image in range(2)])
+    means = np.asarray(inside)
+    differing, common = means.mean(axis=0).T
+    right = (means[:, :, 0] > means[:, :, 1]).mean(axis=0)
+    columns = {"image": list(images), "differing": differing, "common": common, "ratio": differing / common}
+    return pd.DataFrame({**columns, "right": right, "n": len(means)})
+
+
+def format_letter_differentiation(table: pd.DataFrame) -> str:
+    """Return the table of :func:`letter_differentiation` as Markdown."""
+    header = ["Image", "Subjects", "Mean M_d, differing letter", "Mean M_d, common letter", "Ratio"]
+    header.append("Differing > common")
+    forms = {"image": "s", "n": ",d", "differing": ".4f", "common": ".4f", "ratio": ".1f", "right": ".1%"}
+    rows = [[format(row[name], form) for name, form in forms.items()] for row in table.to_dict("records")]
+    return markdown_table(header, [[cell.replace("%", " %") for cell in row] for row in rows])

@@ -1,19 +1,20 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The classifier of a protocol: one network is trained for each call, and predicts."""
+"""Trains a network on chosen channels and predicts other subjects: the classifier of the studies."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose
 
 from seq2seq_mri.evaluation.classification.classifier_evaluator import predict_probabilities
 from seq2seq_mri.training.classifier_images import ClassifierImages
@@ -24,54 +25,34 @@ from seq2seq_studies.classification.cross_validation import Entry
 __all__ = ["ClassifierFit"]
 
 
+@dataclass
 class ClassifierFit:
     """A :data:`FitPredict` that trains a network on chosen channels.
 
     Each training has a folder of its own below ``output_dir``, named after its subjects, seed and settings, so that an
-    interrupted one goes on where it was. It is removed when the predictions are made, unless ``keep`` says otherwise.
+    interrupted one goes on where it was. It is removed when the predictions are made.
 
     Args:
         samples: the images and maps of every subject, see
-            :class:`SampleLookup`; keys ``image``, ``differentiation``
-            and ``available`` as :class:`SelectChannelsd` reads them.
+            :class:`SampleLookup`; keys ``image``, ``differentiation`` and ``available`` as :class:`SelectChannelsd`
+            reads them.
         sequences: the sequence table.
         network: builds a network for a number of input channels: ``network(in_channels=2)``.
         output_dir: where trainings are.
-        transforms: applied after the channels are chosen, for example to remove the axis of a single slice.
         augmentation: random transforms of ``image``, for training only.
-        keep: whether the folders of finished trainings, with their weights, stay.
-        experiment: what else a training must have in common with one to be resumed.
         device: where to train and to predict.
         num_workers: processes that load images.
         settings: those of :class:`ClassifierSettings`, which those of a call replace.
     """
 
-    def __init__(
-        self,
-        samples: Mapping[str, Mapping[str, Any]],
-        sequences: Mapping[str, int],
-        network: Callable[..., torch.nn.Module],
-        output_dir: str | Path,
-        *,
-        transforms: Sequence[Callable] = (),
-        augmentation: Sequence[Callable] = (),
-        keep: bool = False,
-        experiment: Mapping[str, Any] | None = None,
-        device: torch.device | str = "cpu",
-        num_workers: int = 0,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.samples = samples
-        self.sequences = dict(sequences)
-        self.network = network
-        self.output_dir = Path(output_dir)
-        self.transforms = list(transforms)
-        self.augmentation = list(augmentation)
-        self.keep = keep
-        self.experiment = dict(experiment or {})
-        self.device = device
-        self.num_workers = num_workers
-        self.settings = dict(settings or {})
+    samples: Mapping[str, Mapping[str, Any]]
+    sequences: Mapping[str, int]
+    network: Callable[..., torch.nn.Module]
+    output_dir: str | os.PathLike
+    augmentation: Sequence[Callable] = ()
+    device: torch.device | str = "cpu"
+    num_workers: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -95,15 +76,12 @@ class ClassifierFit:
 
         Returns:
             Probabilities ``[n]`` of label 1, or ``[n, classes]``.
-
-        Raises:
-            ValueError: as ``fit_classifier`` and ``SelectChannelsd``.
         """
         chosen = {**self.settings, **settings}
-        select = Compose([SelectChannelsd(channels, self.sequences), *self.transforms])
+        select = SelectChannelsd(channels, self.sequences)
         images = partial(ClassifierImages, samples=self.samples, transform=select)
-        experiment = {**self.experiment, "channels": list(channels)}
-        directory = self.output_dir / _digest([_names(training), _names(validation), seed, chosen, experiment])
+        experiment = {"channels": list(channels)}
+        directory = Path(self.output_dir) / _digest([_names(training), _names(validation), seed, chosen, experiment])
         network = fit_classifier(
             images(training),
             images(validation),
@@ -117,8 +95,7 @@ class ClassifierFit:
         probabilities = predict_probabilities(
             network, images(tested), device=self.device, num_workers=self.num_workers, **how
         )
-        if not self.keep:
-            shutil.rmtree(directory)
+        shutil.rmtree(directory)
         return probabilities
 
 
@@ -126,5 +103,5 @@ def _names(entries: Sequence[Entry]) -> list:
     return [[entry["subject"], entry["label"]] for entry in entries]
 
 
-def _digest(content: Any) -> str:
+def _digest(content: list) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Who is trained, validated and tested on: by patient, stratified by label, decided by a seed.
+"""Divides subjects into training, validation and testing by patient, stratified by label, decided by a seed.
 
 A fold has a testing section, and one or more inner splits of all others into training and validation. Nested
 cross-validation has many folds with several inner splits each; a plain division into training, validation and testing
@@ -18,17 +18,9 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from seq2seq_mri.io.datalists.labelled_datalist import labelled_entries, patient_of_entry
+from seq2seq_mri.io.datalists.labelled_datalist import labelled_entries
 
-__all__ = [
-    "Entry",
-    "Fold",
-    "InnerSplit",
-    "fold_of_sections",
-    "folds_fingerprint",
-    "nested_folds",
-    "train_validation_test_folds",
-]
+__all__ = ["Entry", "Fold", "InnerSplit", "folds_fingerprint", "nested_folds", "train_validation_test_folds"]
 
 Entry = dict[str, Any]
 """A datalist's entry with ``"subject"``, ``"patient"``, and ``"label"``, a whole number."""
@@ -41,16 +33,10 @@ class InnerSplit:
     Attributes:
         training: entries to train on.
         validation: entries to choose settings, epoch and threshold on.
-
-    Raises:
-        ValueError: when a section is empty, or a patient is in both.
     """
 
     training: list[Entry]
     validation: list[Entry]
-
-    def __post_init__(self) -> None:
-        _check_apart({"training": self.training, "validation": self.validation})
 
 
 @dataclass(frozen=True)
@@ -64,7 +50,7 @@ class Fold:
         inner: divisions of the others.
 
     Raises:
-        ValueError: when a section is empty, or a patient is in two sections.
+        ValueError: when a patient is in two sections.
     """
 
     repeat: int
@@ -73,21 +59,16 @@ class Fold:
     inner: list[InnerSplit]
 
     def __post_init__(self) -> None:
-        if not self.inner:
-            raise ValueError(f"Repeat {self.repeat}, fold {self.fold} has no inner split into training and validation.")
         for split in self.inner:
-            _check_apart({"testing": self.testing, "training": split.training, "validation": split.validation})
+            seen: dict[str, str] = {}
+            for section, entries in self.sections(split).items():
+                for patient in (entry["patient"] for entry in entries):
+                    if seen.setdefault(patient, section) != section:
+                        raise ValueError(f"Patient {patient} is in {seen[patient]} and in {section}.")
 
-
-def _check_apart(sections: Mapping[str, Sequence[Entry]]) -> None:
-    seen: dict[str, str] = {}
-    for section, entries in sections.items():
-        if not entries:
-            raise ValueError(f"There is nobody in {section}; give more subjects, or other numbers of folds.")
-        for entry in entries:
-            patient = patient_of_entry(entry)
-            if seen.setdefault(patient, section) != section:
-                raise ValueError(f"Patient {patient} is in {seen[patient]} and in {section}.")
+    def sections(self, split: InnerSplit) -> dict[str, list[Entry]]:
+        """Return the entries of the three sections by their names."""
+        return {"testing": self.testing, "training": split.training, "validation": split.validation}
 
 
 def nested_folds(
@@ -119,7 +100,8 @@ def nested_folds(
         ValueError: when a label is absent or contradictory, there is only one, a label has too few patients for all
             sections to have one of it, or a number is out of range.
     """
-    _check_counts(("outer", outer, 2), ("inner", inner, 2), ("repeats", repeats, 1))
+    if outer < 2 or inner < 2 or repeats < 1:
+        raise ValueError(f"There are {outer} outer and {inner} inner folds, {repeats} times; give at least 2, 2 and 1.")
     known = sorted(labelled_entries(entries, label), key=lambda entry: entry["subject"])
     # Without the patients of its largest outer fold, a label must still have one for each inner fold.
     needed = next(count for count in range(outer, 2 * (outer + inner)) if count - -(-count // outer) >= inner)
@@ -129,10 +111,7 @@ def nested_folds(
         for fold, (rest, testing) in enumerate(_divide(known, outer, [seed, repeat])):
             splits = [InnerSplit(*sections) for sections in _divide(rest, inner, [seed, repeat, fold])]
             folds.append(Fold(repeat, fold, testing, splits))
-    for fold_ in folds:
-        for split in fold_.inner:
-            _check_labels(known, label, fold_.testing, split)
-    return folds
+    return _with_all_labels(folds, known, label)
 
 
 def train_validation_test_folds(
@@ -158,9 +137,9 @@ def train_validation_test_folds(
         ValueError: when a label is absent or contradictory, there is only one, a label has too few patients for all
             sections to have one of it, or the fractions or ``repeats`` are not of this form.
     """
-    _check_counts(("repeats", repeats, 1))
-    valid = len(fractions) == 3 and all(isinstance(share, (int, float)) and share > 0 for share in fractions)
-    if not valid or abs(sum(fractions) - 1) > 1e-6:
+    if repeats < 1:
+        raise ValueError(f"repeats is {repeats}; give a whole number from 1.")
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"fractions is {fractions}; give three above 0 for training, validation, testing with sum 1.")
     known = sorted(labelled_entries(entries, label), key=lambda entry: entry["subject"])
     _check_patients(known, label, 3, "training, validation and testing")
@@ -170,35 +149,15 @@ def train_validation_test_folds(
     folds = []
     for repeat in range(repeats):
         try:
-            rest, testing = _stratified(patients, of_patient, sizes[1], [seed, repeat])
-            training, validation = _stratified(rest, of_patient, sizes[0], [seed, repeat, 0])
+            rest, tested = _stratified(patients, of_patient, sizes[1], [seed, repeat])
+            trained, held_out = _stratified(rest, of_patient, sizes[0], [seed, repeat, 0])
         except ValueError as error:
             raise ValueError(f"{len(patients)} patients cannot be divided as {fractions}: {error}") from error
-        names = (training, validation, testing)
-        sections = [[entry for entry in known if entry["patient"] in section] for section in names]
-        fold = Fold(repeat, 0, sections[2], [InnerSplit(sections[0], sections[1])])
-        _check_labels(known, label, fold.testing, fold.inner[0])
-        folds.append(fold)
-    return folds
-
-
-def fold_of_sections(
-    training: Sequence[Mapping[str, Any]],
-    validation: Sequence[Mapping[str, Any]],
-    testing: Sequence[Mapping[str, Any]],
-    label: str | None = None,
-) -> Fold:
-    """Return the fold of a datalist that has its sections already.
-
-    Raises:
-        ValueError: when a label is absent or contradictory, a patient is in two sections, or a label that is in one
-            section is not in another.
-    """
-    known = labelled_entries([*training, *validation, *testing], label)
-    first, second = len(training), len(training) + len(validation)
-    fold = Fold(0, 0, known[second:], [InnerSplit(known[:first], known[first:second])])
-    _check_labels(known, label, fold.testing, fold.inner[0])
-    return fold
+        training, validation, testing = (
+            [entry for entry in known if entry["patient"] in section] for section in (trained, held_out, tested)
+        )
+        folds.append(Fold(repeat, 0, testing, [InnerSplit(training, validation)]))
+    return _with_all_labels(folds, known, label)
 
 
 def _divide(entries: Sequence[Entry], folds: int, seed: Sequence[int]) -> Iterator[tuple[list[Entry], list[Entry]]]:
@@ -219,20 +178,12 @@ def _stratified(
     return train_test_split(list(patients), test_size=size, stratify=labels, random_state=state)
 
 
-def _check_counts(*counts: tuple[str, int, int]) -> None:
-    for name, number, smallest in counts:
-        if isinstance(number, bool) or not isinstance(number, int) or number < smallest:
-            raise ValueError(f"{name} is {number!r}; give a whole number from {smallest}.")
-
-
 def _check_patients(entries: Sequence[Entry], label: str | None, needed: int, sections: str) -> None:
     """Check that every label has enough patients."""
     counts = Counter({entry["patient"]: entry["label"] for entry in entries}.values())
     name = "label" if label is None else label
     if len(counts) < 2:
-        raise ValueError(
-            f"All {len(entries)} subjects have {name} {next(iter(counts))}; there is nothing to tell apart."
-        )
+        raise ValueError(f"All {len(entries)} subjects have {name} {min(counts)}; there is nothing to tell apart.")
     for value, number in sorted(counts.items()):
         if number < needed:
             raise ValueError(
@@ -241,22 +192,24 @@ def _check_patients(entries: Sequence[Entry], label: str | None, needed: int, se
             )
 
 
-def _check_labels(entries: Sequence[Entry], label: str | None, testing: Sequence[Entry], split: InnerSplit) -> None:
-    """Check that every section has every label."""
+def _with_all_labels(folds: list[Fold], entries: Sequence[Entry], label: str | None) -> list[Fold]:
+    """Return the folds after checking that every section has every label."""
     wanted = {entry["label"] for entry in entries}
-    sections = {"testing": testing, "training": split.training, "validation": split.validation}
-    for section, members in sections.items():
-        for value in sorted(wanted - {entry["label"] for entry in members}):
-            raise ValueError(
-                f"Nobody in {section} ({len(members)} subjects) has {'label' if label is None else label} {value}; "
-                "give more subjects, fewer folds, or another seed."
-            )
+    for fold in folds:
+        for split in fold.inner:
+            for section, members in fold.sections(split).items():
+                for value in sorted(wanted - {entry["label"] for entry in members}):
+                    raise ValueError(
+                        f"Nobody in {section} ({len(members)} subjects) has {'label' if label is None else label} "
+                        f"{value}; give more subjects, fewer folds, or another seed."
+                    )
+    return folds
 
 
 def folds_fingerprint(folds: Iterable[Fold]) -> str:
     """Return a short text that changes with anybody's section, label or patient."""
 
-    def names(entries: Iterable[Mapping[str, Any]]) -> list:
+    def names(entries: Sequence[Entry]) -> list:
         return [[entry["subject"], entry["patient"], entry["label"]] for entry in entries]
 
     content = [

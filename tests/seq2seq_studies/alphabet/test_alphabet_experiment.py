@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -11,7 +12,11 @@ from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.classifier import build_classifier
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_studies.alphabet.alphabet import ALPHABET_SEQUENCES
-from seq2seq_studies.alphabet.alphabet_experiment import AlphabetExperiment
+from seq2seq_studies.alphabet.alphabet_experiment import (
+    AlphabetExperiment,
+    format_letter_differentiation,
+    letter_differentiation,
+)
 
 
 @pytest.fixture
@@ -74,3 +79,20 @@ def test_refuses_the_folder_of_another_experiment(experiment):
         experiment(seeds=[0], settings={"max_epochs": 2, "batch_size": 4}).run()
     with pytest.raises(ValueError, match="was prepared otherwise"):
         experiment(seeds=[0], shape=(34, 37)).run()
+
+
+def letters(own: tuple[float, float], common: tuple[float, float]) -> dict:
+    """A subject of 3 x 5 pixels: own letter of x1, own letter of x2 (one pixel is both), common letter, background."""
+    masks, maps = np.zeros((3, 3, 5, 1), dtype=np.uint8), np.zeros((2, 3, 5, 1), dtype=np.float16)
+    masks[0, 0, :2] = masks[1, 0, 1:3] = masks[2, 2, :] = 1
+    maps[0, 0, :3], maps[1, 0, :3] = own
+    maps[0, 2], maps[1, 2] = common
+    return {"masks": masks, "md": maps}
+
+
+def test_means_inside_the_letters():
+    subjects = [letters((0.75, 0.5), (0.125, 0.25)), letters((0.5, 0.25), (0.125, 0.5))]
+    table = letter_differentiation(subjects, ["x1", "x2"], "md")
+    expected = [["x1", 0.625, 0.125, 5.0, 1.0, 2], ["x2", 0.375, 0.375, 1.0, 0.5, 2]]
+    assert table[["image", "differing", "common", "ratio", "right", "n"]].to_numpy().tolist() == expected
+    assert "| x1 | 2 | 0.6250 | 0.1250 | 5.0 | 100.0 % |" in format_letter_differentiation(table)

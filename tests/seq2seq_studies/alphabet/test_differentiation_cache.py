@@ -146,9 +146,8 @@ def _volume(dataset, indices) -> torch.Tensor:
         ({"dataset": AlphabetDataset("training", 4, shape=(36, 41))}, "dataset"),
         (
             {
-                "dataset": AlphabetDataset(
-                    "training", 5, shape=(36, 41), transform=lambda s: {**s, "image": s["image"] / 2}
-                )
+                "dataset": Given([s["image"] / 2 for s in AlphabetDataset("training", 5, shape=(36, 41))]),
+                "parameters": AlphabetDataset("training", 5, shape=(36, 41)).parameters,
             },
             "first_image",
         ),

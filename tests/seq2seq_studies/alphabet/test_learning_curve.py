@@ -1,20 +1,47 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import top_k_accuracy_score
 
-from seq2seq_studies.alphabet.learning_curve import run_learning_curve, training_subset
-from seq2seq_studies.alphabet.learning_curve_table import read_learning_curve
+from seq2seq_studies.alphabet.learning_curve import (
+    PAPER_PEAK_SIZE,
+    accuracy_gains,
+    format_accuracy_gains,
+    learning_curve_table,
+    run_learning_curve,
+    summarise_learning_curve,
+    top_accuracies,
+    training_subset,
+)
 
 INPUTS = {"noise": {"columns": [1]}, "signal": {"columns": [0]}}
+
+
+PAIRS = {"x1": ("x1", "x1 + M_d"), "x2": ("x2", "x2 + M_d")}
 
 
 @pytest.fixture
 def sections(make_cohort):
     entries = make_cohort(120, effect=4.0, classes=4)
-    return entries[:60], entries[60:80], entries[80:]
+    return {"training": entries[:60], "validation": entries[60:80], "testing": entries[80:]}
+
+
+@pytest.fixture
+def run(sections, classifier, tmp_path) -> Callable:
+    """Run the learning curve in a folder; most with both inputs and one seed."""
+
+    def learn(folder, fit=classifier, sizes=(20, 40), *, inputs=INPUTS, label="pcr", seeds=(0,), **options):
+        given = options.pop("sections", sections)
+        return run_learning_curve(
+            given, fit, sizes, tmp_path / folder, inputs=inputs, label=label, seeds=seeds, **options
+        )
+
+    return learn
 
 
 def names(entries):
@@ -29,39 +56,37 @@ def test_larger_subsets_contain_smaller_ones():
     assert len({entry["patient"] for entry in small}) == 5  # both examinations of a patient
     assert names(training_subset(entries, 10, seed=2)) != names(small)
     assert sorted(names(training_subset(entries, 40, seed=0))) == sorted(names(entries))
-    with pytest.raises(ValueError, match="subset of 41 was asked for; there are 40"):
-        training_subset(entries, 41, seed=0)
 
 
-def test_accuracy_grows_with_what_the_inputs_show(sections, classifier, tmp_path):
-    table = run_learning_curve(*sections, classifier, [20, 60], tmp_path, inputs=INPUTS, label="pcr", seeds=[0, 1])
+def test_accuracy_grows_with_what_the_inputs_show(run, tmp_path):
+    table = run("curve", sizes=[20, 60], seeds=[0, 1])
     assert len(table) == 2 * 2 * 2
     assert set(table["label"]) == {"pcr"}
     assert (table["n"] == 40).all()
     mean = table.groupby("inputs")["accuracy"].mean()
     assert mean["signal"] > 0.7 > 0.5 > mean["noise"]
     assert (table["top2_accuracy"] >= table["accuracy"]).all()
-    pd.testing.assert_frame_equal(read_learning_curve(tmp_path / "learning_curve.csv"), table)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "curve" / "learning_curve.csv"), table)
 
 
-def test_inputs_see_the_same_subjects_and_no_test_label(sections, classifier, tmp_path):
+def test_inputs_see_the_same_subjects_and_no_test_label(run, sections, classifier):
     seen = {}
 
     def spy(training, validation, testing, seed, **settings):
         assert not any("label" in entry for entry in testing)
-        assert names(validation) == names(sections[1])
-        assert names(testing) == names(sections[2])
+        assert names(validation) == names(sections["validation"])
+        assert names(testing) == names(sections["testing"])
         seen.setdefault((len(training), seed), []).append(names(training))
         return classifier(training, validation, testing, seed, **settings)
 
-    run_learning_curve(*sections, spy, [20, 40], tmp_path, inputs=INPUTS, seeds=[0, 5])
+    run("curve", spy, seeds=[0, 5])
     assert sorted(seen) == [(20, 0), (20, 5), (40, 0), (40, 5)]
     for first, second in seen.values():
         assert first == second
     assert seen[20, 0][0] != seen[20, 5][0]
 
 
-def test_only_what_is_missing_is_trained(sections, classifier, tmp_path):
+def test_only_what_is_missing_is_trained(run, classifier, tmp_path):
     calls = []
 
     def counted(*arguments, **settings):
@@ -71,38 +96,25 @@ def test_only_what_is_missing_is_trained(sections, classifier, tmp_path):
         return classifier(*arguments, **settings)
 
     with pytest.raises(KeyboardInterrupt):
-        run_learning_curve(*sections, counted, [20, 40], tmp_path / "parts", inputs=INPUTS, seeds=[0])
-    assert len(read_learning_curve(tmp_path / "parts" / "learning_curve.csv")) == 3
-    table = run_learning_curve(*sections, counted, [20, 40], tmp_path / "parts", inputs=INPUTS, seeds=[0])
+        run("parts", counted)
+    assert len(pd.read_csv(tmp_path / "parts" / "learning_curve.csv")) == 3
+    table = run("parts", counted)
     assert len(calls) == 5
-    whole = run_learning_curve(*sections, classifier, [20, 40], tmp_path / "whole", inputs=INPUTS, seeds=[0])
-    pd.testing.assert_frame_equal(table, whole)
-    run_learning_curve(*sections, counted, [20, 40, 60], tmp_path / "parts", inputs=INPUTS, seeds=[0, 1])
+    pd.testing.assert_frame_equal(table, run("whole"))
+    run("parts", counted, [20, 40, 60], seeds=[0, 1])
     assert len(calls) == 5 + 2 + 6
 
 
-def test_two_labels_share_a_directory(sections, classifier, tmp_path):
-    both = [[{**e, "label": {"x1": e["label"]["pcr"], "x2": 3 - e["label"]["pcr"]}} for e in part] for part in sections]
-    run_learning_curve(*both, classifier, [30], tmp_path, label="x1", seeds=[0])
-    table = run_learning_curve(*both, classifier, [30], tmp_path, label="x2", seeds=[0])
+def test_two_labels_share_a_directory(run, sections):
+    both = {
+        name: [{**e, "label": {"x1": e["label"]["pcr"], "x2": 3 - e["label"]["pcr"]}} for e in part]
+        for name, part in sections.items()
+    }
+    run("both", sizes=[30], sections=both, inputs={"images": {}}, label="x1")
+    table = run("both", sizes=[30], sections=both, inputs={"images": {}}, label="x2")
     assert list(table["label"]) == ["x1", "x2"]
-    with pytest.raises(FileExistsError, match="holds results already"):
-        run_learning_curve(*both, classifier, [30], tmp_path, label="x2", seeds=[0], resume=False)
     with pytest.raises(ValueError, match="settings was"):
-        run_learning_curve(*both, classifier, [30], tmp_path, label="x2", seeds=[0], settings={"epochs": 2})
-
-
-def test_binary_probabilities(make_cohort, classifier, tmp_path):
-    entries = make_cohort(60, effect=4.0)
-
-    def one_column(*arguments, **settings):
-        return classifier(*arguments, **settings)[:, 1]
-
-    parts = entries[:30], entries[30:40], entries[40:]
-    a = run_learning_curve(*parts, one_column, [30], tmp_path / "a", seeds=[0])
-    b = run_learning_curve(*parts, classifier, [30], tmp_path / "b", seeds=[0])
-    assert np.array_equal(a["accuracy"], b["accuracy"])
-    assert a["accuracy"][0] > 0.8
+        run("both", sizes=[30], sections=both, inputs={"images": {}}, label="x2", settings={"epochs": 2})
 
 
 @pytest.mark.parametrize(
@@ -110,20 +122,83 @@ def test_binary_probabilities(make_cohort, classifier, tmp_path):
     [
         ({"sizes": []}, r"sizes is \[\]"),
         ({"sizes": [20, 20]}, "none of them twice"),
-        ({"sizes": [61]}, "there are 60 training subjects"),
-        ({"sizes": [20], "seeds": []}, r"seeds is \[\]"),
-        ({"sizes": [20], "label": "x3"}, "no label 'x3'; it has pcr"),
-        ({"sizes": [20], "inputs": {}}, r"inputs is \{\}"),
+        ({"seeds": []}, r"seeds is \[\]"),
+        ({"label": "x3"}, "no label 'x3'; it has pcr"),
     ],
 )
-def test_bad_arguments(sections, classifier, tmp_path, options, message):
+def test_bad_arguments(run, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        run_learning_curve(*sections, classifier, output_dir=tmp_path / "curve", **options)
+        run("curve", **options)
     assert not (tmp_path / "curve").exists()
 
 
-def test_nobody_is_in_two_sections(sections, classifier, tmp_path):
-    training, validation, testing = sections
-    moved = [*testing, {**training[0], "subject": training[0]["subject"].replace("study0", "study1")}]
+def test_nobody_is_in_two_sections(run, sections):
+    first = sections["training"][0]
+    again = {**first, "subject": first["subject"].replace("study0", "study1")}
     with pytest.raises(ValueError, match=r"Patient p\d+ is in testing and in training"):
-        run_learning_curve(training, validation, moved, classifier, [20], tmp_path)
+        run("curve", sections={**sections, "testing": [*sections["testing"], again]})
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_accuracies_by_brute_force(ties):
+    generator = np.random.default_rng(0)
+    labels, probabilities = generator.integers(26, size=200), generator.random((200, 26))
+    probabilities[np.arange(150), labels[:150]] += 0.6
+    if ties:
+        probabilities = np.round(probabilities, 1)
+    ranks = [
+        sorted(range(26), key=lambda letter: (-row[letter], letter)).index(label)
+        for row, label in zip(probabilities, labels, strict=True)
+    ]
+    found = top_accuracies(labels, probabilities)
+    expected = {"accuracy": np.mean(np.array(ranks) == 0), "top2_accuracy": np.mean(np.array(ranks) < 2), "n": 200}
+    assert found == pytest.approx(expected)
+    if not ties:
+        by_sklearn = top_k_accuracy_score(labels, probabilities, k=2, labels=range(26))
+        assert found["top2_accuracy"] == pytest.approx(by_sklearn)
+
+
+def curve(sizes=(3000, 5000, 9000), seeds=(0, 1, 2)):
+    generator = np.random.default_rng(0)
+    return learning_curve_table(
+        {"label": label, "inputs": inputs, "size": size, "seed": seed, "top2_accuracy": 0.9, "n": 10000}
+        | {"accuracy": 0.3 + size / 20000 + 0.1 * inputs.endswith("M_d") + generator.uniform(0, 0.02)}
+        for label, names in PAIRS.items()
+        for seed in seeds
+        for size in reversed(sizes)
+        for inputs in names
+    )
+
+
+def test_summary_over_seeds():
+    table = curve()
+    summary = summarise_learning_curve(table)
+    assert len(summary) == 12
+    one = summary[(summary["inputs"] == "x1") & (summary["size"] == 5000)].iloc[0]
+    values = table.loc[(table["inputs"] == "x1") & (table["size"] == 5000), "accuracy"]
+    assert (one["seeds"], one["accuracy_mean"]) == (3, pytest.approx(values.mean()))
+    assert one["accuracy_sd"] == pytest.approx(values.std())
+    for _, group in summary.groupby("inputs"):
+        assert list(group["size"]) == [3000, 5000, 9000]
+
+
+def test_gain_is_paired_by_seed():
+    table = curve()
+    gains = accuracy_gains(table, PAIRS)
+    assert list(gains["label"]) == ["x1"] * 3 + ["x2"] * 3
+    assert list(gains["size"]) == [3000, 5000, 9000] * 2
+    at = table[(table["label"] == "x2") & (table["size"] == 3000)].set_index(["inputs", "seed"])["accuracy"]
+    differences = at["x2 + M_d"] - at["x2"]
+    row = gains.iloc[3]
+    assert (row["gain_mean"], row["gain_sd"]) == pytest.approx((differences.mean(), differences.std()))
+    assert row["with_mean"] - row["without_mean"] == pytest.approx(row["gain_mean"])
+    incomplete = table[~((table["inputs"] == "x1 + M_d") & (table["seed"] == 2))]
+    assert list(accuracy_gains(incomplete, {"x1": PAIRS["x1"]})["seeds"]) == [2, 2, 2]
+
+
+def test_gains_beside_those_of_the_paper():
+    lines = format_accuracy_gains(accuracy_gains(curve(), PAIRS)).splitlines()
+    assert lines[0].endswith("| Gain in the paper |")
+    assert lines[3].startswith(f"| x1 | {PAPER_PEAK_SIZE:,} | 3 | 0.5")
+    assert [line.split("|")[-2] for line in lines[2:]] == ["  ", " +0.262 ", "  ", "  ", " +0.369 ", "  "]
+    assert "±" not in format_accuracy_gains(accuracy_gains(curve(seeds=[4]), PAIRS))

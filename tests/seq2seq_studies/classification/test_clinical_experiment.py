@@ -4,8 +4,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from seq2seq_mri.evaluation.classification.classification_metrics import roc_auc
-from seq2seq_mri.evaluation.classification.classification_tables import read_predictions
+from seq2seq_mri.evaluation.classification.classification_metrics import read_predictions, roc_auc
 from seq2seq_studies.classification.clinical_experiment import ClinicalExperiment
 from seq2seq_studies.classification.cross_validation import nested_folds, train_validation_test_folds
 
@@ -25,7 +24,7 @@ def fit(classifier):
 def test_writes_tables_and_figures(make_cohort, fit, tmp_path, nested):
     cohort = make_cohort(80, effect=2.0)
     folds = nested_folds(cohort, "pcr", 4, 3) if nested else train_validation_test_folds(cohort, "pcr")
-    tables = ClinicalExperiment(tmp_path, folds, fit, INPUTS, PAIRS, label="pcr", bootstrap_samples=200).run()
+    tables = ClinicalExperiment(tmp_path, folds, fit, INPUTS, PAIRS, label="pcr").run()
     predictions = read_predictions(tmp_path / "predictions.csv")
     pd.testing.assert_frame_equal(predictions, tables.predictions)
     testing = predictions[predictions["section"] == "testing"]
@@ -39,13 +38,6 @@ def test_writes_tables_and_figures(make_cohort, fit, tmp_path, nested):
     text = (tmp_path / "results.md").read_text()
     assert text.count("noise and signal") == 2
     assert all((tmp_path / name).stat().st_size > 0 for name in ("roc.png", "metrics.png", "summary.csv"))
-
-
-def test_a_finished_fold_is_not_computed_again(make_cohort, fit, tmp_path):
-    folds = nested_folds(make_cohort(60, effect=2.0), "pcr", 3, 2)
-    first = ClinicalExperiment(tmp_path, folds, fit, INPUTS, PAIRS).run()
-    again = ClinicalExperiment(tmp_path, folds, lambda *given, **settings: pytest.fail("trained"), INPUTS, PAIRS).run()
-    pd.testing.assert_frame_equal(first.metrics, again.metrics)
 
 
 def test_pair_of_unknown_inputs(make_cohort, fit, tmp_path):

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from seq2seq_mri.evaluation.classification.classification_metrics import roc_auc
-from seq2seq_mri.evaluation.classification.input_comparison import pooled_predictions
-from seq2seq_studies.classification.cross_validation import nested_folds
-from seq2seq_studies.classification.folds import run_folds
-from seq2seq_studies.classification.protocols import run_nested_cross_validation, run_train_validation_test
+from seq2seq_studies.classification.cross_validation import nested_folds, train_validation_test_folds
+from seq2seq_studies.classification.input_comparison import pooled_predictions
+from seq2seq_studies.classification.run_folds import run_folds
 
 PATIENTS = 80
 # The standard deviation of an AUC without signal: sqrt((m + n + 1) / (12 m n)).
 NULL_DEVIATION = np.sqrt((PATIENTS + 1) / (12 * (PATIENTS / 2) ** 2))
 CANDIDATES = {"strong": {"strength": 10.0}, "weak": {"strength": 0.01}}
+INPUTS = {"images": {}}
 
 
 def pooled_auc(tables):
@@ -29,9 +29,8 @@ def pooled_auc(tables):
 def test_random_labels_give_chance(make_cohort, classifier, tmp_path):
     areas = []
     for seed in range(4):
-        entries = make_cohort(PATIENTS, seed=seed)
-        tables = run_nested_cross_validation(entries, classifier, CANDIDATES, tmp_path / str(seed), seed=seed)
-        areas.append(pooled_auc(tables))
+        folds = nested_folds(make_cohort(PATIENTS, seed=seed), seed=seed)
+        areas.append(pooled_auc(run_folds(folds, classifier, CANDIDATES, tmp_path / str(seed), seed, inputs=INPUTS)))
     assert all(abs(area - 0.5) < 3 * NULL_DEVIATION for area in areas)
     assert abs(np.mean(areas) - 0.5) < 3 * NULL_DEVIATION / np.sqrt(len(areas))
 
@@ -43,15 +42,16 @@ def test_random_labels_with_several_examinations_give_chance(make_cohort, tmp_pa
         known = {entry["patient"]: entry["label"] for entry in (*training, *validation)}
         return [known.get(entry["patient"], 0.5) for entry in testing]
 
-    entries = make_cohort(PATIENTS, examinations=3)
-    tables = run_nested_cross_validation(entries, remembers, None, tmp_path)
+    folds = nested_folds(make_cohort(PATIENTS, examinations=3))
+    tables = run_folds(folds, remembers, None, tmp_path, inputs=INPUTS)
     testing = tables.predictions[tables.predictions["section"] == "testing"]
     assert set(testing["probability"]) == {0.5}
 
 
-@pytest.mark.parametrize("run", [run_nested_cross_validation, run_train_validation_test])
-def test_a_planted_feature_is_found(make_cohort, classifier, tmp_path, run):
-    assert pooled_auc(run(make_cohort(PATIENTS, effect=2.5), classifier, CANDIDATES, tmp_path)) >= 0.9
+@pytest.mark.parametrize("divide", [nested_folds, train_validation_test_folds])
+def test_a_planted_feature_is_found(make_cohort, classifier, tmp_path, divide):
+    folds = divide(make_cohort(PATIENTS, effect=2.5))
+    assert pooled_auc(run_folds(folds, classifier, CANDIDATES, tmp_path, inputs=INPUTS)) >= 0.9
 
 
 def test_the_harness_sees_a_leak(make_cohort, classifier, tmp_path):
@@ -60,7 +60,7 @@ def test_the_harness_sees_a_leak(make_cohort, classifier, tmp_path):
     values, labels = np.array([entry["features"] for entry in entries]), [entry["label"]["pcr"] for entry in entries]
     best = np.argsort([-abs(roc_auc(labels, column) - 0.5) for column in values.T])[:10]
     inputs = {"images": {"columns": best.tolist()}}
-    assert pooled_auc(run_nested_cross_validation(entries, classifier, None, tmp_path, inputs=inputs)) > 0.75
+    assert pooled_auc(run_folds(nested_folds(entries), classifier, None, tmp_path, inputs=inputs)) > 0.75
 
 
 def test_labels_of_tested_subjects_are_never_seen(make_cohort, classifier, tmp_path):
@@ -88,7 +88,7 @@ def test_labels_of_tested_subjects_are_never_seen(make_cohort, classifier, tmp_p
             **settings,
         )
 
-    run_folds(folds, spy, CANDIDATES, tmp_path)
+    run_folds(folds, spy, CANDIDATES, tmp_path, inputs=INPUTS)
     assert len(calls) == 5 * 2 * 4
     assert len(set(calls)) == 5 * 4  # both candidates with the same seeds
 
@@ -100,8 +100,8 @@ def test_testing_labels_decide_nothing(make_cohort, classifier, tmp_path):
         dataclasses.replace(fold, testing=[{**entry, "label": 1 - entry["label"]} for entry in fold.testing])
         for fold in folds
     ]
-    one = run_folds(folds, classifier, CANDIDATES, tmp_path / "one")
-    other = run_folds(turned, classifier, CANDIDATES, tmp_path / "other")
+    one = run_folds(folds, classifier, CANDIDATES, tmp_path / "one", inputs=INPUTS)
+    other = run_folds(turned, classifier, CANDIDATES, tmp_path / "other", inputs=INPUTS)
     assert one.candidates.equals(other.candidates)
     for column in ("probability", "threshold", "subject"):
         assert one.predictions[column].equals(other.predictions[column])

@@ -1,48 +1,36 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""How good a classifier's probabilities are: metrics at a threshold, and the threshold itself."""
+"""AUC, accuracy, sensitivity and the like of a binary classifier, its threshold, and tables of them per fold."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from sklearn.metrics import roc_curve
 
+from seq2seq_mri.evaluation.records import read_records
+
 __all__ = [
     "BINARY_METRICS",
-    "binary_labels_and_scores",
     "binary_metrics",
-    "multiclass_metrics",
+    "fold_metrics",
+    "predictions_table",
+    "read_predictions",
     "roc_auc",
+    "table_of",
     "youden_threshold",
 ]
 
 #: The measures of Table 4, in its order.
 BINARY_METRICS = ("auc", "accuracy", "sensitivity", "specificity", "ppv", "npv")
 
-
-def binary_labels_and_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Check the labels and scores of a binary task.
-
-    Args:
-        labels: ``[n]``, 1 (positive) or 0.
-        scores: ``[n]``, larger where the classifier takes a case rather for a positive one.
-
-    Returns:
-        labels as bool ``[n]``, scores as float64 ``[n]``.
-
-    Raises:
-        ValueError: when there is no case, lengths differ, a label is neither 0 nor 1, or a score is NaN or infinite.
-    """
-    truth, values = np.asarray(labels), np.asarray(scores, dtype=float)
-    if truth.ndim != 1 or truth.shape != values.shape or not truth.size:
-        raise ValueError(f"Labels have shape {truth.shape} and scores {values.shape}; give one of each per case.")
-    if not np.isin(truth, (0, 1)).all():
-        found = ", ".join(str(value) for value in np.unique(truth)[:10])
-        raise ValueError(f"The labels of a binary task are 0 and 1; these are {found}.")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{int((~np.isfinite(values)).sum())} of {values.size} scores are NaN or infinite.")
-    return truth.astype(bool), values
+_PREDICTION_TEXT = ("inputs", "patient", "subject", "section")
+_PREDICTION_NUMBERS = ("repeat", "fold", "label", "probability", "threshold")
+_WHOLE_NUMBERS = ("repeat", "fold", "label", "n", "positives", "size", "seed")
 
 
 def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -53,18 +41,14 @@ def roc_auc(labels: ArrayLike, scores: ArrayLike) -> float:
 
     Args:
         labels: ``[n]``, 0 or 1.
-        scores: ``[n]``.
-
-    Raises:
-        ValueError: see :func:`binary_labels_and_scores`.
+        scores: ``[n]``, larger for likelier positives.
     """
-    truth, values = binary_labels_and_scores(labels, scores)
+    truth = np.asarray(labels, dtype=bool)
     positives = int(truth.sum())
     negatives = truth.size - positives
     if not positives or not negatives:
         return float("nan")
-    ranks = rankdata(values)
-    return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float((rankdata(scores)[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def binary_metrics(labels: ArrayLike, probabilities: ArrayLike, threshold: float) -> dict[str, float]:
@@ -81,29 +65,24 @@ def binary_metrics(labels: ArrayLike, probabilities: ArrayLike, threshold: float
     Returns:
         ``auc``, ``accuracy``, ``sensitivity``, ``specificity``, ``ppv`` and ``npv`` (positive and negative predictive
         value), each in [0, 1] or NaN; ``n``, the number of cases, and ``positives``, that of cases with label 1.
-
-    Raises:
-        ValueError: when the threshold is NaN, and see :func:`binary_labels_and_scores`.
     """
-    truth, values = binary_labels_and_scores(labels, probabilities)
-    if np.isnan(threshold):
-        raise ValueError("The threshold is NaN; choose one with youden_threshold, or give 0.5.")
+    truth, values = np.asarray(labels, dtype=bool), np.asarray(probabilities, dtype=float)
     called = values >= threshold
     correct = called == truth
+
+    def fraction(of: np.ndarray) -> float:
+        return float(correct[of].mean()) if of.any() else float("nan")
+
     return {
         "auc": roc_auc(truth, values),
-        "accuracy": _fraction(correct),
-        "sensitivity": _fraction(correct[truth]),
-        "specificity": _fraction(correct[~truth]),
-        "ppv": _fraction(correct[called]),
-        "npv": _fraction(correct[~called]),
+        "accuracy": float(correct.mean()),
+        "sensitivity": fraction(truth),
+        "specificity": fraction(~truth),
+        "ppv": fraction(called),
+        "npv": fraction(~called),
         "n": truth.size,
         "positives": int(truth.sum()),
     }
-
-
-def _fraction(correct: np.ndarray) -> float:
-    return float(correct.mean()) if correct.size else float("nan")
 
 
 def youden_threshold(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -118,59 +97,64 @@ def youden_threshold(labels: ArrayLike, probabilities: ArrayLike) -> float:
         labels: ``[n]``, 0 or 1, both of them; of cases that the classifier was neither trained nor is tested on.
         probabilities: ``[n]``, of label 1.
 
-    Returns:
-        The threshold, within the range of ``probabilities``.
-
     Raises:
-        ValueError: when there is only one label, and see :func:`binary_labels_and_scores`.
+        ValueError: when there is only one label.
     """
-    truth, values = binary_labels_and_scores(labels, probabilities)
+    truth, values = np.asarray(labels, dtype=bool), np.asarray(probabilities, dtype=float)
     if truth.all() or not truth.any():
-        raise ValueError(f"All {truth.size} cases have the label {int(truth[0])}; a threshold needs both labels.")
+        raise ValueError(f"All {truth.size} cases have the label {int(truth.any())}; a threshold needs both labels.")
     false_positive, true_positive, thresholds = roc_curve(truth, values, drop_intermediate=False)
     # The first point is "nothing is positive", at an infinite threshold; the last, "everything is", is as good.
     index = np.round(true_positive[1:] - false_positive[1:], 12)
     asymmetry = np.round(np.abs(true_positive[1:] + false_positive[1:] - 1.0), 12)
     best = max(range(index.size), key=lambda place: (index[place], -asymmetry[place], place))
     lowest_positive = float(thresholds[1 + best])
-    below = values[values < lowest_positive]
-    if not below.size:
-        return lowest_positive
-    middle = 0.5 * (lowest_positive + float(below.max()))
-    return middle if middle > below.max() else lowest_positive
+    below = values[values < lowest_positive].max(initial=-np.inf)
+    middle = float(0.5 * (lowest_positive + below))
+    return middle if middle > below else lowest_positive
 
 
-def multiclass_metrics(labels: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
-    """Measure a classifier of several classes.
+def table_of(rows: Iterable[Mapping], text_columns: Sequence[str], number_columns: Sequence[str]) -> pd.DataFrame:
+    """Return a table with these columns of text and of numbers; numbers of folds, cases and labels are whole."""
+    types = {name: "int64" if name in _WHOLE_NUMBERS else "float64" for name in number_columns}
+    table = pd.DataFrame(list(rows), columns=[*text_columns, *number_columns])
+    return table.astype({**dict.fromkeys(text_columns, str), **types})
 
-    Args:
-        labels: ``[n]``, whole numbers from 0.
-        probabilities: ``[n, classes]``, or any score that is larger for a likelier class. Among equal ones, the class
-            with the lower number counts as the likelier.
 
-    Returns:
-        ``accuracy``: fraction of cases whose likeliest class is the label; ``top2_accuracy``: fraction with the label
-        among the two likeliest; ``n``: the number of cases.
+def predictions_table(rows: Iterable[Mapping]) -> pd.DataFrame:
+    """Return the table of ``predictions.csv``: one row per inputs, repeat, fold and examination, in the order given.
+
+    Its columns are ``inputs``, the name of the input combination; ``patient``, ``subject``; ``section``, which is
+    ``testing``, or ``validation`` for the predictions from which the fold's ``threshold`` was chosen; ``repeat``,
+    ``fold``, ``label``; ``probability``, that of label 1; and ``threshold``.
+    """
+    return table_of(rows, _PREDICTION_TEXT, _PREDICTION_NUMBERS)
+
+
+def read_predictions(path: str | os.PathLike) -> pd.DataFrame:
+    """Read ``predictions.csv``.
 
     Raises:
-        ValueError: when there is no case, shapes do not agree, a label is not one of the classes, or a probability is
-            NaN or infinite.
+        FileNotFoundError: when there is no such file.
+        ValueError: when it has other columns, or text where numbers belong.
     """
-    truth, values = np.asarray(labels), np.asarray(probabilities, dtype=float)
-    if values.ndim != 2 or truth.shape != values.shape[:1] or not truth.size:
-        raise ValueError(
-            f"Labels have shape {truth.shape} and probabilities {values.shape}; they must be [n] and [n, classes]."
-        )
-    if not np.isin(truth, np.arange(values.shape[1])).all():
-        found = ", ".join(str(value) for value in np.setdiff1d(truth, np.arange(values.shape[1]))[:10])
-        raise ValueError(f"There are probabilities of the classes 0 to {values.shape[1] - 1}, but labels {found}.")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{int((~np.isfinite(values)).sum())} probabilities are NaN or infinite.")
-    truth = truth.astype(int)
-    likeliest = np.argsort(-values, axis=1, kind="stable")[:, :2]
-    hits = likeliest == truth[:, None]
-    return {
-        "accuracy": float(hits[:, 0].mean()),
-        "top2_accuracy": float(hits.any(axis=1).mean()),
-        "n": truth.size,
-    }
+    return predictions_table(read_records(path, _PREDICTION_TEXT, _PREDICTION_NUMBERS).to_dict("records"))
+
+
+def fold_metrics(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Measure every fold on its testing section, at the threshold that was chosen on its validation section.
+
+    Args:
+        predictions: the table of ``predictions.csv``.
+
+    Returns:
+        The table of ``metrics.csv``: ``inputs``, ``repeat``, ``fold``, the ``BINARY_METRICS`` (NaN where not defined,
+        see :func:`binary_metrics`), ``threshold``, ``n`` and ``positives``.
+    """
+    rows = []
+    testing = predictions[predictions["section"] == "testing"]
+    for (inputs, repeat, fold), cases in testing.groupby(["inputs", "repeat", "fold"], sort=False):
+        threshold = float(cases["threshold"].iloc[0])
+        measured = binary_metrics(cases["label"], cases["probability"], threshold)
+        rows.append({"inputs": inputs, "repeat": repeat, "fold": fold, "threshold": threshold, **measured})
+    return table_of(rows, ["inputs"], ["repeat", "fold", *BINARY_METRICS, "threshold", "n", "positives"])

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What the evaluation of a classifier leaves on disk: predictions, metrics, ROC curve, Grad-CAM."""
+"""Writes the results of evaluating a classifier: predictions, metrics, ROC curve, Grad-CAM."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 
-from seq2seq_mri.evaluation.classification.classification_metrics import youden_threshold
-from seq2seq_mri.evaluation.classification.classification_tables import (
+from seq2seq_mri.evaluation.classification.classification_metrics import (
     fold_metrics,
     predictions_table,
-    write_fold_metrics,
-    write_predictions,
+    youden_threshold,
 )
-from seq2seq_mri.evaluation.classification.explained_cases import ExplainedCases
+from seq2seq_mri.evaluation.classification.gradcam import ExplainedCases
 from seq2seq_mri.evaluation.classification.roc_figure import roc_curves
+from seq2seq_mri.evaluation.records import write_records
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.plots.style import save_figure
 
@@ -35,8 +33,8 @@ _LEAST_FOR_ROC = 2  # cases of a label; fewer have no confidence interval
 class ClassificationReport:
     """Writes ``predictions.csv``, ``metrics.csv``, ``roc.png`` and ``gradcam.png`` of a binary classifier.
 
-    It is both the ``report`` of a :class:`SubjectClassifier`, which gives it
-    every subject, and a handler, which writes the files when all are done. The threshold of sensitivity, specificity
+    It is both the ``report`` of a :class:`SubjectClassifier`, which gives it every subject, and a handler, which writes
+    the files when all are done. The threshold of sensitivity, specificity
     and the like is Youden's on the validation section, which has chosen the best epoch, too; the tested section plays
     no part in it. In the tables the tested section is called ``testing``, whatever its name in the datalist.
 
@@ -71,7 +69,6 @@ class ClassificationReport:
         self.output_dir = check_writable_directory(output_dir)
         self.inputs = "+".join([inputs] if isinstance(inputs, str) else inputs)
         self.cases = ExplainedCases(inputs, sequences, layer, spacing)
-        self.figure_subjects = figure_subjects
         self.overwrite = overwrite
         self._entries = {entry["subject"]: ("validation", entry) for entry in validation}
         shared = [entry["subject"] for entry in testing if entry["subject"] in self._entries]
@@ -81,14 +78,16 @@ class ClassificationReport:
                 "tested; evaluate another --section."
             )
         self._entries |= {entry["subject"]: ("testing", entry) for entry in testing}
-        self._drawn: Counter[int] = Counter()
+        labels = Counter(int(entry["label"]) for entry in testing)
+        # Half of the figure for each label, and what the other label leaves.
+        self._room = {n: max((figure_subjects + n) // 2, figure_subjects - labels[1 - n]) for n in (0, 1)}
         self.rows: list[dict[str, Any]] = []
         if (self.output_dir / "predictions.csv").exists() and not overwrite:
             raise FileExistsError(
                 f"{self.output_dir / 'predictions.csv'} exists; give another --output_dir, or --overwrite true."
             )
 
-    def attach(self, engine: Any) -> None:
+    def attach(self, engine: Engine) -> None:
         """Write the files when all subjects are done."""
         engine.add_event_handler(Events.COMPLETED, self.write)
 
@@ -103,54 +102,35 @@ class ClassificationReport:
         subject = str(sample["subject"])
         section, entry = self._entries[subject]
         label, probability = int(entry["label"]), float(output["probability"])
-        self.rows.append(
-            {
-                "inputs": self.inputs,
-                "patient": entry["patient"],
-                "subject": subject,
-                "section": section,
-                "repeat": 0,
-                "fold": 0,
-                "label": label,
-                "probability": probability,
-            }
-        )
-        if section == "testing" and self._drawn[label] < self._room_for(label):
-            self._drawn[label] += 1
+        case = {"inputs": self.inputs, "patient": entry["patient"], "subject": subject, "section": section}
+        self.rows.append({**case, "repeat": 0, "fold": 0, "label": label, "probability": probability})
+        if section == "testing" and self._room[label] > 0:
+            self._room[label] -= 1
             self.cases.add(subject, sample["image"], network, f"label {label}\nprobability {probability:.2f}")
 
-    def write(self, engine: Any = None) -> None:
+    def write(self, engine: Engine) -> None:
         """Write tables and figures.
 
         Raises:
             ValueError: when no subject was tested, or the validation section has subjects of one label only.
         """
-        if engine is not None and engine.failures and not any(row["section"] == "testing" for row in self.rows):
-            return  # the engine lists them, which says more than what follows from them
         validation = [row for row in self.rows if row["section"] == "validation"]
         if len(validation) == len(self.rows):
+            if getattr(engine, "failures", None):
+                return  # the engine lists them, which says more than what follows from them
             raise ValueError("No subject was tested, so there are no tables to write.")
-        threshold = youden_threshold(*zip(*((row["label"], row["probability"]) for row in validation), strict=True))
+        threshold = youden_threshold(*([row[name] for row in validation] for name in ("label", "probability")))
         predictions = predictions_table({**row, "threshold": threshold} for row in self.rows)
         metrics = fold_metrics(predictions)
-        write_predictions(self.output_dir / "predictions.csv", predictions, overwrite=self.overwrite)
-        write_fold_metrics(self.output_dir / "metrics.csv", metrics, overwrite=self.overwrite)
+        write_records(self.output_dir / "predictions.csv", predictions, overwrite=self.overwrite)
+        write_records(self.output_dir / "metrics.csv", metrics, overwrite=self.overwrite)
         logger.info("Tested subjects\n%s", metrics.to_string(index=False))
-        self._draw_roc(predictions)
+        tested = metrics.iloc[0]
+        if min(tested["positives"], tested["n"] - tested["positives"]) < _LEAST_FOR_ROC:
+            logger.warning("No ROC curve: it needs %d tested subjects of each label.", _LEAST_FOR_ROC)
+            (self.output_dir / "roc.png").unlink(missing_ok=True)  # of an earlier evaluation
+        else:
+            save_figure(roc_curves(predictions), self.output_dir / "roc.png", overwrite=self.overwrite)
         if len(self.cases):
             save_figure(self.cases.figure(), self.output_dir / "gradcam.png", overwrite=self.overwrite)
         logger.info("Tables and figures are in %s.", self.output_dir)
-
-    def _room_for(self, label: int) -> int:
-        """Return how many subjects of a label are drawn."""
-        labels = Counter(int(entry["label"]) for section, entry in self._entries.values() if section == "testing")
-        half = (self.figure_subjects + label) // 2
-        return max(half, self.figure_subjects - labels[1 - label])
-
-    def _draw_roc(self, predictions: pd.DataFrame) -> None:
-        counts = predictions[predictions["section"] == "testing"]["label"].value_counts()
-        if min(counts.get(0, 0), counts.get(1, 0)) < _LEAST_FOR_ROC:
-            logger.warning("No ROC curve: it needs %d tested subjects of each label.", _LEAST_FOR_ROC)
-            (self.output_dir / "roc.png").unlink(missing_ok=True)  # of an earlier evaluation
-            return
-        save_figure(roc_curves(predictions), self.output_dir / "roc.png", overwrite=self.overwrite)

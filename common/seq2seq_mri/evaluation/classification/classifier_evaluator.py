@@ -1,10 +1,9 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What a trained classifier says: its logits, its probabilities, and the engine that measures them."""
+"""Logits and probabilities of a trained classifier, and the engine that measures them on labelled images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from monai.handlers import ROCAUC
 from monai.inferers import Inferer
-from tqdm import tqdm
+from torch.utils.data import Dataset
 
 from seq2seq_mri.losses.classification import ClassificationLoss
 from seq2seq_mri.training.classifier_images import ClassifierImages
@@ -41,7 +40,9 @@ class LogitInferer(Inferer):
     def __init__(self, autocast_dtype: str | None = None) -> None:
         self.autocast_dtype = autocast_dtype
 
-    def __call__(self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: object, **kwargs: object
+    ) -> torch.Tensor:
         """Return logits ``[B, num_classes]`` of ``inputs`` ``[B, C, *spatial]``."""
         with autocast(inputs.device, self.autocast_dtype):
             logits = network(inputs, *args, **kwargs)
@@ -62,7 +63,6 @@ def classifier_evaluator(
     device: torch.device | str = "cpu",
     autocast_dtype: str | None = None,
     num_workers: int = 0,
-    handlers: Sequence | None = None,
 ) -> SupervisedEvaluator:
     """Return MONAI's engine that measures a classifier on labelled images.
 
@@ -78,7 +78,6 @@ def classifier_evaluator(
         device: where to compute.
         autocast_dtype: ``"bfloat16"`` or ``None``.
         num_workers: processes that load images.
-        handlers: of the engine.
 
     Raises:
         ValueError: when the task is binary and all labels are equal, which leaves the AUC undefined.
@@ -102,7 +101,6 @@ def classifier_evaluator(
         inferer=LogitInferer(autocast_dtype),
         key_val_metric={name: metrics.pop(name)},
         additional_metrics=metrics,
-        val_handlers=handlers,
         decollate=False,
     )
 
@@ -114,15 +112,14 @@ def class_probabilities(logits: torch.Tensor) -> torch.Tensor:
 
 def predict_probabilities(
     network: torch.nn.Module,
-    dataset: Any,
+    dataset: Dataset,
     *,
     batch_size: int = 2,
     device: torch.device | str = "cpu",
     autocast_dtype: str | None = None,
     num_workers: int = 0,
-    progress: bool = False,
 ) -> np.ndarray:
-    """Return what a classifier says of each image of a data set, in its order.
+    """Return a classifier's probabilities of each image of a data set, in its order.
 
     Args:
         network: gives logits ``[B, num_classes]``; it is moved to ``device``, and is in the mode of evaluation during
@@ -132,7 +129,6 @@ def predict_probabilities(
         device: where to compute.
         autocast_dtype: ``"bfloat16"`` or ``None``.
         num_workers: processes that load images.
-        progress: whether to show a progress bar over batches.
 
     Returns:
         float32 ``[N]``, the probability of class 1, for a binary task (one logit); else ``[N, num_classes]``.
@@ -144,7 +140,7 @@ def predict_probabilities(
     probabilities = []
     try:
         with torch.inference_mode():
-            for batch in tqdm(loader, desc="subjects", disable=not progress):
+            for batch in loader:
                 logits = inferer(batch["image"].to(device), network)
                 probabilities.append(class_probabilities(logits).cpu().numpy())
     finally:

@@ -24,15 +24,15 @@ from seq2seq_mri.plots.panels import (
     add_corner_text,
     add_side_letters,
     image_grid,
-    show_absent,
     show_image,
     show_overlay,
     write_row_label,
 )
 from seq2seq_mri.plots.slices import as_array, axial_view
 from seq2seq_mri.plots.style import ANATOMY_COLOURS, MAP_COLOURS, publication_style
+from seq2seq_mri.transforms.select_channels import count_channels, map_sequences
 
-__all__ = ["gradcam_figure", "gradcam_map"]
+__all__ = ["ExplainedCases", "gradcam_map"]
 
 
 class _TwoLogits(nn.Module):
@@ -65,7 +65,7 @@ def gradcam_map(
         weak it is; where nothing in the layer speaks for the class, all is zero.
 
     Raises:
-        ValueError: when the network has no such layer or class.
+        ValueError: when the network has no such layer.
     """
     if layer not in dict(network.named_modules()):
         raise ValueError(f"The classifier has no layer '{layer}'; choose one of its modules, such as 'layer4'.")
@@ -76,111 +76,97 @@ def gradcam_map(
         batch = convert_to_tensor(image, dtype=parameter.dtype, device=parameter.device, track_meta=False)[None]
         # A layer has a gradient also where nothing before it has weights, if the image asks for one.
         batch = batch.clone().requires_grad_(True)
-        count = model(batch).shape[1]
-        if label is not None and not 0 <= label < count:
-            raise ValueError(f"The label to explain is {label}; this classifier has the classes 0 to {count - 1}.")
         cam = GradCAM(model, target_layers=f"network.{layer}", postprocessing=lambda values: values)
         activation = as_array(cam(batch, class_idx=label))[0, 0]
     maximum = float(activation.max())
     return activation / maximum if maximum > 0 else np.zeros_like(activation)
 
 
-@publication_style()
-def gradcam_figure(
-    images: Mapping[str, NdarrayOrTensor],
-    activations: Mapping[str, NdarrayOrTensor],
-    differentiation: Mapping[str, NdarrayOrTensor | None] | None = None,
-    *,
-    captions: Mapping[str, str] | None = None,
-    title: str = "",
-    slice_index: int | None = None,
-    maximum: float | None = None,
-    window: tuple[float, float] = (0.0, 1.0),
-    spacing: Sequence[float] = (1.0, 1.0, 1.0),
-) -> Figure:
-    """Draw, one row per case, the image, M_d over it, and the Grad-CAM over it.
+class ExplainedCases:
+    """Collects cases, and draws for each the image, M_d, and the Grad-CAM of the class that the network chooses.
+
+    Of several inputs the first image and the first M_d are shown, and of several timepoints the first. A classifier
+    that takes no image but M_d only is shown with M_d as the image. The slice is for each case the one with the largest
+    sum of the Grad-CAM where the image is above 0; a coarse layer reaches far into the background.
 
     Args:
-        images: for each case, by its name, one image ``[X, Y]`` or ``[X, Y, Z]`` in RAS orientation.
-        activations: for each case the map of :func:`gradcam_map`, of the same size.
-        differentiation: for each case M_d of the same size, or None where there is none; in units of the normalised
-            intensity. None leaves the column out.
-        captions: what to write below a case's name, for example its label and its probability.
-        title: of the figure.
-        slice_index: axial slice of volumes, counted from 0; default: for each case the one with the largest sum of the
-            Grad-CAM where the image is above 0; a coarse layer reaches far into the background.
-        maximum: M_d at the end of the colours; default: the 99.5th percentile over the shown slices.
-        window: intensities of the image shown as black and white.
-        spacing: voxel sizes along X, Y, Z in millimetres.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
+        inputs: names of the classifier's channels, see :class:`SelectChannelsd`.
+        sequences: the sequence table.
+        layer: see :func:`gradcam_map`.
+        spacing: voxel sizes along X, Y, Z in millimetres; None: as if they were equal.
 
     Raises:
-        ValueError: when there is no case, one has no map, sizes differ, or the slice, window or maximum does not exist.
+        ValueError: when an input is unknown.
     """
-    low, high = window
-    volumes = {name: _volume(image, f"image of {name}") for name, image in images.items()}
-    cams, maps = {}, {}
-    for name in volumes:
-        if name not in activations:
-            raise ValueError(f"There is no Grad-CAM of {name}; give one for each image.")
-        cams[name] = _volume(activations[name], f"Grad-CAM of {name}")
-        given = (differentiation or {}).get(name)
-        if given is not None:
-            maps[name] = _volume(given, f"M_d of {name}")
-    if not volumes:
-        raise ValueError("There is no image to show; give at least one case.")
-    depth = next(iter(volumes.values())).shape[-1]
-    slices = {name: _slice(slice_index, cam, volumes[name]) for name, cam in cams.items()}
-    views = {name: axial_view(image, slices[name]) for name, image in volumes.items()}
-    map_views = {name: axial_view(values, slices[name]) for name, values in maps.items()}
-    if maximum is None:
-        maximum = float(np.percentile(np.stack([*map_views.values()]), 99.5)) or 1.0 if map_views else 1.0
-    elif not (np.isfinite(maximum) and maximum > 0):
-        raise ValueError(f"The maximum of the M_d colours is {maximum}; give a positive number.")
 
-    headings = ["image", "$M_d$", "Grad-CAM"] if differentiation is not None else ["image", "Grad-CAM"]
-    labels = {name: name for name in volumes} | {name: f"{name}\n{text}" for name, text in (captions or {}).items()}
-    figure, axes = image_grid(len(views), len(headings), next(iter(views.values())), width=1.6, spacing=spacing)
-    for column, heading in zip(axes[0], headings, strict=True):
-        column.set_title(heading, pad=3)
-    for row, (name, view) in zip(axes, views.items(), strict=True):
-        write_row_label(row[0], labels[name])
-        show_image(row[0], view, (low, high))
-        if depth > 1:
-            add_corner_text(row[0], f"slice {slices[name] + 1}/{depth}")
-        anatomy = (view - low) / (high - low)
-        show_overlay(row[-1], anatomy, axial_view(cams[name], slices[name]))
-        if differentiation is not None and name in map_views:
-            show_overlay(row[1], anatomy, map_views[name] / maximum)
-        elif differentiation is not None:
-            show_absent(row[1], "no map")
-    if depth > 1:
-        add_side_letters(axes[0, 0])
-    if maps:
-        add_colour_bar(axes, DIFFERENTIATION_LABEL, (0.0, maximum), MAP_COLOURS)
-    else:
-        add_colour_bar(axes, INTENSITY_LABEL, (low, high), ANATOMY_COLOURS)
-    add_colour_bar(axes, "Grad-CAM\n(fraction of its maximum)", (0.0, 1.0), MAP_COLOURS)
-    if title:
-        figure.suptitle(title)
-    return figure
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        sequences: Mapping[str, int],
+        layer: str = "layer4",
+        spacing: Sequence[float] | None = None,
+    ) -> None:
+        counts = [count_channels([name], sequences) for name in inputs]
+        first_channel = dict(zip(inputs, np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
+        maps = [first_channel[name] for name in inputs if map_sequences([name], sequences)]
+        images = [channel for channel in first_channel.values() if channel not in maps]
+        self._channels = [*(images or maps)[:1], *maps[:1]]
+        self._only_maps = not images
+        self.layer = layer
+        self.spacing = tuple(spacing or (1.0, 1.0, 1.0))
+        self._rows: list[tuple[str, str, list[np.ndarray]]] = []
+        self._brightest = 0.0
 
+    def __len__(self) -> int:
+        return len(self._rows)
 
-def _volume(values: NdarrayOrTensor, name: str) -> np.ndarray:
-    """Return ``[X, Y, Z]``, one slice for a 2D image."""
-    array = as_array(values)
-    if array.ndim == 2:
-        return array[..., None]
-    if array.ndim != 3:
-        raise ValueError(f"The {name} has shape {array.shape}; a figure needs [X, Y] or [X, Y, Z], one channel of it.")
-    return array
+    def add(self, name: str, image: torch.Tensor, network: nn.Module, caption: str) -> None:
+        """Take in a case.
 
+        Args:
+            name: of the subject.
+            image: what the network is given, ``[C, *spatial]`` with two or three spatial axes in RAS orientation.
+            network: the classifier.
+            caption: what to write below the name.
 
-def _slice(slice_index: int | None, cam: np.ndarray, image: np.ndarray) -> int:
-    inside = np.where(image > 0, cam, 0)
-    shown = inside if inside.any() else cam
-    if slice_index is None and shown.any():
-        return int(shown.sum(axis=(0, 1), dtype=np.float64).argmax())
-    return cam.shape[-1] // 2 if slice_index is None else slice_index
+        Raises:
+            ValueError: when the network has no such layer.
+        """
+        chosen = [as_array(image[channel]) for channel in self._channels]
+        volumes = [*chosen, gradcam_map(network, image, layer=self.layer)]
+        volumes = [volume.reshape(*volume.shape[:2], -1) for volume in volumes]
+        self._brightest = max(self._brightest, float(volumes[0].max()))
+        inside = np.where(volumes[0] > 0, volumes[-1], 0)
+        shown, depth = inside if inside.any() else volumes[-1], volumes[0].shape[2]
+        place = int(shown.sum(axis=(0, 1), dtype=np.float64).argmax()) if shown.any() else depth // 2
+        where = f"slice {place + 1}/{depth}" if depth > 1 else ""
+        self._rows.append((f"{name}\n{caption}", where, [axial_view(volume, place) for volume in volumes]))
+
+    @publication_style()
+    def figure(self) -> Figure:
+        """Draw the cases, one row each: the image, M_d over it, and the Grad-CAM over it."""
+        views = np.stack([shown for _, _, shown in self._rows])
+        bright = (self._brightest or 1.0) if self._only_maps else 1.0
+        headings = ["image", "$M_d$", "Grad-CAM"] if views.shape[1] == 3 else ["image", "Grad-CAM"]
+        figure, axes = image_grid(len(views), len(headings), views[0, 0], width=1.6, spacing=self.spacing)
+        for column, heading in zip(axes[0], headings, strict=True):
+            column.set_title(heading, pad=3)
+        bars = [("Grad-CAM\n(fraction of its maximum)", (0.0, 1.0), MAP_COLOURS)]
+        if len(headings) == 3:
+            maximum = float(np.percentile(views[:, 1], 99.5)) or 1.0
+            views[:, 1] /= maximum
+            bars.append((DIFFERENTIATION_LABEL, (0.0, maximum), MAP_COLOURS))
+        else:
+            bars.append((INTENSITY_LABEL, (0.0, bright), ANATOMY_COLOURS))
+        for row, (label, where, _), (image, *overlays) in zip(axes, self._rows, views, strict=True):
+            write_row_label(row[0], label)
+            show_image(row[0], image, (0.0, bright))
+            if where:
+                add_corner_text(row[0], where)
+            for panel, values in zip(row[1:], overlays, strict=True):
+                show_overlay(panel, image / bright, values)
+        if self._rows[0][1]:
+            add_side_letters(axes[0, 0])
+        for label, limits, colours in reversed(bars):
+            add_colour_bar(axes, label, limits, colours)
+        return figure

@@ -4,16 +4,20 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import mannwhitneyu
 from sklearn import metrics as sklearn_metrics
 
 from seq2seq_mri.evaluation.classification.classification_metrics import (
     binary_metrics,
-    multiclass_metrics,
+    fold_metrics,
+    predictions_table,
+    read_predictions,
     roc_auc,
     youden_threshold,
 )
+from seq2seq_mri.evaluation.records import write_records
 
 
 def cases(number, seed, ties):
@@ -36,14 +40,10 @@ def test_auc_is_that_of_sklearn_and_the_mann_whitney_statistic(number, ties):
 def test_metrics_of_a_table_counted_by_hand():
     labels = [1, 1, 1, 0, 0, 0, 0, 0]
     probabilities = [0.9, 0.6, 0.2, 0.8, 0.5, 0.4, 0.1, 0.0]
-    found = binary_metrics(labels, probabilities, 0.5)  # 2 true positives, 1 false negative, 2 false positives
-    assert found["sensitivity"] == pytest.approx(2 / 3)
-    assert found["specificity"] == pytest.approx(3 / 5)
-    assert found["ppv"] == pytest.approx(2 / 4)
-    assert found["npv"] == pytest.approx(3 / 4)
-    assert found["accuracy"] == pytest.approx(5 / 8)
-    assert found["auc"] == pytest.approx(11 / 15)  # pairs in the right order: 5 + 4 + 2 of 15
-    assert (found["n"], found["positives"]) == (8, 3)
+    # At 0.5, 2 true positives, 1 false negative, 2 false positives; pairs in the right order: 5 + 4 + 2 of 15.
+    expected = {"auc": 11 / 15, "accuracy": 5 / 8, "sensitivity": 2 / 3, "specificity": 3 / 5, "ppv": 2 / 4}
+    expected |= {"npv": 3 / 4, "n": 8, "positives": 3}
+    assert binary_metrics(labels, probabilities, 0.5) == pytest.approx(expected)
 
 
 def test_metrics_agree_with_sklearn():
@@ -87,73 +87,53 @@ def test_youden_threshold_is_the_best_of_all(seed, ties):
     assert scores.min() <= chosen <= scores.max()
 
 
-def test_youden_threshold_lies_between_the_labels():
-    assert youden_threshold([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9]) == pytest.approx(0.4)
-
-
-def test_equally_good_thresholds_give_the_most_even_one():
-    # Above 0.75 half of the positives and no negative; above 0.55 three quarters, and a quarter of the negatives.
-    labels, scores = [1, 1, 0, 1, 0, 0, 1, 0], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]
-    assert youden_threshold(labels, scores) == pytest.approx(0.55)
-    labels, scores = [0, 1, 0, 1], [0.1, 0.4, 0.6, 0.9]  # index 0.5 at both ends
-    assert youden_threshold(labels, scores) == pytest.approx(0.25)  # both as uneven: the lower
-
-
-@pytest.mark.parametrize("scores", [[0.4, 0.4, 0.4], [0.2, 0.8, 0.9]])
-def test_without_a_useful_threshold_all_are_called_positive(scores):
-    assert youden_threshold([1, 0, 0], scores) == min(scores)
+@pytest.mark.parametrize(
+    ("labels", "scores", "expected"),
+    [
+        ([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9], 0.4),  # between the labels
+        # Above 0.75 half of the positives and no negative; above 0.55 three quarters, and a quarter of the negatives.
+        ([1, 1, 0, 1, 0, 0, 1, 0], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2], 0.55),
+        ([0, 1, 0, 1], [0.1, 0.4, 0.6, 0.9], 0.25),  # index 0.5 at both ends, both as uneven: the lower
+        ([1, 0, 0], [0.4, 0.4, 0.4], 0.4),  # nothing is better than to call all positive
+        ([1, 0, 0], [0.2, 0.8, 0.9], 0.2),
+    ],
+)
+def test_youden_threshold_by_hand(labels, scores, expected):
+    assert youden_threshold(labels, scores) == pytest.approx(expected)
 
 
 def test_threshold_between_neighbouring_numbers_separates_them():
     low, high = 0.5, np.nextafter(0.5, 1)
-    threshold = youden_threshold([0, 1], [low, high])
-    assert low < threshold <= high
+    assert low < youden_threshold([0, 1], [low, high]) <= high
 
 
-@pytest.mark.parametrize("ties", [False, True])
-def test_multiclass_accuracies_by_brute_force(ties):
-    generator = np.random.default_rng(0)
-    labels, probabilities = generator.integers(26, size=200), generator.random((200, 26))
-    probabilities[np.arange(150), labels[:150]] += 0.6
-    if ties:
-        probabilities = np.round(probabilities, 1)
-    ranks = [
-        sorted(range(26), key=lambda letter: (-row[letter], letter)).index(label)
-        for row, label in zip(probabilities, labels, strict=True)
-    ]
-    found = multiclass_metrics(labels, probabilities)
-    assert found == {
-        "accuracy": pytest.approx(np.mean(np.array(ranks) == 0)),
-        "top2_accuracy": pytest.approx(np.mean(np.array(ranks) < 2)),
-        "n": 200,
-    }
-    if not ties:
-        expected = sklearn_metrics.top_k_accuracy_score(labels, probabilities, k=2, labels=range(26))
-        assert found["top2_accuracy"] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("labels", "scores", "message"),
-    [
-        ([], [], "one of each per case"),
-        ([0, 1], [0.5], "one of each per case"),
-        ([1, 2], [0.1, 0.2], r"are 0 and 1; these are 1, 2"),
-        ([0, 1], [0.1, float("nan")], "1 of 2 scores are NaN"),
-    ],
-)
-def test_bad_binary_cases(labels, scores, message):
-    with pytest.raises(ValueError, match=message):
-        binary_metrics(labels, scores, 0.5)
-
-
-def test_other_bad_arguments():
-    with pytest.raises(ValueError, match="threshold is NaN"):
-        binary_metrics([0, 1], [0.1, 0.2], float("nan"))
+def test_a_threshold_needs_both_labels():
     with pytest.raises(ValueError, match="All 2 cases have the label 1"):
         youden_threshold([1, 1], [0.1, 0.2])
-    with pytest.raises(ValueError, match=r"must be \[n\] and \[n, classes\]"):
-        multiclass_metrics([0, 1], [0.1, 0.2])
-    with pytest.raises(ValueError, match="classes 0 to 1, but labels 2"):
-        multiclass_metrics([0, 2], [[0.1, 0.9], [0.2, 0.8]])
-    with pytest.raises(ValueError, match="NaN or infinite"):
-        multiclass_metrics([0, 1], [[0.1, 0.9], [float("nan"), 0.8]])
+
+
+def test_folds_are_measured_on_their_testing_section_and_predictions_read_back_exactly(tmp_path):
+    generator = np.random.default_rng(0)
+    rows = [
+        {"inputs": name, "patient": f"00{case}", "subject": f"00{case}", "section": section, "repeat": 0}
+        | {"fold": case // 12, "label": case % 2, "probability": generator.random(), "threshold": 1 / 3 + case // 12}
+        for name in ("t1gd", "t1gd + M_d")
+        for case in range(36)
+        for section in ("validation", "testing")
+    ]
+    table = predictions_table(rows)
+    write_records(tmp_path / "predictions.csv", table)
+    pd.testing.assert_frame_equal(read_predictions(tmp_path / "predictions.csv"), table)
+    first = (tmp_path / "predictions.csv").read_text(encoding="utf-8").splitlines()[1]
+    assert first.startswith("t1gd,000,000,validation,0,0,0,")  # names keep their zeros; folds are whole numbers
+    metrics = fold_metrics(table)
+    assert len(metrics) == 6
+    row = metrics.iloc[3]
+    cases = [case for case in rows if (case["inputs"], case["fold"], case["section"]) == ("t1gd + M_d", 0, "testing")]
+    labels, probabilities = ([case[key] for case in cases] for key in ("label", "probability"))
+    assert row[["inputs", "repeat", "fold", "threshold"]].tolist() == ["t1gd + M_d", 0, 0, 1 / 3]
+    assert row[["accuracy", "auc", "n"]].tolist() == [
+        sklearn_metrics.accuracy_score(labels, [p >= 1 / 3 for p in probabilities]),
+        pytest.approx(sklearn_metrics.roc_auc_score(labels, probabilities)),
+        12,
+    ]

@@ -12,13 +12,14 @@ import torch
 from monai.data import DataLoader
 from torch import nn
 
-from seq2seq_mri.evaluation.classification.classification_metrics import binary_metrics, youden_threshold
+from seq2seq_mri.evaluation.classification.classification_metrics import (
+    binary_metrics,
+    read_predictions,
+    youden_threshold,
+)
 from seq2seq_mri.evaluation.classification.classification_report import ClassificationReport
-from seq2seq_mri.evaluation.classification.classification_tables import read_fold_metrics, read_predictions
 from seq2seq_mri.evaluation.classification.classifier_evaluator import LogitInferer
-from seq2seq_mri.evaluation.classification.explained_cases import ExplainedCases
-from seq2seq_mri.inference.prediction_report import PredictionReport
-from seq2seq_mri.inference.subject_classifier import SubjectClassifier
+from seq2seq_mri.inference.subject_classifier import PredictionReport, SubjectClassifier
 
 SEQUENCES = {"t1": 1, "dce": 2}
 INPUTS = ["dce", "t1_md"]
@@ -76,7 +77,7 @@ def test_evaluation_measures_at_the_threshold_of_the_validation(tmp_path) -> Non
     np.testing.assert_allclose(predictions["probability"], [expected(number) for number in range(17)], rtol=1e-5)
     threshold = youden_threshold([0, 1] * 3, [expected(number) for number in range(6)])
     np.testing.assert_allclose(predictions["threshold"], threshold, rtol=1e-5)
-    metrics = read_fold_metrics(tmp_path / "metrics.csv").iloc[0]
+    metrics = pd.read_csv(tmp_path / "metrics.csv").iloc[0]
     truth = binary_metrics([n % 2 for n in range(6, 17)], [expected(n) for n in range(6, 17)], threshold)
     for name, value in truth.items():
         assert metrics[name] == pytest.approx(value, nan_ok=True), name
@@ -129,20 +130,6 @@ def test_options_are_checked(tmp_path) -> None:
         PredictionReport(tmp_path, INPUTS, SEQUENCES, existing="replace")
     with pytest.raises(ValueError, match="Unknown channel 'adc'"):
         PredictionReport(tmp_path, ["adc"], SEQUENCES)
-
-
-def test_cases_show_the_first_image_and_the_first_map() -> None:
-    cases = ExplainedCases(["t1_md", "dce", "dce_md"], SEQUENCES)
-    image = torch.stack([torch.full((9, 7, 5), float(value)) for value in range(5)])
-    network = nn.Sequential()
-    network.layer4 = nn.Conv3d(5, 1, 1)
-    network.add_module("mean", nn.AdaptiveAvgPool3d(1))
-    network.add_module("flat", nn.Flatten())
-    cases.add("p1", image, network, "label 1")
-    assert len(cases) == 1
-    assert float(cases._images["p1"].max()) == 1.0  # the first frame of dce
-    assert float(cases._maps["p1"].max()) == 0.0  # the map of t1
-    assert cases.figure("title").axes
 
 
 @pytest.mark.parametrize(

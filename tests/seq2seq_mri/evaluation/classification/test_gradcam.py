@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from seq2seq_mri.evaluation.classification.gradcam import gradcam_figure, gradcam_map
+from seq2seq_mri.evaluation.classification.gradcam import ExplainedCases, gradcam_map
 from seq2seq_mri.losses.classification import ClassificationLoss
 from seq2seq_mri.networks.classifier import build_classifier
 from seq2seq_mri.plots.style import save_figure
@@ -56,12 +56,9 @@ def test_class_that_the_network_chooses() -> None:
     np.testing.assert_array_equal(gradcam_map(MeanBrightness([-1.0]), image), chosen)
 
 
-def test_wrong_layer_and_class() -> None:
-    network = MeanBrightness([1.0])
+def test_unknown_layer() -> None:
     with pytest.raises(ValueError, match="no layer 'layer7'"):
-        gradcam_map(network, torch.zeros(1, 4, 4), layer="layer7")
-    with pytest.raises(ValueError, match="label to explain is 2; this classifier has the classes 0 to 1"):
-        gradcam_map(network, torch.zeros(1, 4, 4), label=2)
+        gradcam_map(MeanBrightness([1.0]), torch.zeros(1, 4, 4), layer="layer7")
 
 
 def square_images(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
@@ -97,46 +94,57 @@ def test_trained_network_looks_at_the_square() -> None:
         assert cam[around].mean() > 1.5 * cam[~around].mean()
 
 
-@pytest.fixture
-def cases() -> tuple[dict, dict, dict]:
-    generator = np.random.default_rng(0)
-    images = {name: generator.random((9, 12, 5)) for name in ("p1", "p2")}
-    cams = {name: np.zeros((9, 12, 5)) for name in images}
-    cams["p1"][3:6, 2:5, 3] = 1
-    return images, cams, {"p1": 0.1 * images["p1"], "p2": None}
+class Pointer(nn.Module):
+    """Looks at its last channel, which is the Grad-CAM; the other channels are for the figure."""
+
+    def __init__(self, channels: int, spatial_dims: int) -> None:
+        super().__init__()
+        convolution = nn.Conv3d if spatial_dims == 3 else nn.Conv2d
+        self.layer4 = convolution(channels, 1, 1, bias=False)
+        self.layer4.weight.data[:] = 0
+        self.layer4.weight.data[0, -1] = 1
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.layer4(image).flatten(1).mean(dim=1, keepdim=True)
 
 
-def test_figure(cases, texts: Callable, tmp_path) -> None:
-    images, cams, maps = cases
-    figure = gradcam_figure(images, cams, maps, captions={"p1": "pCR, 0.83"}, title="Layer 4")
-    panels = np.asarray(figure.axes[:6], dtype=object).reshape(2, 3)
-    # Each case has the slice where its map is; without any, it is the middle one.
-    np.testing.assert_allclose(panels[0, 0].images[0].get_array(), images["p1"][::-1, ::-1, 3].T)
-    np.testing.assert_allclose(panels[1, 0].images[0].get_array(), images["p2"][::-1, ::-1, 2].T)
-    np.testing.assert_allclose(panels[0, 2].images[1].get_array(), cams["p1"][::-1, ::-1, 3].T)
-    written = texts(figure)
-    for text in ("image", "$M_d$", "Grad-CAM", "p1\npCR, 0.83", "p2", "slice 4/5", "slice 3/5", "Layer 4", "no\nmap"):
-        assert text in written
+def shown(figure, columns: int) -> np.ndarray:
+    """The panels, one row per case."""
+    return np.asarray([axes for axes in figure.axes if axes.images][: 2 * columns], dtype=object).reshape(2, columns)
+
+
+def test_cases_show_the_first_image_and_the_first_map(texts: Callable, tmp_path) -> None:
+    """The inputs have five channels: M_d of t1, dce in two frames, M_d of dce in two frames."""
+    cases = ExplainedCases(["t1_md", "dce", "dce_md"], {"t1": 1, "dce": 2})
+    random = torch.Generator().manual_seed(0)
+    subjects = {name: torch.rand(5, 9, 12, 5, generator=random) for name in ("p1", "p2")}
+    for name, image in subjects.items():
+        image[4] = 0
+        image[4, 3:6, 2:5, 3 if name == "p1" else 1] = 1
+        cases.add(name, image, Pointer(5, 3), f"pCR of {name}")
+    assert len(cases) == 2
+    figure = cases.figure()
+    maximum = np.percentile([subjects["p1"][0, ..., 3], subjects["p2"][0, ..., 1]], 99.5)
+    for panels, (name, image), place in zip(shown(figure, 3), subjects.items(), (3, 1), strict=True):
+        view = image[..., place].numpy()[:, ::-1, ::-1].transpose(0, 2, 1)  # the slice where the Grad-CAM is
+        np.testing.assert_allclose(panels[0].images[0].get_array(), view[1])
+        np.testing.assert_allclose(panels[1].images[1].get_array(), view[0] / maximum, rtol=1e-5)
+        np.testing.assert_allclose(panels[2].images[1].get_array(), view[4])
+        assert f"{name}\npCR of {name}" in texts(figure)
+    written = set(texts(figure))
+    assert {"image", "$M_d$", "Grad-CAM", "slice 4/5", "slice 2/5", "R"} <= written
     assert save_figure(figure, tmp_path / "cam.png").stat().st_size > 5000
-    fixed = gradcam_figure(images, cams, slice_index=1)
-    assert "slice 2/5" in texts(fixed)
-    assert "$M_d$" not in texts(fixed)
 
 
-def test_plane_images(texts: Callable) -> None:
-    image = np.random.default_rng(0).random((6, 8))
-    written = texts(gradcam_figure({"a": image}, {"a": image}, {"a": torch.zeros(6, 8)}))
-    assert not any("slice" in text for text in written)
-    assert "R" not in written
-
-
-def test_figures_that_cannot_be(cases) -> None:
-    images, cams, maps = cases
-    with pytest.raises(ValueError, match="no Grad-CAM of p2"):
-        gradcam_figure(images, {"p1": cams["p1"]})
-    with pytest.raises(ValueError, match="There is no image to show"):
-        gradcam_figure({}, {})
-    with pytest.raises(ValueError, match=r"image of p1 has shape \(1, 9, 12, 5\); a figure needs"):
-        gradcam_figure({"p1": images["p1"][None]}, cams)
-    with pytest.raises(ValueError, match="maximum of the M_d colours is 0"):
-        gradcam_figure(images, cams, maps, maximum=0.0)
+@pytest.mark.parametrize(("inputs", "columns"), [(["t1", "t2"], 2), (["t1_md", "t2_md"], 3)])
+def test_plane_images_and_inputs_of_one_kind(inputs, columns, texts: Callable) -> None:
+    """Without a map there is no such column; without an image, the map is shown in its own window."""
+    cases = ExplainedCases(inputs, {"t1": 1, "t2": 1})
+    image = torch.rand(2, 6, 8, generator=torch.Generator().manual_seed(0)) / 4
+    for name in ("p1", "p2"):
+        cases.add(name, image, Pointer(2, 2), "")
+    figure = cases.figure()
+    panel = shown(figure, columns)[0, 0].images[0]
+    np.testing.assert_allclose(panel.get_array(), image[0].numpy()[::-1, ::-1].T)
+    assert panel.get_clim() == pytest.approx((0, 1 if columns == 2 else float(image[0].max())))
+    assert not {"R", "slice 1/1"} & set(texts(figure))

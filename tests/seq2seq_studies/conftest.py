@@ -17,7 +17,8 @@ def logistic(training, validation, testing, seed, columns=slice(None), strength=
         return np.array([entry["features"] for entry in entries])[:, columns]
 
     model = LogisticRegression(C=strength).fit(images(training), [entry["label"] for entry in training])
-    return model.predict_proba(images(testing))
+    probabilities = model.predict_proba(images(testing))
+    return probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The folds of a binary label: training, choice of settings and threshold, prediction.
+"""Runs a classifier on folds of subjects with a binary label, and writes the tables of all folds.
 
 In each fold, every candidate setting is trained on the inner splits and scored by the mean AUC of their validation
 sections. The best one (the first, of equals) predicts the testing section: its probability is the mean over the models
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,40 +19,46 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from seq2seq_mri.evaluation.classification.classification_metrics import roc_auc, youden_threshold
-from seq2seq_mri.evaluation.classification.classification_tables import (
+from seq2seq_mri.evaluation.classification.classification_metrics import (
     fold_metrics,
-    format_fold_summary,
     predictions_table,
     read_predictions,
-    summarise_folds,
-    with_columns,
-    write_fold_metrics,
-    write_predictions,
+    roc_auc,
+    table_of,
+    youden_threshold,
 )
 from seq2seq_mri.evaluation.records import read_records, write_records
 from seq2seq_mri.files import atomic_path, check_writable_directory
 from seq2seq_mri.run_manifest import claim_directory
-from seq2seq_studies.classification.cross_validation import Entry, Fold, folds_fingerprint
-from seq2seq_studies.classification.fitting import FitPredict, check_named_settings, fit_seed, predict_probabilities
+from seq2seq_studies.classification.cross_validation import Entry, Fold, InnerSplit, folds_fingerprint
+from seq2seq_studies.classification.fold_summary import format_fold_summary, summarise_folds
 
-__all__ = ["ProtocolTables", "Settings", "run_folds"]
+__all__ = ["FitPredict", "ProtocolTables", "Settings", "predict_unseen", "run_folds"]
 
 logger = logging.getLogger(__name__)
 
-_CANDIDATE_TEXT = ("inputs", "candidate")
-_CANDIDATE_NUMBERS = ("repeat", "fold", "auc", "chosen")
+FitPredict = Callable[..., np.ndarray]
+"""``fit_predict(training_entries, validation_entries, test_entries, seed, **settings) -> probabilities``.
+
+Trains a new classifier on ``training_entries``, may choose its epoch by ``validation_entries``, and returns the
+probabilities of ``test_entries`` in their order: ``[n]``, that of label 1, or ``[n, classes]``. Entries are those of
+the datalist with ``"subject"``, ``"patient"`` and, except for ``test_entries``, ``"label"``, a whole number. The first
+four arguments are positional, ``settings`` those of the inputs and of the candidate. The same arguments must give the
+same result; nothing may be remembered from one call to the next."""
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Keyword arguments of the classifier by the name that they have in tables."""
+
+_CANDIDATE_TEXT = ("inputs", "candidate")
+_CANDIDATE_NUMBERS = ("repeat", "fold", "auc", "chosen")
 
 
 class ProtocolTables(NamedTuple):
     """The results of a protocol, as on disk.
 
     Attributes:
-        predictions: ``predictions.csv``, see ``analysis.classification_tables``.
-        metrics: ``metrics.csv``, one row per inputs, repeat and fold.
+        predictions: ``predictions.csv``, see :func:`predictions_table`.
+        metrics: ``metrics.csv``, see :func:`fold_metrics`.
         candidates: ``candidates.csv``: ``inputs``, ``candidate``, ``repeat``, ``fold``, its mean inner ``auc``, and
             whether it was ``chosen`` (1 or 0).
     """
@@ -68,44 +74,41 @@ def run_folds(
     candidates: Settings | None,
     output_dir: str | os.PathLike,
     seed: int = 0,
-    resume: bool = True,
     *,
-    inputs: Settings | None = None,
+    inputs: Settings,
     label: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> ProtocolTables:
-    """Run the protocol on given folds.
+    """Run a classifier on given folds.
 
     After every fold, ``predictions.csv``, ``metrics.csv`` and ``candidates.csv`` are written, each at once or not at
     all; at the end ``summary.csv`` and ``summary.md``, mean ± standard deviation over folds. A finished fold is not
     done again, and inputs may be added later; ``protocol.json`` says what the results belong to.
 
     Args:
-        folds: from ``data.cross_validation``.
-        fit_predict: the classifier.
-        candidates: name → settings to choose from; None: there is nothing to choose.
+        folds: from ``cross_validation``, with the labels 0 and 1.
+        fit_predict: the classifier, see :data:`FitPredict`.
+        candidates: name → settings to choose from in the inner splits, ``{"slow": {"learning_rate": 1e-4}, …}``; None:
+            there is nothing to choose.
         output_dir: where the tables are written.
         seed: of the trainings; each training has its own, the same for all inputs and candidates.
-        resume: whether to go on with results in ``output_dir``.
-        inputs: name → settings of the input combinations to compare; None: one, "images".
+        inputs: name → settings of the input combinations to compare, ``{"t1gd": {"channels": ["t1gd"]}, …}``.
         label: the name of the label, for the record.
         settings: what else the results depend on.
 
     Raises:
-        ValueError: when labels are not 0 and 1, an inner section has only one of them, two folds have the same
-            numbers, inputs and candidates have a setting in common, the results on disk are of another protocol, or
-            the classifier returns something else than probabilities.
-        FileExistsError: when ``output_dir`` holds results and ``resume`` is false.
+        ValueError: when candidates are not of this form or have a setting of the inputs, the results on disk are of
+            another protocol, or the classifier returns something else than probabilities.
     """
-    choices = check_named_settings("candidates", {"default": {}} if candidates is None else candidates)
-    combinations = check_named_settings("inputs", {"images": {}} if inputs is None else inputs)
-    for name, own in combinations.items():
+    choices = {"default": {}} if candidates is None else candidates
+    if not choices or not all(isinstance(value, Mapping) for value in choices.values()):
+        raise ValueError(f"candidates is {candidates!r}; give settings by name: {{'slow': {{'learning_rate': 1e-4}}}}.")
+    for name, own in inputs.items():
         both = sorted(own.keys() & {key for choice in choices.values() for key in choice})
         if both:
             raise ValueError(
                 f"'{both[0]}' is a setting of the inputs '{name}' and of a candidate; set it in one place."
             )
-    _check_binary(folds)
     directory = check_writable_directory(output_dir)
     protocol = {
         "label": label,
@@ -113,24 +116,25 @@ def run_folds(
         "folds": folds_fingerprint(folds),
         "candidates": choices,
         "settings": dict(settings or {}),
-        "inputs": combinations,
+        "inputs": inputs,
     }
-    claim_directory(directory / "protocol.json", protocol, resume, growing=("inputs",))
+    claim_directory(directory / "protocol.json", protocol, resume=True, growing=("inputs",))
     predictions, scores = _finished(directory)
     done = {(row["inputs"], row["repeat"], row["fold"]) for row in predictions}
     pending = [
         (fold, name)
         for fold in folds  # all inputs of a fold before the next one, so that what there is can be compared
-        for name in combinations
+        for name in inputs
         if (name, fold.repeat, fold.fold) not in done
     ]
-    total = len(folds) * len(combinations)
+    total = len(folds) * len(inputs)
     with tqdm(total=total, initial=total - len(pending), desc="Folds", unit="fold") as progress:
         for fold, name in pending:
             progress.set_postfix_str(f"{name}, repeat {fold.repeat}, fold {fold.fold}")
-            found, compared = _one_fold(fold, fit_predict, choices, combinations[name], seed)
-            predictions += [{"inputs": name, **row} for row in found]
-            scores += [{"inputs": name, "repeat": fold.repeat, "fold": fold.fold, **row} for row in compared]
+            found, compared = _one_fold(fold, fit_predict, choices, inputs[name], seed)
+            place = {"inputs": name, "repeat": fold.repeat, "fold": fold.fold}
+            predictions += [{**place, **row} for row in found]
+            scores += [{**place, **row} for row in compared]
             _write(directory, predictions, scores)
             progress.update()
     tables = _write(directory, predictions, scores)
@@ -153,17 +157,15 @@ def _one_fold(
     for name, candidate in candidates.items():
         parts, tests, areas = [], [], []
         for number, split in enumerate(fold.inner):
-            probabilities = predict_probabilities(
+            # The same for all inputs and candidates: their comparison is paired.
+            sequence = np.random.SeedSequence([seed, fold.repeat, fold.fold, number])
+            probabilities = predict_unseen(
                 fit_predict,
                 split,
                 [*split.validation, *fold.testing],
-                fit_seed(seed, fold.repeat, fold.fold, number),
+                int(sequence.generate_state(1)[0] & 0x7FFFFFFF),
                 {**input_settings, **candidate},
             )
-            if probabilities.ndim == 2:
-                if probabilities.shape[1] != 2:
-                    raise ValueError(f"The classifier has {probabilities.shape[1]} classes; this protocol is for two.")
-                probabilities = probabilities[:, 1]
             held_out, tested = np.split(probabilities, [len(split.validation)])
             areas.append(roc_auc([entry["label"] for entry in split.validation], held_out))
             parts.append(held_out)
@@ -174,8 +176,6 @@ def _one_fold(
     threshold = youden_threshold([entry["label"] for entry in validated], of_validation[best])
     rows = [
         {
-            "repeat": fold.repeat,
-            "fold": fold.fold,
             "section": section,
             **{key: entry[key] for key in ("patient", "subject", "label")},
             "probability": float(probability),
@@ -190,24 +190,36 @@ def _one_fold(
     return rows, [{"candidate": name, "auc": score[name], "chosen": float(name == best)} for name in candidates]
 
 
-def _check_binary(folds: Sequence[Fold]) -> None:
-    if not folds:
-        raise ValueError("There is no fold to run.")
-    if len({(fold.repeat, fold.fold) for fold in folds}) < len(folds):
-        raise ValueError("Two folds have the same numbers of repeat and fold; their results could not be told apart.")
+def predict_unseen(
+    fit_predict: FitPredict, split: InnerSplit, tested: Sequence[Entry], seed: int, settings: Mapping[str, Any]
+) -> np.ndarray:
+    """Train a classifier on an inner split and return the probabilities of other entries, whose labels it cannot see.
 
-    def labels(entries: Sequence[Entry]) -> set[int]:
-        return {entry["label"] for entry in entries}
+    Args:
+        fit_predict: the classifier, see :data:`FitPredict`.
+        split: what it is trained and validated on.
+        tested: entries to predict; their labels are taken away.
+        seed: of the training.
+        settings: keyword arguments.
 
-    for fold in folds:
-        where = f"Repeat {fold.repeat}, fold {fold.fold}"
-        for number, split in enumerate(fold.inner):
-            found = labels(split.training) | labels(split.validation) | labels(fold.testing)
-            if found != {0, 1}:
-                raise ValueError(f"{where} has the labels {sorted(found)}; this protocol is for labels 0 and 1.")
-            for section in (split.training, split.validation):
-                if labels(section) != found:
-                    raise ValueError(f"{where}, inner split {number}: a section has only label {labels(section)}.")
+    Returns:
+        float64 ``[n]`` or ``[n, classes]``.
+
+    Raises:
+        ValueError: when the classifier returns anything else than probabilities in [0, 1].
+    """
+    unlabelled = [{key: value for key, value in entry.items() if key != "label"} for entry in tested]
+    # Copies, so that a classifier which changes an entry does not change it for the next one.
+    training, validation = ([dict(entry) for entry in part] for part in (split.training, split.validation))
+    result = np.asarray(fit_predict(training, validation, unlabelled, seed, **settings), dtype=float)
+    wrong = np.argwhere(~((result >= 0) & (result <= 1)))
+    if wrong.size:
+        first = int(wrong[0, 0])
+        raise ValueError(
+            f"The classifier gave subject {tested[first]['subject']} the probability {result[first]}, which is not in "
+            "[0, 1]; check its learning rate and its inputs."
+        )
+    return result
 
 
 def _finished(directory: Path) -> tuple[list[dict], list[dict]]:
@@ -224,9 +236,9 @@ def _finished(directory: Path) -> tuple[list[dict], list[dict]]:
 
 def _write(directory: Path, predictions: list[dict], scores: list[dict]) -> ProtocolTables:
     table = predictions_table(predictions)
-    tables = ProtocolTables(table, fold_metrics(table), with_columns(scores, _CANDIDATE_TEXT, _CANDIDATE_NUMBERS))
+    tables = ProtocolTables(table, fold_metrics(table), table_of(scores, _CANDIDATE_TEXT, _CANDIDATE_NUMBERS))
     write_records(directory / "candidates.csv", tables.candidates, overwrite=True)
-    write_fold_metrics(directory / "metrics.csv", tables.metrics, overwrite=True)
+    write_records(directory / "metrics.csv", tables.metrics, overwrite=True)
     # The last, because a fold counts as finished when its predictions are there.
-    write_predictions(directory / "predictions.csv", table, overwrite=True)
+    write_records(directory / "predictions.csv", table, overwrite=True)
     return tables
