@@ -109,37 +109,34 @@ def layout_recogniser(layout: str, aliases: Mapping[str, str], sequences: Mappin
     # does not have are among them, so that "fs_t1" is not taken for a "t1".
     ordered = sorted(endings, key=len, reverse=True)
 
-    def recognise(path: PurePath, is_folder: bool) -> Recognised | None:
+    def told(path: PurePath, is_folder: bool) -> Recognised | None:
         stem, folder = file_stem(path), path.parent.name
-        name = alone.get(stem.lower())
-        if is_folder or (layout == "breast" and folder and name is not None):
-            # Elsewhere a folder "t1" may hold the T1 of all subjects.
-            if layout != "breast" or not folder or name is None or name not in sequences:
-                return None
+        name = alone.get(stem.lower(), "")
+        if name and folder and layout == "breast":
             return _of_visit(path, name)
-        unique = _UNIQUE.fullmatch(stem)
+        if is_folder:  # A folder "t1" may hold the T1 of all subjects.
+            return None
+        unique, lesion = _UNIQUE.fullmatch(stem), _LESION.fullmatch(stem)
         if unique is not None:
-            only = alone.get(unique["sequence"].lower(), "")
-            return Recognised(unique["subject"], "unique", only) if only in sequences else None
-        lesion = _LESION.fullmatch(stem)
-        if lesion is not None:
-            if lesion["subject"]:
-                return Recognised(lesion["subject"], "lesion", "", _folder_of_patient(path, lesion["subject"], layout))
-            if not folder or layout == "brats":
-                return None
-            return _of_visit(path, "") if layout == "breast" else Recognised(folder, "lesion", "")
-        if name is not None and folder and layout != "brats":
-            return Recognised(folder, "files", name) if name in sequences else None
+            return Recognised(unique["subject"], "unique", alone.get(unique["sequence"].lower(), ""))
+        if lesion is not None and lesion["subject"]:
+            return Recognised(lesion["subject"], "lesion", "", _folder_of_patient(path, lesion["subject"], layout))
+        if lesion is not None and folder and layout == "breast":
+            return _of_visit(path, "")
+        if (lesion is not None or name) and folder and layout != "brats":
+            return Recognised(folder, "files" if name else "lesion", name)
         for ending in ordered:
             if stem.lower().endswith(ending) and len(stem) > len(ending):
                 subject = stem[: -len(ending)]
                 # open_ms names the examinations of every patient study1, study2; the folder tells the patient.
                 if re.fullmatch(r"study\d+", subject, re.IGNORECASE) and folder:
                     subject = f"{folder}_{subject}"
-                if endings[ending] not in sequences:
-                    return None
                 return Recognised(subject, "files", endings[ending], _folder_of_patient(path, subject, layout))
         return None
+
+    def recognise(path: PurePath, is_folder: bool) -> Recognised | None:
+        found = told(path, is_folder)
+        return found if found and (found.kind == "lesion" or found.sequence in sequences) else None
 
     return recognise
 

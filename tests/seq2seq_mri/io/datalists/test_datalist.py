@@ -151,8 +151,12 @@ def test_the_table_of_the_configuration_rules(tmp_path, content):
     assert load_datalist(path, "training", sequences={**SEQUENCES, "pd": 1})
 
 
-def test_unknown_and_empty_sections(tmp_path, content):
+def test_unknown_and_empty_sections_datalists_and_folders(tmp_path, content):
     path = written(tmp_path, content)
+    with pytest.raises(FileNotFoundError, match="python -m seq2seq_mri datalist makes one"):
+        load_datalist(tmp_path / "none.json", "training")
+    with pytest.raises(FileNotFoundError, match=r"folder .*nowhere does not exist"):
+        load_datalist(path, "training", tmp_path / "nowhere")
     for unknown in ("test", "name"):
         with pytest.raises(ValueError, match=f"no section '{unknown}'; it has training, validation, testing, empty"):
             load_datalist(path, unknown)
@@ -179,13 +183,6 @@ def test_a_subject_without_sequences(tmp_path, content):
     with pytest.raises(ValueError, match="subject c has no sequence available"):
         load_datalist(path, "testing")
     assert load_datalist(path, "testing", check_files=False)[0]["subject"] == "c"
-
-
-def test_missing_datalist_and_folder(tmp_path, content):
-    with pytest.raises(FileNotFoundError, match="python -m seq2seq_mri datalist makes one"):
-        load_datalist(tmp_path / "none.json", "training")
-    with pytest.raises(FileNotFoundError, match=r"folder .*nowhere does not exist"):
-        load_datalist(written(tmp_path, content), "training", tmp_path / "nowhere")
 
 
 def test_names_in_list():

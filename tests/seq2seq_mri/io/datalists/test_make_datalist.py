@@ -104,20 +104,16 @@ def test_same_folder_same_bytes_and_no_silent_overwriting(dataset, make):
     assert make(dataset, "a", seed=5, silence="all", overwrite=True)[1] == other
 
 
-def test_silencing_chosen_sections(dataset, make):
-    _, content, _ = make(dataset, silence="training", testing="patient07", seed=3)
+def test_one_patient_left_out_counts_and_silencing(dataset, make, tmp_path):
+    text, content, _ = make(dataset, testing=["patient07"], counts=(2, 1, 0), silence="training", seed=3)
+    assert [len(content[section]) for section in SECTIONS] == [2, 1, 1]
+    assert "1 usable subjects are in no section." in text
+    assert [entry["subject"] for entry in content["testing"]] == ["patient07"]
     assert not any("withheld" in entry for section in ("validation", "testing") for entry in content[section])
     for entry in content["training"]:
         assert set(entry["withheld"]) <= set(SEQUENCES)
         assert not set(entry["withheld"]) & set(entry)
         assert set(entry) & set(SEQUENCES)
-    assert [entry["subject"] for entry in content["testing"]] == ["patient07"]
-
-
-def test_one_patient_left_out_and_counts(dataset, make, tmp_path):
-    text, content, _ = make(dataset, testing=["patient07"], counts=(2, 1, 0))
-    assert [len(content[section]) for section in SECTIONS] == [2, 1, 1]
-    assert "1 usable subjects are in no section." in text
     with pytest.raises(ValueError, match=r"asks for 830 for training, .* only 5 usable"):
         make(dataset, "e.json", counts="paper")
     assert not (tmp_path / "e.json").exists()
@@ -126,15 +122,15 @@ def test_one_patient_left_out_and_counts(dataset, make, tmp_path):
 def test_published_lists(dataset, make, tmp_path):
     for kind, text in (("train", "BraTS2021_00003,8\n"), ("valid", "BraTS2021_00002,5\n"), ("test", "absent,3\n")):
         (tmp_path / f"{kind}.csv").write_text(text)
-    text, _, entries = make(dataset, published_lists=str(tmp_path))
-    assert list(entries) == ["BraTS2021_00003", "BraTS2021_00002"]
-    assert list(entries["BraTS2021_00003"]) == ["subject", "t1", "withheld"]
+    text, content, entries = make(dataset, published_lists=str(tmp_path))
+    assert [len(content[section]) for section in SECTIONS] == [1, 1, 0]
     assert list(entries["BraTS2021_00003"]["withheld"]) == ["t1gd", "t2", "flair"]
     # Mask 5 leaves T1Gd, which is missing anyway, and FLAIR.
+    names = {name: f"BraTS2021_00002/BraTS2021_00002_{name}.nii.gz" for name in ("t1", "flair")}
     assert entries["BraTS2021_00002"] == {
         "subject": "BraTS2021_00002",
-        "flair": "BraTS2021_00002/BraTS2021_00002_flair.nii.gz",
-        "withheld": {"t1": "BraTS2021_00002/BraTS2021_00002_t1.nii.gz"},
+        "flair": names["flair"],
+        "withheld": {"t1": names["t1"]},
     }
     assert "3 usable subjects are not in the published lists: BraTS-GLI-00001-000" in text
 
@@ -166,8 +162,9 @@ def test_check_images_finds_what_headers_do_not_tell(dataset, make):
 
 @pytest.mark.parametrize("options", [{"layout": "breast"}, {"pattern": "{patient}/{visit}/{sequence}"}])
 def test_visits_of_patients(study, make, tmp_path, options):
-    text, content, entries = make(study, sequences="breast", check_images=True, **options)
+    text, content, entries = make(study, sequences="breast", testing="P3", check_images=True, **options)
     assert content["sequences"] == SEQUENCE_TABLES["breast"]
+    assert [entry["subject"] for entry in content["testing"]] == ["P3_post", "P3_pre"]
     assert entries["P1_pre"] == {
         "subject": "P1_pre",
         "patient": "P1",
@@ -188,15 +185,6 @@ def test_visits_of_patients(study, make, tmp_path, options):
     np.testing.assert_array_equal(image[3:9], np.concatenate([voxels(1, 10 + frame) for frame in range(6)]))
     np.testing.assert_array_equal(image[9:15], voxels(6, 1))
     np.testing.assert_array_equal(image[17:], voxels(4, 1))
-
-
-def test_naming_a_patient_and_silencing(study, make, tmp_path):
-    _, content, _ = make(study, sequences="breast", layout="breast", testing="P2", silence="testing")
-    assert [entry["subject"] for entry in content["testing"]] == ["P2_post", "P2_pre"]
-    for entry in content["testing"]:
-        assert entry["withheld"]
-        assert len({*entry, *entry["withheld"]} & {"fatsat_t1", "dce", "fatsat_dce", "dwi"}) == 4
-    assert load_datalist(tmp_path / "d.json", "testing", study)
 
 
 def test_other_numbers_of_timepoints(study, make):
