@@ -9,8 +9,8 @@ import torch
 from monai.transforms import Compose, CropForegroundd, Orientationd, RandFlipd, ResizeWithPadOrCrop, SpatialPad
 
 from seq2seq_mri.io.load import LoadImageSequencesd
+from seq2seq_mri.training.draw_samples import RandTissueCropd, RandTissueSliced
 from seq2seq_mri.training.prepared_subjects import PreparedSubjects
-from seq2seq_mri.transforms.draw_samples import RandTissueCropd, RandTissueSliced
 from seq2seq_mri.transforms.intensity import NormalizeSequencesd
 from seq2seq_mri.transforms.slice_stack import slice_stacks
 
