@@ -10,7 +10,6 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -46,7 +45,7 @@ def _processor() -> str:
     return models[0] if models else platform.machine()
 
 
-def command_line(command: Callable[..., Any], options: Mapping[str, Any]) -> str:
+def command_line(command: Callable[..., object], options: Mapping[str, object]) -> str:
     """Return the command with the options that are not its defaults, as one would type it."""
     words = ["python", "-m", command.__module__.split(".")[0], command.__name__]
     given = []
@@ -64,7 +63,7 @@ def write_results_page(
     title: str,
     command: str,
     data: str,
-    facts: Sequence[Mapping[str, Any]],
+    facts: Sequence[Mapping[str, str]],
     budget: str,
     seeds: str,
     body: str,
@@ -105,5 +104,5 @@ Made by the command below; not edited by hand.
         temporary.write_text(text, encoding="utf-8")
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

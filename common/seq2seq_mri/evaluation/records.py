@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Tables of measurements: fixed columns, one order whoever measured, written whole, read back exactly.
+"""Builds tables of measurements, writes them as CSV files and reads them back exactly.
 
 The rows of several processes, in any order, give the same table and the same bytes on disk.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -19,7 +18,7 @@ __all__ = ["build_records", "read_records", "write_records"]
 
 
 def build_records(
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, object]],
     text_columns: Sequence[str],
     number_columns: Sequence[str],
     sequences: Iterable[str],

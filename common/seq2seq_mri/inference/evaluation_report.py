@@ -26,6 +26,7 @@ from seq2seq_mri.evaluation.image_quality.translation_grid import translation_gr
 from seq2seq_mri.evaluation.records import build_records, write_records
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.inference.evaluator import lesion_mask, unique_mask
+from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.plots.frames import frame_axes
 from seq2seq_mri.plots.slices import informative_slice
 from seq2seq_mri.plots.style import save_figure
@@ -92,7 +93,7 @@ class EvaluationReport:
         self.curves: list[dict[str, Any]] = []
         self._subjects = 0
 
-    def attach(self, engine: Any) -> None:
+    def attach(self, engine: SubjectEvaluator) -> None:
         """Write the tables when all subjects are done."""
         engine.add_event_handler(Events.COMPLETED, self.write)
 
@@ -201,7 +202,7 @@ class EvaluationReport:
             )
             self._save(figure, f"{of_target[0]['subject']}_enhancement_{target}.png")
 
-    def write(self, engine: Any = None) -> None:
+    def write(self, engine: SubjectEvaluator | None = None) -> None:
         """Write the tables and the figures over all subjects; process 0 only."""
         rows = gather_rows(self.rows)
         differentiation_rows = gather_rows(self.differentiation_rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -22,7 +21,7 @@ METRIC_COLUMNS = (*_TEXT_COLUMNS, *_NUMBER_COLUMNS)
 """The columns of ``metrics.csv``: one row per subject, source and target sequence."""
 
 
-def metrics_table(rows: Iterable[Mapping[str, Any]], sequences: Iterable[str]) -> pd.DataFrame:
+def metrics_table(rows: Iterable[Mapping[str, object]], sequences: Iterable[str]) -> pd.DataFrame:
     """Return the table of ``metrics.csv``, sorted by subject, source and target.
 
     Args:
