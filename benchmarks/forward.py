@@ -15,7 +15,7 @@ from machine import checked_device, matrix_products
 from networks import VARIANTS, build_generator, inference_network, variant_dtype
 from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
-from seq2seq_studies.comparison.arithmetic import count_gmacs
+from seq2seq_studies.comparison.resources import count_gmacs
 from timing import (
     describe_products,
     fraction_of_peak,

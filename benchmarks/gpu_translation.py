@@ -13,7 +13,7 @@ from gpu_parts import Setting, milliseconds, write_row
 from naive_generator import naive_copy
 from networks import build_generator
 from seq2seq_mri.training.trainer import autocast
-from seq2seq_studies.comparison.arithmetic import count_gmacs
+from seq2seq_studies.comparison.resources import count_gmacs
 
 __all__ = ["translation"]
 

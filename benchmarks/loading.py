@@ -27,7 +27,7 @@ from options import check_count
 from report import ResultFiles, command_line
 from seq2seq_mri.io.datalists.datalist import load_datalist
 from seq2seq_mri.training.subject_dataset import SubjectDataset
-from seq2seq_studies.comparison.process import in_fresh_process
+from seq2seq_studies.comparison.resources import in_fresh_process
 
 __all__ = ["loading", "write_cohort"]
 

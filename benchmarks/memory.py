@@ -22,7 +22,7 @@ from report import ResultFiles, command_line
 from seq2seq_mri.inference.fusion import MeanFusion
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.checkpointing import checkpoint_activations
-from seq2seq_studies.comparison.process import PeakMemory, in_fresh_process
+from seq2seq_studies.comparison.resources import PeakMemory, in_fresh_process
 from training import NaiveStep, OurStep, random_vgg19
 
 __all__ = ["Measurement", "measure_memory", "memory"]

@@ -29,8 +29,7 @@ from seq2seq_mri.io.load import LoadImageSequencesd
 from seq2seq_mri.io.save import save_volume
 from seq2seq_mri.sequences import channel_slices
 from seq2seq_mri.transforms.intensity import NormalizeSequencesd
-from seq2seq_studies.comparison.arithmetic import count_gmacs
-from seq2seq_studies.comparison.process import PeakMemory, in_fresh_process
+from seq2seq_studies.comparison.resources import PeakMemory, count_gmacs, in_fresh_process
 from simulated_subject import write_subject
 from timing import describe_products, fraction_of_peak, ratios, seconds_of, summary
 

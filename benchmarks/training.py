@@ -23,7 +23,7 @@ from seq2seq_mri.losses.perceptual import BLOCKS, SequencePerceptualLoss
 from seq2seq_mri.training.trainer import autocast
 from seq2seq_mri.training.translation_step import TranslationStep
 from seq2seq_mri.transforms.slice_stack import network_input
-from seq2seq_studies.comparison.arithmetic import count_gmacs
+from seq2seq_studies.comparison.resources import count_gmacs
 from timing import (
     describe_products,
     fraction_of_peak,

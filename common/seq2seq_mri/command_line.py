@@ -1,11 +1,12 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Functions as commands of a command line, in which a mistake ends in one line."""
+"""Functions, and dataclasses of settings, as commands of a command line, in which a mistake ends in one line."""
 
 from __future__ import annotations
 
 import functools
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 import fire
@@ -17,7 +18,8 @@ def run_command_line(commands: Mapping[str, Any], name: str) -> None:
     """Run the command that the command line names; a user's mistake ends in one line on standard error and exit code 1.
 
     Args:
-        commands: functions, or mappings of further commands, by name. Their docstrings are the help.
+        commands: by name, functions, or dataclasses whose fields are the options and whose objects are called, or
+            mappings of further commands. Their docstrings are the help.
         name: the program, as help shows it.
     """
     try:
@@ -37,19 +39,23 @@ class _Call:
         self._call = call
 
 
-def _later(function: Callable) -> Callable:
-    """Let fire check the whole command line before ``function`` runs.
+def _later(command: Callable) -> Callable:
+    """Let fire check the whole command line before ``command`` runs.
 
     Fire calls a function as soon as it has its arguments, and only then refuses an option that it does not know: a
     misspelt option would run the command without it.
     """
 
-    @functools.wraps(function)
+    # A class's own attributes are no commands.
+    @functools.wraps(command, updated=())
     def record(*args: Any, **kwargs: Any) -> _Call:
-        return _Call(functools.partial(function, *args, **kwargs))
+        return _Call(functools.partial(command, *args, **kwargs))
 
     return record
 
 
 def _run(result: Any) -> Any:
-    return result._call() if isinstance(result, _Call) else result
+    if not isinstance(result, _Call):
+        return result
+    outcome = result._call()
+    return outcome() if is_dataclass(outcome) and callable(outcome) else outcome

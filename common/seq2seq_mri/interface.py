@@ -131,8 +131,7 @@ class Ranking:
 
     def plot(self) -> Figure:
         """Draw the scores; with two subjects or more with their intervals, and how often each rank occurs."""
-        from seq2seq_mri.evaluation.contribution.contribution_figure import ranking_bars
-        from seq2seq_mri.evaluation.contribution.stability_figure import contribution_stability
+        from seq2seq_mri.evaluation.contribution.contribution_figure import contribution_stability, ranking_bars
 
         return ranking_bars(self.table) if self.cohort is None else contribution_stability([self.cohort])
 

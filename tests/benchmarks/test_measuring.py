@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from machine import MatrixProduct, checked_device, describe_machine, machine_name, matrix_products
-from seq2seq_studies.comparison.arithmetic import count_gmacs
+from seq2seq_studies.comparison.resources import count_gmacs
 from timing import describe_products, fraction_of_peak, interleaved_seconds, ratios, summary
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from seq2seq_mri.io.datalists.make_datalist import make_datalist
+from seq2seq_mri.io.datalists.make_datalist import MakeDatalist
 
 SEQUENCES = ["t1", "t1gd", "t2", "flair"]
 
@@ -226,7 +226,7 @@ def test_bad_option(runs, tmp_path, write_datalist, override, message) -> None:
 def test_real_patients_keep_their_geometry(runs, shared_data, tmp_path, write_datalist, subject, left_out) -> None:
     """Three orientations and three naming styles; one sequence is left out and synthesised."""
     dataset = shared_data / "data" / "brain"
-    make_datalist(str(dataset), str(tmp_path / "scanned.json"), testing=[subject])
+    MakeDatalist(str(dataset), str(tmp_path / "scanned.json"), testing=[subject])()
     (entry,) = json.loads((tmp_path / "scanned.json").read_text())["testing"]
     files = {name: os.fspath(dataset / entry[name]) for name in SEQUENCES if name != left_out}
     runs.infer(tmp_path / "output", datalist=write_datalist({"subject": subject, **files}), slice_batch_size=32)

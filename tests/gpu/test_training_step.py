@@ -19,7 +19,7 @@ from seq2seq_mri.training.checkpoint import TrainingCheckpoint, load_weights, sa
 from seq2seq_mri.training.handlers import EpochSeed
 from seq2seq_mri.training.trainer import autocast
 from seq2seq_mri.training.translation_step import TranslationStep
-from seq2seq_studies.comparison.implicit_conditioning import ImplicitConditioningLoss, SelectiveAdversarialLoss
+from seq2seq_studies.comparison.implicit_conditioning import implicit_conditioning_loss, selective_adversarial_loss
 
 CPU = torch.device("cpu")
 SEQUENCES = {"t1": 1, "dce": 3, "t2": 1}
@@ -113,8 +113,8 @@ def test_losses_of_the_other_methods(device: torch.device, dtype) -> None:
         made, score, judged = (value.to(where, dtype) for value in (prediction, scores, logits))
         given, measured = hidden.to(where), AVAILABLE.to(where)
         return [
-            ImplicitConditioningLoss(SEQUENCES, lambda_available=1.0)(made, truth.to(where), given, measured),
-            SelectiveAdversarialLoss().discriminator(judged, given, measured),
+            implicit_conditioning_loss(made, truth.to(where), given, measured, list(SEQUENCES.values()), 1.0),
+            selective_adversarial_loss(judged, given, measured),
             ClassificationLoss(1, [0.5, 2.0])(score.float(), labels.to(where)),
         ]
 

@@ -107,8 +107,8 @@ def test_differentiation_maps(device: torch.device, volume, name) -> None:
 def test_measures_of_tensors_on_the_device(device: torch.device, volume) -> None:
     truth, prediction, foreground = volume[1:4], 0.9 * volume[1:4].flip(-1), volume[1] > 0
     there = [value.to(device) for value in (prediction, truth, foreground)]
-    expected = image_quality(prediction, truth, foreground, ssim_window="uniform")
-    assert image_quality(*there, ssim_window="uniform") == pytest.approx(expected, rel=1e-9)
+    expected = image_quality(prediction, truth, foreground)
+    assert image_quality(*there) == pytest.approx(expected, rel=1e-9)
     mask = truth[0] > truth[0].median()
     difference = differentiation_map(there[0][None], there[1])
     assert voxel_auc(difference, mask.to(device), there[2]) == pytest.approx(

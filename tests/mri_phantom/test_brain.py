@@ -13,7 +13,7 @@ import pytest
 
 from mri_phantom.brain import simulate_brain
 from seq2seq_mri.io.datalists.datalist import load_datalist
-from seq2seq_mri.io.datalists.labels import labelled_entries
+from seq2seq_mri.io.datalists.labelled_datalist import labelled_entries
 
 GRID = {"shape": (36, 40, 32), "spacing": 5.0}
 ENDINGS = {"t1": "t1n", "t1gd": "t1c", "t2": "t2w", "flair": "t2f"}

@@ -10,7 +10,7 @@ import torch
 from contract import NetworkContract
 from torch import nn
 
-from seq2seq_studies.comparison.implicit_conditioning import ImplicitConditioningLoss
+from seq2seq_studies.comparison.implicit_conditioning import implicit_conditioning_loss
 from seq2seq_studies.networks.many_to_many import ManyToMany
 from seq2seq_studies.networks.mm_gan import MMGAN
 from seq2seq_studies.networks.pix2pix import Pix2Pix
@@ -69,15 +69,15 @@ def overfitted_psnr(network: ManyToMany, steps: int, learning_rate: float) -> fl
     count = len(network.sequences)
     image, available = smooth_images(2, sum(network.sequences.values())), torch.eye(count)[[0, count - 1]] > 0
     measured = torch.ones_like(available)
-    loss, optimizer = ImplicitConditioningLoss(network.sequences), torch.optim.Adam(network.parameters(), learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
     for _ in range(steps):
         optimizer.zero_grad()
-        loss(network(image, available), image, available, measured).mean().backward()
+        made = network(image, available)
+        implicit_conditioning_loss(made, image, available, measured, network.timepoints).mean().backward()
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        error = ImplicitConditioningLoss(network.sequences, "mse")(
-            network.eval()(image, available), image, available, measured
-        )
-    return -10 * math.log10(error.mean().item())
+        error = (network.eval()(image, available) - image).square()
+    hidden = (measured & ~available).repeat_interleave(torch.tensor(network.timepoints), dim=1)
+    return -10 * math.log10(error[hidden].mean().item())

@@ -9,10 +9,9 @@ from pathlib import Path
 import torch
 from engine_parts import SEQUENCES, make_sample, translation_evaluator
 
-from seq2seq_mri.evaluation.evaluation_report import EvaluationReport
+from seq2seq_mri.inference.evaluation_report import EvaluationReport
 from seq2seq_mri.training import distributed
 from seq2seq_mri.training.handlers import SubjectAverage
-from seq2seq_mri.training.subject_dataset import partition
 
 
 def run(rank: int, world_size: int, rendezvous: str, folder: str) -> None:
@@ -26,7 +25,7 @@ def run(rank: int, world_size: int, rendezvous: str, folder: str) -> None:
         "gradients": _gradients(rank),
         "broadcast": _broadcast(rank),
         "rows": distributed.gather_rows([{"subject": f"p{rank}-{k}", "value": k / 3} for k in range(rank + 1)]),
-        "val_psnr": _evaluate_fewer_subjects_than_processes(rank, world_size, Path(folder)),
+        "val_psnr": _evaluate_fewer_subjects_than_processes(Path(folder)),
     }
     torch.save(results, Path(folder) / f"rank{rank}.pt")
     distributed.finalize_distributed()
@@ -53,8 +52,8 @@ def _broadcast(rank: int) -> dict[str, torch.Tensor]:
     return module.state_dict()
 
 
-def _evaluate_fewer_subjects_than_processes(rank: int, world_size: int, folder: Path) -> float:
-    samples = partition([make_sample("p1", list(SEQUENCES))], rank, world_size)
+def _evaluate_fewer_subjects_than_processes(folder: Path) -> float:
+    samples = distributed.own_share([make_sample("p1", list(SEQUENCES))])
     report = EvaluationReport(folder / "evaluation", SEQUENCES, figure_subjects=0)
     evaluator = translation_evaluator(
         samples, report=report, val_handlers=[report], key_val_metric={"val_psnr": SubjectAverage("psnr_foreground")}

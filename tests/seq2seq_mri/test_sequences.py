@@ -20,13 +20,10 @@ def test_check_keeps_the_order_and_copies() -> None:
     assert table is not BREAST
 
 
-@pytest.mark.parametrize("timepoints", [0, -1, 1.0, "1", True, None])
+@pytest.mark.parametrize("timepoints", [0, -1, 1.0, "1", None])
 def test_check_refuses_timepoints_that_are_no_positive_number(timepoints) -> None:
     with pytest.raises(ValueError, match=r"Sequence 'dce' has .* timepoints; give a positive whole number"):
         check_sequences({"t1": 1, "dce": timepoints})
-
-
-def test_check_refuses_an_empty_table() -> None:
     with pytest.raises(ValueError, match="sequence table is empty"):
         check_sequences({})
 

@@ -1,18 +1,49 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""A page of results in Markdown: above the numbers stands all that made them."""
+"""Pages of results in Markdown: tables, the command that made them, and the machine that it ran on."""
 
 from __future__ import annotations
 
 import inspect
 import os
+import platform
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from seq2seq_mri.files import atomic_path
 
-__all__ = ["command_line", "write_results_page"]
+__all__ = ["command_line", "describe_machine", "markdown_table", "write_results_page"]
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def describe_machine(device: str, packages: Sequence[str] = ("torch", "monai")) -> str:
+    """Return processor or GPU, its number of cores, and the versions of Python and of ``packages``."""
+    parts = [_processor()] if device == "cpu" else [torch.cuda.get_device_name()]
+    if device == "cpu":
+        parts.append(f"{os.cpu_count()} cores")
+    parts.append(f"Python {platform.python_version()}")
+    for package in packages:
+        try:
+            parts.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            parts.append(f"{package} absent")
+    return ", ".join(parts)
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
 
 
 def command_line(command: Callable[..., Any], options: Mapping[str, Any]) -> str:

@@ -24,36 +24,23 @@ def build_records(
     number_columns: Sequence[str],
     sequences: Iterable[str],
 ) -> pd.DataFrame:
-    """Build a table with one row for each combination of its text columns.
+    """Return a table of text and float64 columns, one row for each measurement.
 
     Args:
-        rows: the measurements, each a mapping with exactly the columns; None stands for "not measured" (NaN).
+        rows: the measurements; None stands for "not measured" (NaN).
         text_columns: columns that identify a row: ``subject`` first, the others hold sequence names.
         number_columns: the measured columns.
         sequences: names of the sequences; rows are sorted by subject, then in this order.
-
-    Returns:
-        Table with text and float64 columns, index 0, 1, ….
-
-    Raises:
-        ValueError: when a row lacks a column or has another one, names an unknown sequence, or occurs twice.
     """
-    columns = [*text_columns, *number_columns]
     position = {name: index for index, name in enumerate(sequences)}
-    keyed: dict[tuple, dict[str, Any]] = {}
-    for row in rows:
-        if set(row) != set(columns):
-            raise ValueError(f"A row has the columns {', '.join(map(str, row))}; expected {', '.join(columns)}.")
-        names = [str(row[column]) for column in text_columns]
-        for name in names[1:]:
-            if name not in position:
-                raise ValueError(f"Subject '{names[0]}': unknown sequence '{name}'; known: {', '.join(position)}.")
-        key = (names[0], *(position[name] for name in names[1:]))
-        if key in keyed:
-            raise ValueError(f"Subject '{names[0]}': {' to '.join(names[1:])} was measured twice.")
-        keyed[key] = dict(zip(text_columns, names, strict=True)) | {column: row[column] for column in number_columns}
-    table = pd.DataFrame([keyed[key] for key in sorted(keyed)], columns=columns)
-    return table.astype({**dict.fromkeys(text_columns, str), **dict.fromkeys(number_columns, "float64")})
+    table = pd.DataFrame([dict(row) for row in rows], columns=[*text_columns, *number_columns])
+    table = table.astype(dict.fromkeys(text_columns, str) | dict.fromkeys(number_columns, "float64"))
+    return table.sort_values(
+        list(text_columns),
+        key=lambda column: column if column.name == "subject" else column.map(position),
+        ignore_index=True,
+        kind="stable",
+    )
 
 
 def write_records(path: str | os.PathLike, table: pd.DataFrame, overwrite: bool = False) -> None:

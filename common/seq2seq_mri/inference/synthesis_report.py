@@ -21,8 +21,7 @@ from seq2seq_mri.plots.frames import frame_axes
 from seq2seq_mri.plots.slices import informative_slice
 from seq2seq_mri.plots.style import save_figure
 from seq2seq_mri.sequences import channel_slices, check_sequences
-from seq2seq_mri.training.distributed import gather_rows, rank, world_size
-from seq2seq_mri.training.subject_dataset import partition
+from seq2seq_mri.training.distributed import gather_rows, own_share, rank
 
 __all__ = ["SynthesisReport"]
 
@@ -106,7 +105,7 @@ class SynthesisReport:
                     "skip or overwrite:\n" + "\n".join(lines)
                 )
             gather_rows([])  # no process writes before all have looked
-        share = partition(subjects, rank(), world_size())
+        share = own_share(subjects)
         if self.existing != "skip":
             return share
         left = []

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What tells the timepoints of a 4D sequence apart, and which of them a figure shows when it has room for one."""
+"""The axis of a 4D sequence's timepoints: seconds, b-values or numbers, and which timepoint a figure shows alone."""
 
 from __future__ import annotations
 
@@ -18,12 +18,7 @@ _LABELS = {"time": "time from the first frame (s)", "b_value": "b-value (s/mm²)
 
 @dataclass(frozen=True)
 class FrameAxis:
-    """The axis along which the timepoints of one sequence lie.
-
-    Attributes:
-        kind: ``"time"``, ``"b_value"``, or ``"timepoint"`` where neither is known.
-        values: one number per timepoint: seconds from the first frame, b-values in s/mm², or 1 to T.
-    """
+    """The timepoints of one sequence: seconds from the first frame, b-values in s/mm², or 1 to T."""
 
     kind: Literal["time", "b_value", "timepoint"]
     values: tuple[float, ...]
@@ -53,7 +48,7 @@ class FrameAxis:
 def frame_axis(
     timepoints: int, times: Sequence[float] | None = None, b_values: Sequence[float] | None = None
 ) -> FrameAxis:
-    """Return the axis of a sequence with ``timepoints`` timepoints.
+    """Return the axis of ``timepoints`` timepoints.
 
     Args:
         timepoints: their number T.
@@ -83,12 +78,7 @@ def frame_axes(
     times: Mapping[str, Sequence[float]] | None = None,
     b_values: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, FrameAxis]:
-    """Return the axis of every sequence of a table.
-
-    Args:
-        sequences: the sequence table.
-        times: for some sequences, as in :func:`frame_axis`.
-        b_values: for some others, as in :func:`frame_axis`.
+    """Return the axis of every sequence of a table, of which some have times or b-values, as in :func:`frame_axis`.
 
     Raises:
         ValueError: when a name is not in the table, or as :func:`frame_axis`; the message names the sequence.

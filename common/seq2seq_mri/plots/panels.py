@@ -1,166 +1,110 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Image panels: a grid of equal axes measured in inches, and what is drawn into one of them."""
+"""Grids of image panels, which matplotlib lays out, and what is drawn into a panel or beside the grid."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from seq2seq_mri.plots.style import ABSENT_COLOUR, ANATOMY_COLOURS, OUTLINE, TEXT_COLOUR, new_figure
+from seq2seq_mri.plots.style import ABSENT_COLOUR, ANATOMY_COLOURS, MAP_COLOURS, OUTLINE, new_figure
 
 __all__ = [
+    "DIFFERENTIATION_LABEL",
     "INTENSITY_LABEL",
-    "Margins",
     "add_colour_bar",
     "add_corner_text",
     "add_side_letters",
-    "check_window",
-    "panel_grid",
-    "panel_height",
-    "row_label_room",
+    "image_grid",
     "show_absent",
     "show_image",
+    "show_overlay",
     "slice_title",
-    "write_note",
     "write_row_label",
-    "write_title",
 ]
 
 #: Images are normalised to [0, 1]: the unit of intensities, errors and M_d is the fraction of that range.
 INTENSITY_LABEL = "Intensity\n(fraction of range)"
-
-_CHARACTER_WIDTH = 0.58  # of the font size, on average
-
-
-class Margins(NamedTuple):
-    """Room around a grid of panels, in inches."""
-
-    left: float
-    right: float
-    top: float
-    bottom: float
+DIFFERENTIATION_LABEL = "$M_d$\n(fraction of range)"
+#: The anatomy below colours is dimmed, or bright tissue would pass for a large value.
+ANATOMY_BRIGHTNESS = 0.6
+_HEADROOM = 0.7  # inches for a grid's titles
 
 
-def panel_grid(
+def image_grid(
     rows: int,
     columns: int,
-    size: tuple[float, float],
-    margins: Margins,
-    *,
-    row_gaps: Sequence[float],
-    column_gaps: Sequence[float],
+    view: np.ndarray,
+    width: float,
+    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    first_apart: bool = False,
 ) -> tuple[Figure, np.ndarray]:
-    """Return a figure with ``rows`` × ``columns`` axes of the same size, without ticks or frames.
+    """Return a figure and its ``[rows, columns]`` axes, without ticks or frames, in which views are undistorted.
 
     Args:
         rows: number of rows.
         columns: number of columns.
-        size: width and height of a panel in inches.
-        margins: room around the grid in inches.
-        row_gaps: room below each row but the last, in inches.
-        column_gaps: room right of each column but the last, in inches.
-
-    Returns:
-        The figure and its axes as an object array of shape ``(rows, columns)``.
-    """
-    width = margins.left + columns * size[0] + sum(column_gaps) + margins.right
-    height = margins.top + rows * size[1] + sum(row_gaps) + margins.bottom
-    figure = new_figure(width, height)
-    axes = np.empty((rows, columns), dtype=object)
-    for row in range(rows):
-        top = margins.top + row * size[1] + sum(row_gaps[:row])
-        for column in range(columns):
-            left = margins.left + column * size[0] + sum(column_gaps[:column])
-            panel = figure.add_axes(
-                (left / width, 1 - (top + size[1]) / height, size[0] / width, size[1] / height), xticks=[], yticks=[]
-            )
-            panel.spines[:].set_visible(False)
-            axes[row, column] = panel
-    return figure, axes
-
-
-def panel_height(view: np.ndarray, width: float, spacing: Sequence[float]) -> float:
-    """Return the height in inches of a panel of ``width`` inches that shows ``view`` undistorted.
-
-    Args:
-        view: ``[rows, columns]``, an axial view.
-        width: panel width in inches.
+        view: one of the axial views to show, all of this size.
+        width: of a panel in inches, about: matplotlib makes room for titles and labels.
         spacing: voxel sizes along X, Y, Z in millimetres.
-
-    Raises:
-        ValueError: when the voxel sizes are not three positive numbers.
+        first_apart: whether there is a gap after the first row and the first column.
     """
-    if len(spacing) != 3 or not all(np.isfinite(size) and size > 0 for size in spacing):
-        raise ValueError(f"The voxel spacing is {tuple(spacing)}; give three positive sizes in millimetres.")
-    return width * (view.shape[0] * spacing[1]) / (view.shape[1] * spacing[0])
-
-
-def row_label_room(labels: Sequence[str], height: float) -> tuple[bool, float]:
-    """Return how to write the labels left of rows of panels, and how much room they take.
-
-    Args:
-        labels: the labels, of one line or more each.
-        height: of a panel, in inches.
-
-    Returns:
-        Whether to write them horizontally, which is where a panel is lower than a label is long, and their width in
-        inches.
-    """
-    longest = max((_text_width(line, 8.0) for label in labels for line in label.split("\n")), default=0.0)
-    lines = max((label.count("\n") + 1 for label in labels), default=1)
-    return (True, longest + 0.12) if longest > height else (False, 0.16 + 0.14 * lines)
-
-
-def write_row_label(axes: Axes, label: str, horizontal: bool) -> None:
-    """Write ``label`` left of a panel, as :func:`row_label_room` says."""
-    if horizontal:
-        axes.set_ylabel(label, labelpad=4, rotation=0, ha="right", va="center")
-    else:
-        axes.set_ylabel(label, labelpad=3)
+    aspect = (view.shape[0] * spacing[1]) / (view.shape[1] * spacing[0])
+    # Wider than needed, so that the height decides on the panels' size; what is left blank is not saved.
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03, wspace=0, hspace=0, compress=True)
+    figure = new_figure(columns * width + 2.5, rows * width * aspect + _HEADROOM, layout)
+    apart = int(first_apart)
+    grid = figure.add_gridspec(
+        rows + apart,
+        columns + apart,
+        height_ratios=[1, *[0.06 / aspect] * apart, *[1] * (rows - 1)],
+        width_ratios=[1, *[0.06] * apart, *[1] * (columns - 1)],
+    )
+    axes = np.empty((rows, columns), dtype=object)
+    for row, column in np.ndindex(rows, columns):
+        place = grid[row + apart * (row > 0), column + apart * (column > 0)]
+        axes[row, column] = figure.add_subplot(place, xticks=[], yticks=[], box_aspect=aspect)
+        axes[row, column].spines[:].set_visible(False)
+    return figure, axes
 
 
 def show_image(
     axes: Axes, view: np.ndarray, window: tuple[float, float] = (0.0, 1.0), colours: str = ANATOMY_COLOURS
-) -> AxesImage:
-    """Draw ``view`` (``[rows, columns]``, or ``[rows, columns, 3]`` in colour) so that it fills ``axes``."""
-    return axes.imshow(view, cmap=colours, vmin=window[0], vmax=window[1], origin="upper", aspect="auto")
+) -> None:
+    """Draw ``view`` (``[rows, columns]``) so that it fills ``axes``."""
+    axes.imshow(view, cmap=colours, vmin=window[0], vmax=window[1], origin="upper", aspect="auto")
+
+
+def show_overlay(axes: Axes, anatomy: np.ndarray, values: np.ndarray) -> None:
+    """Draw ``values`` in colour over ``anatomy`` (both ``[rows, columns]``, 0 to 1), the more opaque the larger."""
+    show_image(axes, ANATOMY_BRIGHTNESS * np.clip(anatomy, 0, 1))
+    axes.imshow(values, cmap=MAP_COLOURS, vmin=0, vmax=1, alpha=np.clip(values, 0, 1), origin="upper", aspect="auto")
 
 
 def show_absent(axes: Axes, text: str) -> None:
     """Fill ``axes`` with hatched grey and say why there is no image."""
     axes.patch.set(facecolor=ABSENT_COLOUR, edgecolor="white", hatch="////", linewidth=0)
-    axes.text(
-        0.5,
-        0.5,
-        text.replace(" ", "\n", 1),
-        transform=axes.transAxes,
-        ha="center",
-        va="center",
-        fontsize=7,
-        color=TEXT_COLOUR,
-        bbox={"facecolor": ABSENT_COLOUR, "edgecolor": "none", "pad": 1.5},
-    )
+    box = {"facecolor": ABSENT_COLOUR, "edgecolor": "none", "pad": 1.5}
+    text = text.replace(" ", "\n", 1)
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=7, bbox=box)
 
 
-def add_corner_text(axes: Axes, text: str, fontsize: float = 7) -> None:
-    """Write outlined white ``text`` into the lower left corner of an image."""
+def add_corner_text(axes: Axes, text: str, corner: tuple[int, int] = (0, 0), fontsize: float = 6) -> None:
+    """Write outlined white ``text`` into a corner of an image, by default the lower left one."""
     axes.annotate(
         text,
-        xy=(0, 0),
+        corner,
         xycoords="axes fraction",
-        xytext=(2, 2.5),
+        xytext=(2 - 4 * corner[0], 2 - 4 * corner[1]),
         textcoords="offset points",
-        ha="left",
-        va="bottom",
+        ha="right" if corner[0] else "left",
+        va="top" if corner[1] else "bottom",
         color="white",
         fontsize=fontsize,
         path_effects=list(OUTLINE),
@@ -168,94 +112,38 @@ def add_corner_text(axes: Axes, text: str, fontsize: float = 7) -> None:
 
 
 def add_side_letters(axes: Axes) -> None:
-    """Mark the patient's right (R) and left (L) at the sides of an axial view."""
-    # In the upper corners, where a head leaves room.
-    for letter, position, offset, align in (("R", 0, 2, "left"), ("L", 1, -2, "right")):
-        axes.annotate(
-            letter,
-            xy=(position, 1),
-            xycoords="axes fraction",
-            xytext=(offset, -2),
-            textcoords="offset points",
-            ha=align,
-            va="top",
-            color="white",
-            fontsize=7,
-            path_effects=list(OUTLINE),
-        )
+    """Mark the patient's right (R) and left (L) in the upper corners of an axial view, where a head leaves room."""
+    add_corner_text(axes, "R", (0, 1), 7)
+    add_corner_text(axes, "L", (1, 1), 7)
 
 
-def add_colour_bar(
-    figure: Figure, top: Axes, bottom: Axes, label: str, window: tuple[float, float], colours: str, gap: float = 0.1
-) -> Colorbar:
-    """Put a vertical colour bar right of the axes ``top`` and ``bottom``, reaching from the one to the other.
+def write_row_label(axes: Axes, label: str) -> None:
+    """Write ``label`` left of a panel."""
+    axes.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=4)
 
-    Args:
-        figure: figure of the axes.
-        top: upper end of the bar.
-        bottom: lower end of the bar.
-        label: quantity and unit.
-        window: values at the ends of the bar.
-        colours: name of the colour map.
-        gap: distance from the axes in inches.
-    """
-    width, height = figure.get_size_inches()
-    upper, lower = top.get_position(), bottom.get_position()
-    # A bar much longer than its label looks empty and is no easier to read.
-    length = min(upper.y1 - lower.y0, 2.6 / height)
-    centre = (upper.y1 + lower.y0) / 2
-    axes = figure.add_axes((upper.x1 + gap / width, centre - length / 2, 0.09 / width, length))
-    bar = figure.colorbar(ScalarMappable(Normalize(*window), cmap=colours), cax=axes)
-    bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+
+def add_colour_bar(axes: np.ndarray, label: str, window: tuple[float, float], colours: str) -> None:
+    """Put a vertical colour bar from ``window[0]`` to ``window[1]`` right of a grid's axes, left of earlier bars."""
+    figure = axes[0, 0].figure
+    height = figure.get_figheight() - _HEADROOM
+    length = min(height, 2.6)  # a bar much longer than its label looks empty and is no easier to read
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(*window), cmap=colours),
+        ax=axes,
+        shrink=length / height,
+        aspect=length / 0.09,
+        pad=0.02,
+        ticks=MaxNLocator(nbins=5, steps=[1, 2, 5, 10]),
+    )
+    bar.outline.set_linewidth(0.4)
     bar.ax.tick_params(length=2, width=0.4, labelsize=6.5, pad=1.5)
-    bar.locator = MaxNLocator(nbins=5, steps=[1, 2, 5, 10])
-    bar.formatter.set_powerlimits((-3, 4))  # type: ignore[attr-defined]
-    bar.formatter.set_useMathText(True)  # type: ignore[attr-defined]
-    bar.update_ticks()
+    bar.formatter.set_powerlimits((-3, 4))
+    bar.formatter.set_useMathText(True)
     bar.ax.yaxis.get_offset_text().set(fontsize=6.5, ha="left")
-    # Beside a low panel, the label would reach that of the next bar.
-    needed = max(_text_width(line, 7.0) for line in label.split("\n"))
-    bar.set_label(label, fontsize=7.0 * min(1.0, max(0.7, 1.3 * length * height / needed)), labelpad=3)
-    return bar
+    bar.set_label(label, fontsize=7, labelpad=3)
 
 
 def slice_title(subject: str, slice_index: int, depth: int) -> str:
     """Return ``"<subject>, axial slice 78 of 155"``, slices counted from 1 at the inferior end."""
     position = f"axial slice {slice_index + 1} of {depth}"
     return f"{subject}, {position}" if subject else position.capitalize()
-
-
-def write_title(figure: Figure, title: str, axes: np.ndarray) -> None:
-    """Write ``title`` at the top of the figure, centred over the panels ``axes`` where it fits there."""
-    width, height = figure.get_size_inches()
-    centre = (axes[0, 0].get_position().x0 + axes[0, -1].get_position().x1) / 2
-    needed = _text_width(title, 9.0)
-    if needed > 2 * min(centre, 1 - centre) * width:
-        centre = 0.5
-    fontsize = 9.0 * min(1.0, (width - 0.1) / needed)
-    figure.text(centre, 1 - 0.1 / height, title, ha="center", va="top", fontsize=fontsize)
-
-
-def write_note(figure: Figure, note: str, axes: np.ndarray) -> None:
-    """Write ``note`` in small type at the bottom of the figure, from the left edge of the panels ``axes``."""
-    width, height = figure.get_size_inches()
-    left = axes[0, 0].get_position().x0
-    fontsize = min(6.5, ((1 - left) * width - 0.05) * 72 / (_CHARACTER_WIDTH * len(note)))
-    figure.text(left, 0.1 / height, note, ha="left", va="bottom", fontsize=fontsize)
-
-
-def check_window(window: tuple[float, float]) -> tuple[float, float]:
-    """Return the intensity window after checking that its lower end is below its upper end.
-
-    Raises:
-        ValueError: when it is not.
-    """
-    low, high = window
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise ValueError(f"The intensity window is {window}; give two finite numbers, the lower first.")
-    return float(low), float(high)
-
-
-def _text_width(text: str, fontsize: float) -> float:
-    """Return about how many inches ``text`` takes."""
-    return fontsize / 72 * _CHARACTER_WIDTH * len(text)

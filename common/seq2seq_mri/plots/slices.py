@@ -1,32 +1,31 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Axial slices of RAS volumes, turned as radiologists look at them."""
+"""Axial slices of RAS volumes, turned as radiologists look at them, and which slice and timepoint to show."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
+from monai.transforms import generate_spatial_bounding_box
 
 from seq2seq_mri.plots.frames import FrameAxis, frame_axis
 
 __all__ = [
     "BRIGHTER_NOTE",
+    "ShownImage",
     "as_array",
     "axial_view",
-    "check_axis",
-    "check_names",
     "choose_slice",
-    "common_shape",
-    "display_window",
     "foreground_box",
     "informative_slice",
+    "shown_images",
     "shown_timepoint",
 ]
 
-#: What the factor of :func:`display_window` means.
+#: What the factor in a heading of :func:`shown_images` means.
 BRIGHTER_NOTE = "Factor in brackets: shown that much brighter."
 #: An image of noise alone must not look like one of tissue.
 MOST_BRIGHTENING = 10
@@ -39,64 +38,47 @@ def as_array(values: NdarrayOrTensor) -> np.ndarray:
     return np.asarray(values, dtype=np.float32)
 
 
-def shown_timepoint(volume: NdarrayOrTensor, name: str, axis: FrameAxis | None = None) -> tuple[NdarrayOrTensor, str]:
-    """Return the volume to show of a 3D or 4D image, and how to name its timepoint.
+def shown_timepoint(image: NdarrayOrTensor, axis: FrameAxis | None = None) -> tuple[np.ndarray, str]:
+    """Return the timepoint to show of an image ``[X, Y, Z]`` or ``[T, X, Y, Z]``, and its name.
 
-    Args:
-        volume: ``[X, Y, Z]`` or ``[T, X, Y, Z]``.
-        name: what the image is, for the error message.
-        axis: chooses and names the timepoint; default: T // 2 (counted from 0), ``"timepoint 4/6"`` (counted from 1).
-
-    Returns:
-        ``[X, Y, Z]`` and the timepoint's name, ``""`` when there is only one.
-
-    Raises:
-        ValueError: when the image has neither three nor four dimensions, or not the timepoints of ``axis``.
+    The name is ``""`` when there is only one. ``axis`` chooses and names it; default: T // 2, by its number.
     """
-    if volume.ndim == 3:
-        return volume, ""
-    if volume.ndim != 4:
-        raise ValueError(f"The {name} has shape {tuple(volume.shape)}; a figure needs [X, Y, Z] or [T, X, Y, Z].")
-    axis = check_axis(volume, name, axis)
-    return volume[axis.shown], axis.name(axis.shown) if len(volume) > 1 else ""
+    if image.ndim == 3:
+        return as_array(image), ""
+    axis = axis or frame_axis(len(image))
+    return as_array(image[axis.shown]), axis.name(axis.shown) if len(image) > 1 else ""
 
 
-def check_axis(volume: NdarrayOrTensor, name: str, axis: FrameAxis | None) -> FrameAxis:
-    """Return the axis of the timepoints of ``volume`` (``[T, X, Y, Z]``), one that counts them if ``axis`` is None.
+class ShownImage(NamedTuple):
+    """What a figure shows of an image: one timepoint ``[X, Y, Z]``, its heading, and the intensity drawn as white."""
 
-    Raises:
-        ValueError: when ``axis`` has another number of timepoints; ``name`` says of what.
+    volume: np.ndarray
+    heading: str
+    white: float
+
+
+def shown_images(
+    images: Mapping[str, NdarrayOrTensor | None],
+    frames: Mapping[str, FrameAxis] | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> dict[str, ShownImage]:
+    """Return what to show of each image in [0, 1] that is not None.
+
+    The heading is the name (or its entry in ``labels``) and the timepoint. All timepoints of a sequence have one scale,
+    on which little is left of the signal at a high b-value, so such an image is drawn brighter, which the heading says.
     """
-    if axis is None:
-        return frame_axis(len(volume))
-    if len(axis.values) != len(volume):
-        raise ValueError(f"The {name} has {len(volume)} timepoints, but its axis has {len(axis.values)}.")
-    return axis
-
-
-def display_window(
-    volume: NdarrayOrTensor, axis: FrameAxis | None, window: tuple[float, float]
-) -> tuple[tuple[float, float], str]:
-    """Return the intensities to show as black and white, narrower than ``window`` for an image of a high b-value.
-
-    All timepoints of a sequence have one scale, on which little is left of the signal at a high b-value.
-
-    Args:
-        volume: ``[X, Y, Z]``, the timepoint that is shown.
-        axis: of the sequence's timepoints; only b-values make a difference.
-        window: intensities shown as black and white otherwise.
-
-    Returns:
-        The window, and by how much the image is brighter for it: ``" (4x)"``, or ``""``.
-    """
-    low, high = window
-    if axis is None or axis.kind != "b_value":
-        return window, ""
-    signal = as_array(volume) - low
-    signal = signal[signal > 0]
-    factor = int((high - low) / np.percentile(signal, 99.5)) if signal.size else 1
-    factor = min(factor, MOST_BRIGHTENING)
-    return ((low, low + (high - low) / factor), f" ({factor}x)") if factor > 1 else (window, "")
+    shown = {}
+    for name, image in images.items():
+        if image is None:
+            continue
+        axis = (frames or {}).get(name)
+        volume, note = shown_timepoint(image, axis)
+        factor = 1
+        if axis is not None and axis.kind == "b_value" and (volume > 0).any():
+            factor = int(np.clip(1 / np.percentile(volume[volume > 0], 99.5), 1, MOST_BRIGHTENING))
+        lines = [(labels or {}).get(name, name), note + (f" ({factor}x)" if factor > 1 else "")]
+        shown[name] = ShownImage(volume, "\n".join(filter(None, lines)), 1 / factor)
+    return shown
 
 
 def axial_view(volume: NdarrayOrTensor, slice_index: int) -> np.ndarray:
@@ -113,100 +95,43 @@ def axial_view(volume: NdarrayOrTensor, slice_index: int) -> np.ndarray:
 
 
 def informative_slice(volume: NdarrayOrTensor, mask: NdarrayOrTensor | None = None) -> int:
-    """Return the axial slice that shows most: that with the largest part of the mask, else of the foreground.
+    """Return the axial slice, counted from 0, with the largest part of the mask, else of the foreground.
 
     Foreground is what is brighter than the volume's mean, which leaves out air with or without noise. Of equal
     slices, the one nearest to the middle is taken.
 
     Args:
         volume: ``[X, Y, Z]`` or ``[T, X, Y, Z]``.
-        mask: region of interest of the same size (non-zero inside); an empty one is ignored.
-
-    Returns:
-        The position along Z, counted from 0.
-
-    Raises:
-        ValueError: when mask and volume differ in size.
+        mask: region of interest ``[X, Y, Z]`` (non-zero inside); an empty one is ignored.
     """
-    image = as_array(shown_timepoint(volume, "volume")[0])
+    image = shown_timepoint(volume)[0]
     region = image > image.mean(dtype=np.float64)
-    if mask is not None:
-        marked = as_array(shown_timepoint(mask, "mask")[0]) > 0
-        if marked.shape != image.shape:
-            raise ValueError(f"The mask has shape {marked.shape}, but the volume {image.shape}; they must agree.")
-        region = marked if marked.any() else region
+    if mask is not None and (as_array(mask) > 0).any():
+        region = as_array(mask) > 0
     area = region.sum(axis=(0, 1))
     candidates = np.flatnonzero(area == area.max())
     return int(min(candidates, key=lambda index: abs(index - (area.size - 1) / 2)))
 
 
 def choose_slice(
-    slice_index: int | None, depth: int, volumes: Iterable[NdarrayOrTensor], mask: NdarrayOrTensor | None = None
+    images: Collection[ShownImage], slice_index: int | None = None, mask: NdarrayOrTensor | None = None
 ) -> int:
-    """Return ``slice_index`` after checking it, or the most informative slice of the mean of ``volumes`` if None.
-
-    Raises:
-        ValueError: when the volumes, ``depth`` slices deep, have no such slice.
-    """
-    if slice_index is None:
-        total = None
-        for volume in volumes:
-            image = as_array(volume)
-            total = image.copy() if total is None else total + image
-        return depth // 2 if total is None else informative_slice(total, mask)
-    if not 0 <= slice_index < depth:
-        raise ValueError(f"Slice {slice_index} is outside the volume; choose 0 to {depth - 1}.")
-    return slice_index
+    """Return ``slice_index``, or the most informative slice of the mean of ``images`` where it is None."""
+    if slice_index is not None:
+        return slice_index
+    return informative_slice(np.add.reduce([image.volume for image in images]), mask)
 
 
-def foreground_box(views: Sequence[np.ndarray], threshold: float, margin: int = 4) -> tuple[slice, slice]:
+def foreground_box(views: Sequence[np.ndarray], threshold: float = 0.02, margin: int = 4) -> tuple[slice, slice]:
     """Return rows and columns of the smallest box with all that is above ``threshold`` in any view, and a margin.
 
     Args:
         views: slices of one size, ``[rows, columns]``.
-        threshold: intensity above which a pixel is foreground.
+        threshold: intensity above which a pixel is foreground; when there is none, the whole view is returned.
         margin: pixels to keep around the box, where the views have them.
-
-    Returns:
-        Row and column slices; the whole view when nothing is above the threshold.
     """
-    foreground = np.any([view > threshold for view in views], axis=0)
-    if not foreground.any():
-        return slice(None), slice(None)
-    rows, columns = (np.flatnonzero(foreground.any(axis=axis)) for axis in (1, 0))
-    return (
-        slice(max(int(rows[0]) - margin, 0), int(rows[-1]) + margin + 1),
-        slice(max(int(columns[0]) - margin, 0), int(columns[-1]) + margin + 1),
+    starts, ends = generate_spatial_bounding_box(
+        np.stack(views), lambda image: image > threshold, margin=margin, allow_smaller=True
     )
-
-
-def common_shape(volumes: Mapping[str, NdarrayOrTensor]) -> tuple[int, ...]:
-    """Return the one shape of ``volumes``, each ``[X, Y, Z]``.
-
-    Args:
-        volumes: what each volume is (for the error message) and the volume.
-
-    Raises:
-        ValueError: when there is none, or two differ in size.
-    """
-    if not volumes:
-        raise ValueError("There is no image to show; give at least one measured or synthesised volume.")
-    first, *others = volumes.items()
-    for name, volume in others:
-        if volume.shape != first[1].shape:
-            raise ValueError(
-                f"The {name} has shape {tuple(volume.shape)}, but the {first[0]} {tuple(first[1].shape)}; "
-                "bring them to the same grid."
-            )
-    return tuple(first[1].shape)
-
-
-def check_names(names: Iterable[str], known: Mapping[str, Any] | Sequence[str], what: str) -> None:
-    """Check that all ``names`` of ``what`` are among the ``known`` sequences.
-
-    Raises:
-        ValueError: for the first that is not; the message lists the known ones.
-    """
-    for name in names:
-        if name not in known:
-            raise ValueError(f"Unknown sequence '{name}' in {what}; the sequences are {', '.join(known)}.")
+    rows, columns = (slice(start, end) if any(ends) else slice(None) for start, end in zip(starts, ends, strict=True))
+    return rows, columns

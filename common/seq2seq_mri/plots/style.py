@@ -1,9 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""One look for all figures, and the one place where figures are written.
-
-Figures are made with matplotlib's object-oriented interface on an Agg canvas: no display, no pyplot state, and the
-user's own matplotlib settings neither change a figure nor are changed by it.
-"""
+"""Colours, fonts and files of all figures, which are drawn without a display, pyplot or the user's own settings."""
 
 from __future__ import annotations
 
@@ -11,10 +7,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import LayoutEngine
 from matplotlib.patheffects import withStroke
 
 from seq2seq_mri.files import atomic_path
@@ -58,6 +56,7 @@ _SETTINGS: dict[str, object] = {
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
     "figure.titlesize": 9,
+    "figure.labelsize": 6.5,  # notes below the panels
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
@@ -89,9 +88,9 @@ def publication_style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty white figure of ``width`` × ``height`` inches on an Agg canvas."""
-    figure = Figure(figsize=(width, height), facecolor="white")
+def new_figure(width: float, height: float, layout: LayoutEngine | Literal["constrained"] | None = None) -> Figure:
+    """Return an empty white figure of ``width`` × ``height`` inches on an Agg canvas, with a layout of matplotlib's."""
+    figure = Figure(figsize=(width, height), facecolor="white", layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
@@ -103,28 +102,24 @@ def display_name(name: str, labels: Mapping[str, str] | None = None) -> str:
 
 @publication_style()
 def save_figure(figure: Figure, path: str | os.PathLike, *, overwrite: bool = False, dpi: int = 200) -> Path:
-    """Write ``figure`` to ``path``; equal figures give equal bytes.
+    """Write ``figure``, cut to what is drawn in it, and return the path; equal figures give equal bytes.
 
     Args:
         figure: a figure of this package.
-        path: the file to write; its ending chooses the format, ``.png`` (also when there is none), ``.pdf`` or
-            ``.svg``. Missing folders are made.
+        path: the file to write, a ``.png``, ``.pdf`` or ``.svg``. Missing folders are made.
         overwrite: whether an existing file may be replaced.
-        dpi: dots per inch; a PNG's size in pixels is the figure's size in inches times this.
-
-    Returns:
-        The path of the written file.
+        dpi: dots per inch.
 
     Raises:
         ValueError: when the ending is none of these formats.
         FileExistsError: when the file exists and ``overwrite`` is false.
     """
     path = Path(path)
-    if not path.suffix:
-        path = path.with_suffix(".png")
     suffix = path.suffix.lower()
     if suffix not in _METADATA:
         raise ValueError(f"Figures cannot be written as '{path.suffix}' ({path}); use {', '.join(_METADATA)}.")
     with atomic_path(path, overwrite=overwrite) as temporary:
-        figure.savefig(temporary, format=suffix[1:], dpi=dpi, metadata=_METADATA[suffix])
+        figure.savefig(
+            temporary, format=suffix[1:], dpi=dpi, bbox_inches="tight", pad_inches=0.08, metadata=_METADATA[suffix]
+        )
     return path

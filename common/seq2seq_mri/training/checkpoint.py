@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Saving a training so that a killed one goes on exactly, and reading weights with errors that say what is wrong."""
+"""Saves and loads weights and checkpoints of trainings, and resumes a training exactly where it was stopped."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from seq2seq_mri.files import atomic_path
 from seq2seq_mri.networks.checkpointing import checkpoint_activations
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
-from seq2seq_mri.training.checkpoint_file import read_checkpoint, write_checkpoint
 from seq2seq_mri.training.distributed import rank
-from seq2seq_mri.training.handlers import TrainingHistory
 from seq2seq_mri.transforms.intensity import NormalizeSequencesd
 
 __all__ = [
+    "Part",
     "TrainingCheckpoint",
     "initial_network",
     "load_weights",
     "read_checkpoint",
+    "restore_parts",
     "save_weights",
+    "write_checkpoint",
 ]
 
 logger = logging.getLogger(__name__)
@@ -34,11 +36,55 @@ logger = logging.getLogger(__name__)
 # MONAI's value of best_metric_epoch before the first validation.
 _NOT_VALIDATED = -1
 _WEIGHT_KEYS = ("ema_network", "network", "model", "state_dict")
+# What a checkpoint says beside the states of its parts.
+_FACTS = ("sequences", "normalization", "epoch", "epoch_length", "torch_rng", "best_metric", "best_metric_epoch")
+
+_Network = TypeVar("_Network", bound=torch.nn.Module)
 
 
-def load_weights(
-    network: torch.nn.Module, path: str | Path, normalize: NormalizeSequencesd | None = None
-) -> torch.nn.Module:
+class Part(Protocol):
+    """A network, an optimizer, a schedule, a history: what has a state to save and to load."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+
+    def load_state_dict(self, state: Any, /) -> Any:
+        """Take up a state."""
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return what a file holds that ``torch.save`` wrote: tensors and plain containers, on the CPU.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not a checkpoint, or is truncated.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint {path}; train first, or give the path of one.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes the unpickler raise nearly anything
+        raise ValueError(f"{path} cannot be read as a checkpoint; it is truncated or of another kind.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not a checkpoint.")
+    return content
+
+
+def write_checkpoint(content: dict[str, Any], path: str | Path, overwrite: bool = False) -> None:
+    """Write tensors and plain containers atomically, so that :func:`read_checkpoint` reads them."""
+    # Into an open file: given a path, torch.save writes the temporary file's name into the archive.
+    with atomic_path(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # torch's archive writer says only that it is at an unexpected position when the disc is full.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
+def load_weights(network: _Network, path: str | Path, normalize: NormalizeSequencesd | None = None) -> _Network:
     """Load weights strictly into ``network``, in place, and return it.
 
     Accepts a plain state dict in any floating type, and the files that :class:`TrainingCheckpoint` and
@@ -56,10 +102,8 @@ def load_weights(
             normalisation.
     """
     content = read_checkpoint(path)
-    metadata = getattr(content, "_metadata", {}).get("", {})
-    _check_sequences(network, content.get("sequences") or metadata.get("sequences"), path)
-    _check_normalization(normalize, content.get("normalization") or metadata.get("normalization"), path)
-    weights: Any = content
+    _check_facts(network, normalize, getattr(content, "_metadata", {}).get("", {}) | content, path)
+    weights: Mapping[str, Any] = content
     for key in _WEIGHT_KEYS:
         if isinstance(content.get(key), Mapping) and all(torch.is_tensor(v) for v in content[key].values()):
             weights = content[key]
@@ -77,15 +121,8 @@ def initial_network(
 ) -> Seq2SeqGenerator:
     """Return ``network`` on ``device`` as a training begins with it: with the weights of a file, or its random ones.
 
-    Args:
-        network: the generator.
-        device: where it is trained.
-        weights: file of weights to begin with.
-        gradient_checkpointing: whether activations are computed again for the gradient instead of being kept, see
-            :func:`checkpoint_activations`.
-
-    Raises:
-        FileNotFoundError, ValueError: as :func:`load_weights`.
+    With ``gradient_checkpointing``, activations are computed again for the gradient instead of being kept, see
+    :func:`checkpoint_activations`.
     """
     if weights is not None:
         load_weights(network, weights)
@@ -117,12 +154,10 @@ def save_weights(
     for name, tensor in state.items():
         tensor = tensor.detach().cpu()
         stored[name] = tensor.to(getattr(torch, dtype)) if dtype and tensor.is_floating_point() else tensor.clone()
-    sequences = getattr(network, "sequences", None)
     # An attribute and not a key: other programs load the file strictly, as weights and nothing else.
     metadata = {name: dict(value) for name, value in getattr(state, "_metadata", {}).items()}
-    metadata[""] = metadata.get("", {}) | ({} if sequences is None else {"sequences": dict(sequences)})
-    if normalize is not None:
-        metadata[""]["normalization"] = normalize.settings
+    facts = {name: value for name, value in _facts(network, normalize).items() if value}
+    metadata[""] = metadata.get("", {}) | facts
     stored._metadata = metadata  # type: ignore[attr-defined]
     write_checkpoint(stored, path, overwrite)
 
@@ -137,14 +172,12 @@ class TrainingCheckpoint:
         network: the trained network.
         optimizer: its optimizer.
         normalize: what the images are normalised with; both files say it, and a resume needs the same.
-        lr_scheduler: its schedule. A resumed cosine annealing has the length that is configured, not the saved one.
-        ema_network: the moving average of the network; ``best.pt`` then holds its weights.
-        discriminators: the D_j, if trained.
-        discriminator_optimizer: their optimizer.
         evaluator: the validation engine, whose key metric decides which epoch is best; without it, and before the first
             validation, the last is.
-        history: the training history, which goes on where it was.
         interval: epochs between two saves of ``last.pt``.
+        parts: what else has a state, or ``None``, by its key in ``last.pt``: ``lr_scheduler`` (a resumed cosine
+            annealing has the length that is configured, not the saved one), ``ema_network`` (the moving average, whose
+            weights ``best.pt`` then holds), ``discriminators``, ``discriminator_optimizer``, ``history``.
     """
 
     def __init__(
@@ -154,59 +187,44 @@ class TrainingCheckpoint:
         optimizer: torch.optim.Optimizer,
         *,
         normalize: NormalizeSequencesd | None = None,
-        lr_scheduler: Any = None,
-        ema_network: torch.nn.Module | None = None,
-        discriminators: torch.nn.Module | None = None,
-        discriminator_optimizer: torch.optim.Optimizer | None = None,
-        evaluator: Any = None,
-        history: TrainingHistory | None = None,
+        evaluator: Engine | None = None,
         interval: int = 1,
+        **parts: Part | None,
     ) -> None:
         self.last = Path(directory) / "last.pt"
         self.best = Path(directory) / "best.pt"
         self.network = network
         self.normalize = normalize
-        self.ema_network = ema_network
         self.evaluator = evaluator
         self.interval = interval
-        parts = {
-            "network": network,
-            "optimizer": optimizer,
-            "lr_scheduler": lr_scheduler,
-            "ema_network": ema_network,
-            "discriminators": discriminators,
-            "discriminator_optimizer": discriminator_optimizer,
-            "history": history,
-        }
-        self.parts = {name: part for name, part in parts.items() if part is not None}
-        self.unused = parts.keys() - self.parts.keys()
+        given = {"network": network, "optimizer": optimizer, **parts}
+        self.parts: dict[str, Part] = {name: part for name, part in given.items() if part is not None}
 
-    def attach(self, engine: Any) -> None:
+    def attach(self, engine: Engine) -> None:
         """Save at the end of epochs."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
-    def save(self, engine: Any) -> None:
+    def save(self, engine: Engine) -> None:
         """Write ``best.pt`` if this epoch is the best so far, then ``last.pt`` if it is due; process 0 only."""
         if rank() != 0:
             return
         state = engine.state
-        validated = self.evaluator.state if self.evaluator is not None else None
+        validated: Any = self.evaluator.state if self.evaluator is not None else None
         if validated is None or validated.best_metric_epoch in (_NOT_VALIDATED, state.epoch):
-            save_weights(self.ema_network or self.network, self.best, overwrite=True, normalize=self.normalize)
+            network: Any = self.parts.get("ema_network", self.network)
+            save_weights(network, self.best, overwrite=True, normalize=self.normalize)
         if state.epoch % self.interval != 0 and state.epoch != state.max_epochs:
             return
         content: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
-        content["sequences"] = dict(getattr(self.network, "sequences", {}))
-        content["normalization"] = {} if self.normalize is None else self.normalize.settings
-        content["epoch"] = state.epoch
-        content["epoch_length"] = state.epoch_length
+        content |= _facts(self.network, self.normalize)
+        content |= {"epoch": state.epoch, "epoch_length": state.epoch_length}
         content["torch_rng"] = torch.get_rng_state()  # the CPU's; EpochSeed seeds a GPU's at each epoch's start
         if validated is not None:
             content["best_metric"] = float(validated.best_metric)
             content["best_metric_epoch"] = int(validated.best_metric_epoch)
         write_checkpoint(content, self.last, overwrite=True)
 
-    def prepare(self, trainer: Any, resume: bool = False) -> None:
+    def prepare(self, trainer: Engine, resume: bool = False) -> None:
         """Restore ``trainer`` and all parts from ``last.pt`` when ``resume`` is set and the file exists.
 
         Raises:
@@ -225,35 +243,45 @@ class TrainingCheckpoint:
         content = read_checkpoint(self.last)
         for leftover in self.last.parent.glob(".*.partial.pt"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
-        _check_sequences(self.network, content.get("sequences"), self.last)
-        _check_normalization(self.normalize, content.get("normalization"), self.last)
-        missing = sorted(self.parts.keys() - content.keys())
-        if missing:
-            raise ValueError(f"{self.last} has no {', '.join(missing)}: it was saved by another configuration.")
-        unused = sorted(self.unused & content.keys())
-        if unused:
-            raise ValueError(
-                f"{self.last} has {', '.join(unused)}, not used here: it was saved by another configuration."
-            )
+        _check_facts(self.network, self.normalize, content, self.last)
         if content["epoch_length"] != trainer.state.epoch_length:
             raise ValueError(
                 f"{self.last} was trained with {content['epoch_length']} iterations per epoch, this configuration has "
                 f"{trainer.state.epoch_length}; resume with the same datalist, batch size and number of processes."
             )
-        for name, part in self.parts.items():
-            if isinstance(part, torch.nn.Module):
-                _check_weights(part, content[name], self.last)
-            if isinstance(part, CosineAnnealingLR):
-                _resume_cosine(part, content[name])
-            else:
-                part.load_state_dict(content[name])
+        restore_parts(self.parts, {key: value for key, value in content.items() if key not in _FACTS}, self.last)
         trainer.state.epoch = content["epoch"]
         trainer.state.iteration = content["epoch"] * content["epoch_length"]
         torch.set_rng_state(content["torch_rng"])
         if self.evaluator is not None and "best_metric" in content:
-            self.evaluator.state.best_metric = content["best_metric"]
-            self.evaluator.state.best_metric_epoch = content["best_metric_epoch"]
+            validated: Any = self.evaluator.state
+            validated.best_metric, validated.best_metric_epoch = content["best_metric"], content["best_metric_epoch"]
         logger.info(f"Resumed from {self.last} after epoch {content['epoch']}.")
+
+
+def restore_parts(parts: Mapping[str, Part], states: Mapping[str, Any], path: Path) -> None:
+    """Load the states of a checkpoint's parts, after checking that they are those of this configuration.
+
+    Args:
+        parts: by name; an optimizer comes before its schedule.
+        states: of each part, as it was saved.
+        path: of the file that holds them, for the message.
+
+    Raises:
+        ValueError: when the file lacks a part, has another one, or belongs to another network.
+    """
+    other = "it was saved by another configuration."
+    if missing := sorted(parts.keys() - states.keys()):
+        raise ValueError(f"{path} has no {', '.join(missing)}: {other}")
+    if unused := sorted(states.keys() - parts.keys()):
+        raise ValueError(f"{path} has {', '.join(unused)}, not used here: {other}")
+    for name, part in parts.items():
+        if isinstance(part, torch.nn.Module):
+            _check_weights(part, states[name], path)
+        if isinstance(part, CosineAnnealingLR):
+            _resume_cosine(part, states[name])
+        else:
+            part.load_state_dict(states[name])
 
 
 def _resume_cosine(schedule: CosineAnnealingLR, stored: dict[str, Any]) -> None:
@@ -278,21 +306,27 @@ def _resume_cosine(schedule: CosineAnnealingLR, stored: dict[str, Any]) -> None:
     schedule._last_lr = rates
 
 
-def _check_sequences(network: torch.nn.Module, stored: Mapping[str, int] | None, path: str | Path) -> None:
-    expected = getattr(network, "sequences", None)
-    if stored and expected and list(stored.items()) != list(expected.items()):
+def _facts(network: torch.nn.Module, normalize: NormalizeSequencesd | None) -> dict[str, dict[str, Any]]:
+    """Return what weights were trained for, which their shapes do not tell; empty where it is not known."""
+    sequences = getattr(network, "sequences", {})
+    return {"sequences": dict(sequences), "normalization": {} if normalize is None else normalize.settings}
+
+
+def _check_facts(
+    network: torch.nn.Module, normalize: NormalizeSequencesd | None, stored: Mapping[str, Any], path: str | Path
+) -> None:
+    trained, here = stored.get("sequences"), _facts(network, normalize)
+    if trained and here["sequences"] and list(trained.items()) != list(here["sequences"].items()):
         raise ValueError(
-            f"{path} was trained on the sequences {dict(stored)}, this configuration has {dict(expected)}; "
+            f"{path} was trained on the sequences {dict(trained)}, this configuration has {here['sequences']}; "
             "use the configuration that it was trained with."
         )
-
-
-def _check_normalization(
-    normalize: NormalizeSequencesd | None, stored: Mapping[str, Any] | None, path: str | Path
-) -> None:
-    if normalize is None or not stored:
-        return
-    different = {name: value for name, value in stored.items() if normalize.settings.get(name) != value}
+    settings = here["normalization"]
+    different = {
+        name: value
+        for name, value in (stored.get("normalization") or {}).items()
+        if settings and settings.get(name) != value
+    }
     if different:
         options = " ".join(f"--normalize#{name} {str(value).replace(' ', '')}" for name, value in different.items())
         raise ValueError(

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Running under ``torchrun``: joining the process group, averaging gradients, gathering tables.
+"""Shares a run among the processes that ``torchrun`` starts: subjects, devices, cores, gradients, tables.
 
 The training step calls the generator's ``encode`` and ``decode`` separately, so that an encoding serves several
 targets. DistributedDataParallel synchronises only what goes through ``forward``; gradients are averaged here instead.
@@ -8,8 +8,8 @@ targets. DistributedDataParallel synchronises only what goes through ``forward``
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,20 +17,26 @@ import torch.distributed as dist
 __all__ = [
     "average_gradients",
     "broadcast_parameters",
+    "default_workers",
     "finalize_distributed",
     "gather_rows",
     "initialize_distributed",
+    "own_share",
     "rank",
     "select_device",
     "world_size",
 ]
 
+# Four processes load some 2,000 slices per second, more than any step takes.
+_MOST_WORKERS = 4
+
+_Item = TypeVar("_Item")
+
 
 def initialize_distributed(backend: str | None = None) -> None:
     """Join the process group that ``torchrun`` describes in the environment; do nothing in a single process.
 
-    Args:
-        backend: ``"nccl"`` or ``"gloo"``; by default NCCL where CUDA is available, else gloo.
+    The ``backend`` is by default ``"nccl"`` where CUDA is available, else ``"gloo"``.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         dist.init_process_group(backend or ("nccl" if torch.cuda.is_available() else "gloo"))
@@ -63,6 +69,20 @@ def select_device(name: str | None = None) -> torch.device:
     return torch.device("cpu")
 
 
+def default_workers() -> int:
+    """Return how many processes load data: a machine's cores, shared by its training processes, 1 to 4."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def own_share(items: Sequence[_Item]) -> list[_Item]:
+    """Return the items of this process, every n-th of n processes; shares differ in length by one, or are empty.
+
+    (MONAI's ``partition_dataset`` refuses fewer items than processes.)
+    """
+    return list(items[rank() :: world_size()])
+
+
 def broadcast_parameters(module: torch.nn.Module) -> None:
     """Give every process the parameters and buffers of process 0."""
     if world_size() > 1:
@@ -88,13 +108,13 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         parameter.grad = (part / world_size()).view_as(parameter) if count > 0 else None
 
 
-def gather_rows(rows: list[Any]) -> list[Any]:
+def gather_rows(rows: list[_Item]) -> list[_Item]:
     """Return the rows of all processes on process 0, in the order of the processes, and an empty list on the others.
 
     Pickle is confined to the processes of one launch (torch.distributed's own object collectives).
     """
     if world_size() == 1:
         return list(rows)
-    gathered: list[Any] = [None] * world_size()
+    gathered: list[list[_Item]] = [[]] * world_size()
     dist.all_gather_object(gathered, rows)
     return [row for part in gathered for row in part] if rank() == 0 else []

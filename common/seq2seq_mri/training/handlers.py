@@ -1,16 +1,18 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What happens around the iterations of a training: seeding, progress, history, image grids."""
+"""Handlers of a training: seeds, averages of weights and metrics, progress bars, history.csv, a check of the loss."""
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from ignite.exceptions import NotComputableError
 from ignite.handlers import EMAHandler, ProgressBar
 from ignite.metrics import Average
@@ -18,26 +20,26 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from seq2seq_mri.files import atomic_path
 from seq2seq_mri.training.distributed import rank
-from seq2seq_mri.training.training_figures import training_grid
+from seq2seq_mri.training.subject_dataset import SubjectDataset
 
 __all__ = [
     "EpochSeed",
+    "FiniteLoss",
     "LossProgressBar",
     "SubjectAverage",
     "SubjectProgressBar",
     "TrainingHistory",
-    "TranslationImageHandler",
     "WeightAverage",
     "loss_terms",
 ]
 
 
-def loss_terms(output: dict[str, Any]) -> dict[str, float]:
+def loss_terms(output: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a trainer's output, the loss and its terms; this waits for the device."""
     return {name: float(value) for name, value in _numbers(output).items()}
 
 
-def _numbers(output: dict[str, Any]) -> dict[str, Any]:
+def _numbers(output: Mapping[str, Any]) -> dict[str, float | torch.Tensor]:
     return {
         name: value
         for name, value in output.items()
@@ -49,7 +51,7 @@ class WeightAverage(EMAHandler):
     """ignite's moving average of a network's weights, in one fused operation instead of two for each parameter."""
 
     @torch.no_grad()
-    def _update_ema_model(self, engine: Any, name: str) -> None:
+    def _update_ema_model(self, engine: Engine, name: str) -> None:
         average = get_ema_multi_avg_fn(1.0 - getattr(engine.state, name))
         average(list(self.ema_model.parameters()), list(self.model.parameters()), None)
         for mine, theirs in zip(self.ema_model.buffers(), self.model.buffers(), strict=True):
@@ -62,9 +64,6 @@ class SubjectAverage(Average):
     Args:
         name: of the number in a TranslationEvaluator's output, for example ``"psnr_foreground"`` (dB): the mean over
             the subject's pairs of two different sequences.
-
-    Raises:
-        ValueError: when it is computed and no subject had the number; it says why.
     """
 
     def __init__(self, name: str) -> None:
@@ -72,14 +71,19 @@ class SubjectAverage(Average):
         self._failures: list[tuple[str, str]] = []
         super().__init__(output_transform=lambda output: output[name])
 
-    def iteration_completed(self, engine: Any) -> None:
+    def iteration_completed(self, engine: Engine) -> None:
         """Take in a subject's number, if it has one."""
         self._failures = getattr(engine, "failures", [])
-        if self.name in engine.state.output:
+        output: Any = engine.state.output
+        if self.name in output:
             super().iteration_completed(engine)
 
-    def compute(self) -> Any:
-        """Return the mean over the subjects of all processes."""
+    def compute(self) -> float | torch.Tensor:
+        """Return the mean over the subjects of all processes.
+
+        Raises:
+            ValueError: when no subject had the number; it says why.
+        """
         try:
             return super().compute()
         except NotComputableError as error:
@@ -92,6 +96,25 @@ class SubjectAverage(Average):
             ) from error
 
 
+class FiniteLoss:
+    """Stops a training when a loss is not finite, and gives the loss to other handlers as a plain number."""
+
+    def attach(self, engine: Engine) -> None:
+        """Look at the loss after every iteration."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        state: Any = engine.state
+        loss = state.output["loss"].detach().item()
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"The loss is {loss} in iteration {state.iteration}; lower the learning rate, or check the images of "
+                f"{', '.join(state.batch.get('subject', []))}."
+            )
+        # MONAI's keys are members of an enumeration, which a checkpoint of the history could not be read back with.
+        state.output = {**{str(name): value for name, value in state.output.items()}, "loss": loss}
+
+
 class EpochSeed:
     """Seeds all randomness at the start of each epoch from (seed, epoch, process).
 
@@ -100,18 +123,18 @@ class EpochSeed:
 
     Args:
         seed: the training's seed.
-        dataset: a dataset with ``set_epoch``, whose random transforms follow the epoch.
+        dataset: whose random transforms follow the epoch.
     """
 
-    def __init__(self, seed: int, dataset: Any = None) -> None:
+    def __init__(self, seed: int, dataset: SubjectDataset | None = None) -> None:
         self.seed = seed
         self.dataset = dataset
 
-    def attach(self, engine: Any) -> None:
+    def attach(self, engine: Engine) -> None:
         """Seed before the epoch's data are asked for."""
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
-    def __call__(self, engine: Any) -> None:
+    def __call__(self, engine: Engine) -> None:
         seed = int(np.random.SeedSequence([self.seed, engine.state.epoch, rank()]).generate_state(1)[0])
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002 -- transforms of other libraries draw from the global generator
@@ -132,7 +155,7 @@ class LossProgressBar(ProgressBar):
         self.interval = interval
         self._shown: dict[str, float] = {}
 
-    def attach(self, engine: Any) -> None:  # type: ignore[override]
+    def attach(self, engine: Engine) -> None:  # type: ignore[override]
         """Attach to ``engine``."""
 
         def numbers(output: dict[str, Any]) -> dict[str, float]:
@@ -150,7 +173,7 @@ class SubjectProgressBar(ProgressBar):
     def __init__(self) -> None:
         super().__init__(desc="subjects", persist=True)
 
-    def attach(self, engine: Any) -> None:  # type: ignore[override]
+    def attach(self, engine: Engine) -> None:  # type: ignore[override]
         """Attach to ``engine``."""
         if rank() == 0:
             super().attach(engine)
@@ -168,7 +191,9 @@ class TrainingHistory:
         evaluator: the validation engine, attached before this handler.
     """
 
-    def __init__(self, directory: str | Path, optimizer: torch.optim.Optimizer, evaluator: Any = None) -> None:
+    def __init__(
+        self, directory: str | Path, optimizer: torch.optim.Optimizer, evaluator: Engine | None = None
+    ) -> None:
         self.path = Path(directory) / "history.csv"
         self.optimizer = optimizer
         self.evaluator = evaluator
@@ -176,7 +201,7 @@ class TrainingHistory:
         self._values: dict[str, list[torch.Tensor]] = {}
         self._learning_rate = float("nan")
 
-    def attach(self, engine: Any) -> None:
+    def attach(self, engine: Engine) -> None:
         """Accumulate over iterations; write at each epoch's end."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
@@ -186,19 +211,20 @@ class TrainingHistory:
         """Return the rows so far."""
         return {"rows": [dict(row) for row in self.rows]}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the rows of ``state``."""
         self.rows = [dict(row) for row in state["rows"]]
 
-    def _start(self, engine: Any) -> None:
+    def _start(self, engine: Engine) -> None:
         self._values = {}
         self._learning_rate = float(self.optimizer.param_groups[0]["lr"])
 
-    def _add(self, engine: Any) -> None:
-        for name, value in _numbers(engine.state.output).items():
+    def _add(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        for name, value in _numbers(output).items():
             self._values.setdefault(name, []).append(torch.as_tensor(value))
 
-    def _write(self, engine: Any) -> None:
+    def _write(self, engine: Engine) -> None:
         row = {"epoch": float(engine.state.epoch), "learning_rate": self._learning_rate}
         for name, values in self._values.items():
             numbers = torch.stack(values).double().cpu()
@@ -210,42 +236,3 @@ class TrainingHistory:
         if rank() == 0:
             with atomic_path(self.path, overwrite=True) as temporary:
                 pd.DataFrame(self.rows).to_csv(temporary, index=False)
-
-
-class TranslationImageHandler:
-    """Adds a grid of source, target, synthesised image and error to TensorBoard at the end of an epoch.
-
-    Args:
-        summary_writer: a TensorBoard ``SummaryWriter``.
-        interval: epochs between two grids.
-        rows: most translations to show.
-    """
-
-    def __init__(self, summary_writer: Any, interval: int = 1, rows: int = 4) -> None:
-        self.summary_writer = summary_writer
-        self.interval = interval
-        self.rows = rows
-
-    def attach(self, engine: Any) -> None:
-        """Draw the last iteration of every ``interval``-th epoch."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
-
-    def __call__(self, engine: Any) -> None:
-        output = engine.state.output["translation"]
-        if not output.translations:
-            return
-        group = output.translations[0]
-        shown = slice(0, self.rows)
-        subject = output.encodings.subject[group.encoding][shown]
-        source = output.encodings.source[group.encoding][shown]
-        image = engine.state.output["image"]
-        sources = [engine.step.view(image, subject[k : k + 1], source[k : k + 1]) for k in range(len(subject))]
-        timepoints = min(view.shape[1] for view in sources)
-        grid = training_grid(
-            torch.cat([view[:, :timepoints] for view in sources]).float(),
-            engine.step.view(image, subject, group.target[shown]).float(),
-            group.prediction[shown].detach().float(),
-            spatial_dims=engine.step.generator.spatial_dims,
-            max_rows=self.rows,
-        )
-        self.summary_writer.add_image("source | target | synthesised | error", grid, engine.state.epoch)

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The files of one prepared subject: its images slice by slice, and a description of what they are.
+"""Reads and writes the files of one prepared subject: its images, stored slice by slice, and their description.
 
 ``SUBJECT.KEY.npy`` is an image as float16 ``[Z, channels, X, Y]``: a slice with its neighbours, of all sequences, is
 one contiguous piece. ``SUBJECT.json`` is written last and removed first, so that images with a description are whole.
@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ import torch
 
 from seq2seq_mri.files import atomic_path
 
-__all__ = ["PreparedFiles", "StoredSlices"]
+__all__ = ["FLAGS", "PreparedFiles", "StoredSlices"]
 
 # What damaged files, or files of something else, raise.
 _UNREADABLE = (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError)
@@ -35,12 +36,7 @@ FLAGS = ("available", "measured", "withheld")
 
 @dataclass(frozen=True)
 class PreparedFiles:
-    """The files of a subject in a folder.
-
-    Attributes:
-        folder: where they are.
-        subject: the subject's name.
-    """
+    """The files of a subject in a folder."""
 
     folder: Path
     subject: str
@@ -81,7 +77,7 @@ class PreparedFiles:
         return content if whole else None
 
     def write(self, images: Mapping[str, torch.Tensor], flags: Mapping[str, Any], origin: Mapping[str, Any]) -> int:
-        """Write a subject, replacing files of an earlier time.
+        """Write a subject, replacing files of an earlier time, and return the size of its images' files in bytes.
 
         The description counts, for each slice and channel of ``image``, the voxels above the image's background, which
         is its lowest value.
@@ -90,12 +86,6 @@ class PreparedFiles:
             images: key → ``[channels, *spatial]``, finite in half precision.
             flags: of the sample; those of the sequences (``available``, …) are kept.
             origin: what the images were made from, to be written as JSON.
-
-        Returns:
-            the size of the images' files in bytes.
-
-        Raises:
-            OSError: when they cannot be written; the message names the file.
         """
         # From here on until all is written the subject counts as not prepared.
         self.description.unlink(missing_ok=True)
@@ -117,17 +107,11 @@ class PreparedFiles:
         return sum(size for size, *_ in stored.values())
 
     def read(self, key: str, checksum: int) -> torch.Tensor:
-        """Return all of an image, float32 ``[channels, *spatial]``, after comparing it with its CRC-32.
-
-        Raises:
-            ValueError: when the file is absent or damaged.
-        """
-        try:
+        """Return all of an image, float32 ``[channels, *spatial]``, after comparing it with its CRC-32."""
+        with _readable(self.image(key)):
             slices = np.load(self.image(key))
-        except _UNREADABLE as error:
-            raise _unreadable(self.image(key), str(error)) from error
-        if zlib.crc32(slices.data) != checksum:
-            raise _unreadable(self.image(key), "its values are not those that were written")
+            if zlib.crc32(slices.data) != checksum:
+                raise ValueError("its values are not those that were written")
         return torch.from_numpy(slices).movedim(0, -1).to(torch.float32)
 
 
@@ -153,33 +137,27 @@ class StoredSlices:
 
         They are one piece of the file, and read as such: to map them to memory takes twice as long (measured), because
         every 4 KiB are a page fault.
-
-        Raises:
-            ValueError: when the file is absent or damaged.
         """
         count = math.prod(self.shape[1:])
-        try:
+        with _readable(self.path):
             if self.path.stat().st_size != self.size:
                 raise ValueError("its size is not that which was written")
             # A header comes first.
             offset = self.size + (first - len(self)) * count * _DTYPE.itemsize
             values = np.fromfile(self.path, _DTYPE, (last - first) * count, offset=offset)
             return values.reshape(last - first, *self.shape[1:])
-        except (OSError, ValueError) as error:
-            raise _unreadable(self.path, str(error)) from error
 
     def map(self) -> np.ndarray:
-        """Return all of it, mapped to memory: only the parts that are used are read.
-
-        Raises:
-            ValueError: when the file is absent or damaged.
-        """
-        try:
+        """Return all of it, mapped to memory: only the parts that are used are read."""
+        with _readable(self.path):
             # Copied on writing, because torch warns of memory that may not be written.
             return np.load(self.path, mmap_mode="c")
-        except _UNREADABLE as error:
-            raise _unreadable(self.path, str(error)) from error
 
 
-def _unreadable(path: Path, reason: str) -> ValueError:
-    return ValueError(f"{path} cannot be read: {reason}. Remove it to have it made again.")
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say which file it is that is absent or damaged, and what helps."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} cannot be read: {error}. Remove it to have it made again.") from error

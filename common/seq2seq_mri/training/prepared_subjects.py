@@ -2,8 +2,8 @@
 """A cohort's images as a network takes them, prepared once and kept on disk.
 
 To load, check, orient, crop and normalise a subject takes a second, to read a slice of the result a millisecond. Each
-subject has files of its own (see :mod:`prepared_files`), so that one which is corrected, added, left
-out or moved to another section costs no other one's time, and an interrupted preparation goes on where it was.
+subject has files of its own (see :mod:`prepared_files`), so that one which is corrected, added, left out or moved to
+another section costs no other one's time, and an interrupted preparation goes on where it was.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from monai.utils import convert_to_tensor
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from seq2seq_mri.files import check_writable_directory
-from seq2seq_mri.origin import as_json, describe, file_states
-from seq2seq_mri.training.preparation import Preparation
+from seq2seq_mri.run_manifest import as_json, describe, file_states
 from seq2seq_mri.training.prepared_files import FLAGS, PreparedFiles, StoredSlices
+from seq2seq_mri.training.subject_dataset import original_error
 
 __all__ = ["PreparedSubjects", "SubjectSamples"]
 
@@ -67,13 +68,6 @@ class PreparedSubjects(Dataset):
             parameters and ``overwrite`` is false; and, at the end, when subjects could not be prepared, with the reason
             for each. All others are then prepared, and need not be again.
         OSError: when the folder cannot be written, or the disc has not the room.
-
-    Example:
-        >>> prepared = PreparedSubjects(
-        ...     entries, preprocessing, "prepared", {"spacing": 2.0, "generator": generator.fingerprint}
-        ... )  # doctest: +SKIP
-        >>> prepared[0]["differentiation"].shape  # doctest: +SKIP
-        torch.Size([4, 96, 96, 64])
     """
 
     def __init__(
@@ -90,26 +84,27 @@ class PreparedSubjects(Dataset):
         if len(entries) == 0:
             raise ValueError("There are no subjects to prepare.")
         self.subjects = [str(entry["subject"]) for entry in entries]
-        twice = [subject for subject, number in Counter(self.subjects).items() if number > 1]
-        if twice:
-            raise ValueError(f"Subject '{twice[0]}' stands twice among those to prepare; give each its own name.")
+        subject, number = Counter(self.subjects).most_common(1)[0]
+        if number > 1:
+            raise ValueError(f"Subject '{subject}' stands twice among those to prepare; give each its own name.")
         self.folder = check_writable_directory(folder)
         self.keys = ("image", "differentiation") if differentiation else ("image",)
         made_by = {"transform": describe(transform)} if parameters is None else dict(parameters)
         settings = as_json({"layout": _LAYOUT, "differentiation": differentiation, **made_by})
         origins = [{"settings": settings, "files": file_states(entry)} for entry in entries]
         # All are looked at before one is computed, so that a refusal comes at once.
-        self._descriptions = self._read_descriptions(origins, overwrite)
-        if None in self._descriptions:
+        found = self._read_descriptions(origins, overwrite)
+        if None in found:
             try:
                 with _one_at_a_time(self.folder / ".lock"):
                     # The process that had the lock before has prepared them, perhaps.
-                    self._descriptions = self._read_descriptions(origins, overwrite)
-                    preparation = Preparation(entries, origins, transform, self.folder, self.keys)
-                    self._prepare(preparation, num_workers, progress)
+                    found = self._read_descriptions(origins, overwrite)
+                    pending = [index for index, description in enumerate(found) if description is None]
+                    self._prepare(_Preparation(entries, origins, transform, self), pending, num_workers, progress)
             finally:
                 _release(transform)
-            self._descriptions = self._read_descriptions(origins, overwrite)
+            found = self._read_descriptions(origins, overwrite)
+        self._descriptions: list[dict[str, Any]] = found  # type: ignore[assignment]
 
     def __len__(self) -> int:
         return len(self.subjects)
@@ -121,12 +116,8 @@ class PreparedSubjects(Dataset):
             ``subject``; ``image`` and ``differentiation``, float32 ``[ΣT, *spatial]``, plain tensors, in the units of
             the transform's, rounded to half precision; ``available`` and, as far as the transform made them,
             ``measured`` and ``withheld``, bool ``[S]``.
-
-        Raises:
-            ValueError: when a file of the subject is absent or damaged.
         """
-        files = PreparedFiles(self.folder, self.subjects[index])
-        stored = self._descriptions[index]["images"]  # type: ignore[index]
+        files, stored = PreparedFiles(self.folder, self.subjects[index]), self._descriptions[index]["images"]
         images = {key: files.read(key, stored[key][1]) for key in self.keys}
         return {"subject": files.subject, **images, **self._flags(index)}
 
@@ -134,65 +125,53 @@ class PreparedSubjects(Dataset):
         """Return a subject of which nothing is read yet, to draw samples from.
 
         Returns:
-            ``subject``; ``image``, :class:`StoredSlices` ``[Z, ΣT, X, Y]``;
-            ``tissue``, int32 ``[Z, ΣT]``, the voxels above background in each slice; and the flags of
-            :meth:`__getitem__`.
+            ``subject``; ``image``, :class:`StoredSlices` ``[Z, ΣT, X, Y]``; ``tissue``, int32 ``[Z, ΣT]``, the voxels
+            above background in each slice; and the flags of :meth:`__getitem__`.
         """
-        files = PreparedFiles(self.folder, self.subjects[index])
-        description: Mapping[str, Any] = self._descriptions[index]  # type: ignore[assignment]
+        files, description = PreparedFiles(self.folder, self.subjects[index]), self._descriptions[index]
         size, _, shape = description["images"]["image"]
         image = StoredSlices(files.image("image"), tuple(shape), size)
         return {"subject": files.subject, "image": image, "tissue": description["tissue"], **self._flags(index)}
 
     def _flags(self, index: int) -> dict[str, torch.Tensor]:
-        description: Mapping[str, Any] = self._descriptions[index]  # type: ignore[assignment]
+        description = self._descriptions[index]
         return {key: torch.tensor(description[key]) for key in FLAGS if key in description}
 
     def _read_descriptions(self, origins: Sequence[Mapping[str, Any]], overwrite: bool) -> list[dict[str, Any] | None]:
-        """Return the description of each subject, ``None`` of those that have to be prepared.
+        """Return the description of each subject, ``None`` of those that have to be prepared."""
+        found: list[dict[str, Any] | None] = []
+        for subject, origin in zip(self.subjects, origins, strict=True):
+            files = PreparedFiles(self.folder, subject)
+            try:
+                description = files.read_description()
+            except ValueError:
+                if not overwrite:
+                    raise
+                description = None
+            if description is not None:
+                made_from, wanted = description.pop("origin"), origin["settings"]
+                before = made_from["settings"]
+                different = [key for key in {**before, **wanted} if before.get(key) != wanted.get(key)]
+                if different and not overwrite:
+                    raise ValueError(
+                        f"{files.description} was prepared otherwise (different: {', '.join(different)}); choose "
+                        "another folder, or allow overwriting."
+                    )
+                if different or made_from.get("files") != origin["files"]:
+                    description = None
+            found.append(description)
+        return found
 
-        Raises:
-            ValueError: when one can neither be used nor replaced.
-        """
-        return [
-            self._read_description(PreparedFiles(self.folder, subject), origin, overwrite)
-            for subject, origin in zip(self.subjects, origins, strict=True)
-        ]
-
-    def _read_description(
-        self, files: PreparedFiles, origin: Mapping[str, Any], overwrite: bool
-    ) -> dict[str, Any] | None:
-        try:
-            found = files.read_description()
-        except ValueError:
-            if not overwrite:
-                raise
-            return None
-        if found is None:
-            return None
-        before, wanted = found["origin"]["settings"], origin["settings"]
-        different = [key for key in {**before, **wanted} if before.get(key) != wanted.get(key)]
-        if different and not overwrite:
-            raise ValueError(
-                f"{files.description} was prepared otherwise (different: {', '.join(different)}); choose another "
-                "folder, or allow overwriting."
-            )
-        known = not different and found.pop("origin").get("files") == origin["files"]
-        return found if known else None
-
-    def _prepare(self, preparation: Preparation, num_workers: int, progress: bool) -> None:
+    def _prepare(self, preparation: _Preparation, pending: Sequence[int], num_workers: int, progress: bool) -> None:
         for leftover in self.folder.glob(".*.partial*"):  # of a process that was killed; who writes has the lock
             leftover.unlink(missing_ok=True)
-        pending = [index for index, found in enumerate(self._descriptions) if found is None]
-        total = len(self.subjects)
-        failures, sizes = [], []
+        total = len(self)
+        done = total - len(pending)
+        bar = tqdm(total=total, initial=done, desc="Preparing", unit="subject", disable=not progress)
+        failures: list[str] = []
+        sizes: list[int] = []
         # The random numbers of what follows must not depend on what had to be prepared.
-        with (
-            torch.random.fork_rng(devices=[]),
-            tqdm(
-                total=total, initial=total - len(pending), desc="Preparing", unit="subject", disable=not progress
-            ) as bar,
-        ):
+        with torch.random.fork_rng(devices=[]), bar:
             for index, outcome in preparation.outcomes(pending, num_workers):
                 if isinstance(outcome, OSError):
                     raise outcome
@@ -246,6 +225,70 @@ class SubjectSamples(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return :meth:`PreparedSubjects.stored` of subject ``index`` modulo their number."""
         return self.prepared.stored(range(len(self))[index] % len(self.prepared))
+
+
+class _Preparation(Dataset):
+    """Prepares a subject when its index is asked for, in whatever process that is."""
+
+    def __init__(
+        self,
+        entries: Sequence[Mapping[str, Any]],
+        origins: Sequence[Mapping[str, Any]],
+        transform: Callable,
+        prepared: PreparedSubjects,
+    ) -> None:
+        self.entries = entries
+        self.origins = origins
+        self.transform = transform
+        self.prepared = prepared
+
+    def outcomes(self, pending: Sequence[int], num_workers: int) -> Iterator[tuple[int, int | str | OSError]]:
+        """Yield index and outcome of each pending subject; the first one alone, by which to judge the others."""
+        alone = pending if num_workers == 0 else pending[:1]
+        for index in alone:
+            yield index, self[index]
+        if rest := pending[len(alone) :]:
+            workers = min(num_workers, len(rest))
+            loader = DataLoader(self, batch_size=None, sampler=rest, num_workers=workers, collate_fn=_unchanged)
+            yield from zip(rest, loader, strict=True)
+
+    def __getitem__(self, index: int) -> int | str | OSError:
+        """Return the size of a subject's images in bytes; or what is wrong with it; or why nothing can be written."""
+        subject = self.prepared.subjects[index]
+        try:
+            sample = self.transform(dict(self.entries[index]))
+        except Exception as error:
+            reason = original_error(error)
+            # What is wrong with a subject's data does not stop the others; anything else does.
+            if not isinstance(reason, (ValueError, OSError)):
+                raise
+            return str(reason)
+        images = _images(sample, subject, self.prepared.keys)
+        try:
+            return PreparedFiles(self.prepared.folder, subject).write(images, sample, self.origins[index])
+        except OSError as error:
+            return error
+
+
+def _images(sample: Mapping[str, Any], subject: str, keys: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Return what is stored of a subject, after checking that its data can be."""
+    images = {key: convert_to_tensor(sample[key], dtype=torch.float16, device="cpu", track_meta=False) for key in keys}
+    for key, image in images.items():
+        if image.shape != images["image"].shape:
+            raise ValueError(
+                f"Subject '{subject}': '{key}' has shape {tuple(image.shape)}, the image "
+                f"{tuple(images['image'].shape)}; apply every spatial transform to both."
+            )
+        if not bool(torch.isfinite(image).all()):
+            raise ValueError(
+                f"Subject '{subject}': '{key}' has values that are not finite in half precision; normalise the "
+                "intensities."
+            )
+    return images
+
+
+def _unchanged(outcome: Any) -> Any:
+    return outcome
 
 
 @contextmanager

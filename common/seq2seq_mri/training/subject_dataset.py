@@ -1,30 +1,26 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""A data set of subjects whose errors can be read and whose randomness can be repeated."""
+"""MONAI's ``Dataset`` with random transforms that can be repeated, and with errors that can be read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from monai.data import Dataset
 
-__all__ = ["SubjectDataset", "original_error", "partition"]
-
-_Item = TypeVar("_Item")
+__all__ = ["SubjectDataset", "original_error"]
 
 
 class SubjectDataset(Dataset):
-    """MONAI's ``Dataset`` with readable errors and with randomness that depends on (seed, epoch, index) only.
+    """Samples of subjects whose random transforms depend on the seed, the epoch and the item's index only.
 
-    Errors: MONAI wraps whatever goes wrong into ``RuntimeError("applying transform …")``; here the original error comes
-    out, or, for a batch job that has to go on, a report in place of the sample.
+    The samples of an epoch do not depend on the number of workers, or on whether the epochs before were run in the same
+    process. ``set_epoch`` has to be called before the data loader starts an epoch.
 
-    Randomness: before each item the random transforms are seeded from the seed, the epoch and the item's index.
-    Therefore the samples of an epoch do not depend on the number of workers, or on whether the epochs before were run
-    in the same process. ``set_epoch`` has to be called before the data loader starts an epoch; workers see it, also
-    persistent ones, because the epoch lies in memory that they share.
+    MONAI wraps whatever goes wrong into ``RuntimeError("applying transform …")``; here the original error comes out,
+    or, for a batch job that has to go on, a report in place of the sample.
 
     Args:
         data: the subjects, ``[{"subject": "p1", "t1": "path", ...}, ...]``, or what else has a length and items.
@@ -32,22 +28,18 @@ class SubjectDataset(Dataset):
         on_error: ``"raise"`` the original error, or ``"report"``: return ``{"subject": name, "error": message}``. A
             report has other keys than a sample, so the data loader's ``batch_size`` must be 1.
         seed: seed of the random transforms.
-
-    Raises:
-        ValueError: when ``on_error`` is neither of the two.
     """
 
     def __init__(
         self,
         data: Sequence[dict[str, Any]],
         transform: Sequence[Callable] | Callable | None = None,
-        on_error: str = "raise",
+        on_error: Literal["raise", "report"] = "raise",
         seed: int = 0,
     ) -> None:
-        if on_error not in ("raise", "report"):
-            raise ValueError(f"on_error is {on_error!r}; give 'raise' or 'report'.")
         self.on_error = on_error
         self.seed = seed
+        # Workers see a change, also persistent ones, because they share this memory.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         super().__init__(data, transform)
 
@@ -71,7 +63,7 @@ class SubjectDataset(Dataset):
 
     def _report_or_raise(self, index: int, error: Exception) -> dict[str, str]:
         original = original_error(error)
-        if self.on_error == "raise":
+        if self.on_error != "report":
             # Its own cause is kept, and only MONAI's wrapping is left out of the traceback.
             raise original from original.__cause__
         # A bad file says all in its message; of what was not foreseen the type is needed as well.
@@ -86,17 +78,3 @@ def original_error(error: BaseException) -> BaseException:
     while isinstance(error, RuntimeError) and str(error).startswith("applying transform") and error.__cause__:
         error = error.__cause__
     return error
-
-
-def partition(items: Sequence[_Item], rank: int, world_size: int) -> list[_Item]:
-    """Return the items of one of several processes: every ``world_size``-th, from ``rank`` on.
-
-    No item is repeated or dropped, so the parts may differ in length by one, and may be empty. (MONAI's
-    ``partition_dataset`` refuses fewer items than processes.)
-
-    Raises:
-        ValueError: when ``rank`` is not in ``0 … world_size - 1``.
-    """
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank is {rank} of {world_size} processes; give 0 to {world_size - 1}.")
-    return list(items[rank::world_size])

@@ -1,18 +1,22 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The training engine: one generator step and, when discriminators are given, one discriminator step."""
+"""The training engine: updates the generator and, if there are any, the discriminators on each batch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from ignite.engine import Engine
+from ignite.metrics import Metric
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
+from monai.inferers import Inferer
 from monai.utils import convert_to_tensor
 
+from seq2seq_mri.networks.discriminator import SequenceDiscriminators
 from seq2seq_mri.training.distributed import average_gradients, broadcast_parameters
 from seq2seq_mri.training.translation_step import StepOutput, TranslationStep
 
@@ -22,7 +26,7 @@ MOST_SKIPPED = 5
 """How many steps in a row may have a gradient that is not finite."""
 
 
-def autocast(device: torch.device, dtype: str | None) -> Any:
+def autocast(device: torch.device, dtype: str | None) -> AbstractContextManager:
     """Return the autocast context for ``dtype`` (``"bfloat16"``), or one that does nothing for ``None``.
 
     Raises:
@@ -38,10 +42,10 @@ def autocast(device: torch.device, dtype: str | None) -> Any:
 class Seq2SeqTrainer(SupervisedTrainer):
     """Trains a generator on subjects with any subset of the sequences (section 3.2, Eq. 1 to 3).
 
-    Each iteration's ``engine.state.output`` holds numbers as tensors on the device, so that nothing waits for it:
-    ``loss`` (the weighted sum), each term under its name, ``gradient_norm`` (before clipping) and ``skipped`` (1 if the
-    weights, or those of the discriminators, were left as they were because a gradient was not finite, else 0); and
-    ``translation`` (the :class:`StepOutput`) and ``image``, for image grids.
+    ``engine.state.output`` of an iteration holds ``loss`` (the weighted sum), each term under its name,
+    ``gradient_norm`` (before clipping) and ``skipped`` (1 if the weights, or those of the discriminators, were left as
+    they were because a gradient was not finite, else 0), as tensors on the device, so that nothing waits for it; and
+    for image grids ``translation`` (the :class:`StepOutput`) and ``image``.
 
     Args:
         step: computes the generator's losses; holds the network, the loss and the discriminators.
@@ -54,27 +58,24 @@ class Seq2SeqTrainer(SupervisedTrainer):
             name it.
 
     Attributes:
-        skipped: how many steps of this run were skipped, a tensor on the device.
-
-    Raises:
-        ValueError: when discriminators are to be trained without an optimizer, or the gradient was not finite in
-            ``MOST_SKIPPED`` steps in a row. On a GPU this is looked at every tenth iteration and at an epoch's end.
+        skipped: how many steps of this run were skipped, a tensor on the device. ``MOST_SKIPPED`` in a row are an
+            error; on a GPU this is looked at every tenth iteration and at an epoch's end.
     """
 
     def __init__(
         self,
         device: torch.device | str,
         max_epochs: int,
-        train_data_loader: Any,
+        train_data_loader: Iterable,
         step: TranslationStep,
         optimizer: torch.optim.Optimizer,
         *,
         discriminator_optimizer: torch.optim.Optimizer | None = None,
         gradient_clip: float | None = 1.0,
         autocast_dtype: str | None = None,
-        inferer: Any = None,
-        key_train_metric: dict | None = None,
-        additional_metrics: dict | None = None,
+        inferer: Inferer | None = None,
+        key_train_metric: dict[str, Metric] | None = None,
+        additional_metrics: dict[str, Metric] | None = None,
         train_handlers: Sequence | None = None,
     ) -> None:
         if step.loss.lambda_adversarial > 0 and discriminator_optimizer is None:
@@ -110,12 +111,13 @@ class Seq2SeqTrainer(SupervisedTrainer):
             broadcast_parameters(self.step.discriminators)
         super().run()
 
-    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> dict:
-        engine.state.output = {}  # the last step's images need not be kept beside this one's
+    def _iteration(self, engine: Engine, batchdata: dict[str, Any]) -> dict[str, Any]:
+        state: Any = engine.state
+        state.output = {}  # the last step's images need not be kept beside this one's
         # A plain tensor: MetaTensor would carry every subject's metadata through all that follows.
         image = convert_to_tensor(batchdata["image"], track_meta=False)
         available = self.step.signal(image, batchdata["available"])
-        image = image.to(self.state.device, non_blocking=True).float()
+        image = image.to(state.device, non_blocking=True).float()
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(image.device, self.autocast_dtype):
@@ -127,28 +129,27 @@ class Seq2SeqTrainer(SupervisedTrainer):
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         norm, finite = self._update(self.network, self.optimizer)
         result = {"loss": output.loss.detach(), **output.terms, "gradient_norm": norm}
-        if self.step.loss.lambda_adversarial > 0:
-            result["discriminator"], others_finite = self._train_discriminators(output, image, available)
+        discriminators, optimizer = self.step.discriminators, self.discriminator_optimizer
+        if discriminators is not None and optimizer is not None and self.step.loss.lambda_adversarial > 0:
+            result["discriminator"] = self._discriminator_loss(discriminators, output, image, available)
+            _, others_finite = self._update(discriminators, optimizer)
             finite = finite * others_finite
         result["skipped"] = 1 - finite
         self._count_skipped(finite, batchdata)
-        engine.state.output = {**result, "translation": output, "image": image}
+        state.output = {**result, "translation": output, "image": image}
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return engine.state.output
+        return state.output
 
-    def _train_discriminators(
-        self, output: StepOutput, image: torch.Tensor, available: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss of the D_j, and 1 if its gradient is finite, else 0, after updating them.
+    def _discriminator_loss(
+        self, discriminators: SequenceDiscriminators, output: StepOutput, image: torch.Tensor, available: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the loss of the D_j (Eq. 2), after computing its gradient.
 
-        Each learns from the batch's real images of j and from the step's translations of others to j (Eq. 2). One that
-        sees no real image beside a translation, or the reverse, has nothing to tell apart and is left alone.
+        Each learns from the batch's real images of j and from the step's translations of others to j. One that sees no
+        real image beside a translation, or the reverse, has nothing to tell apart and is left alone.
         """
-        discriminators, optimizer = self.step.discriminators, self.discriminator_optimizer
-        if discriminators is None or optimizer is None:
-            raise ValueError("The discriminators need an optimizer; give discriminator_optimizer.")
         # The generator's own backward pass has left gradients in the discriminators.
-        optimizer.zero_grad(set_to_none=True)
+        discriminators.zero_grad(set_to_none=True)
         total = torch.zeros((), device=image.device)
         with autocast(image.device, self.autocast_dtype):
             for index, name in enumerate(self.step.generator.sequences):
@@ -161,8 +162,7 @@ class Seq2SeqTrainer(SupervisedTrainer):
                     total = total + self.step.loss.discriminator(discriminators(images, name), real=is_real).mean()
         if total.requires_grad:
             total.backward()
-        _, finite = self._update(discriminators, optimizer)
-        return total.detach(), finite
+        return total.detach()
 
     def _update(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[torch.Tensor, torch.Tensor]:
         """Step if the gradient is finite; return its norm, and 1 if it is finite, else 0, without waiting for it."""
@@ -179,7 +179,7 @@ class Seq2SeqTrainer(SupervisedTrainer):
             optimizer.step()
         return norm, finite
 
-    def _count_skipped(self, finite: torch.Tensor, batchdata: dict[str, Any]) -> None:
+    def _count_skipped(self, finite: torch.Tensor, batchdata: Mapping[str, Any]) -> None:
         self.skipped += 1 - finite
         self._skipped_in_a_row = (self._skipped_in_a_row + 1) * (1 - finite)
         self._longest_skipped = torch.maximum(self._longest_skipped, self._skipped_in_a_row)

@@ -25,28 +25,28 @@ class _RandTissued(RandomizableTransform, MapTransform):
     much, all that are not empty count. Among those that count the choice is uniform.
     """
 
-    def __init__(self, sequences: Mapping[str, int], min_tissue: float, image_key: str) -> None:
+    def __init__(self, sequences: Mapping[str, int], size: Sequence[int], axes: int, min_tissue: float) -> None:
         RandomizableTransform.__init__(self)
-        MapTransform.__init__(self, keys=image_key)
+        MapTransform.__init__(self, keys="image")
+        if len(size) != axes or min(size) < 1:
+            option = "slice_size" if axes == 2 else "crop_size"
+            raise ValueError(f"{option} is {list(size)}; give {axes} positive whole numbers.")
         if not 0 <= min_tissue <= 1:
             raise ValueError(f"min_tissue is {min_tissue}; give a fraction of a slice, 0 to 1.")
         self.sequences = check_sequences(sequences)
+        self.size = tuple(size)
         self.min_tissue = min_tissue
-        self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Draw a sample of a subject, :meth:`stored`.
+        """Draw a sample of a subject, as ``PreparedSubjects.stored`` gives it.
 
         Returns:
             ``data`` without ``tissue``, its image replaced by float16 ``[ΣT, H, W, D]``, a plain tensor.
-
-        Raises:
-            ValueError: when the subject has no tissue at all.
         """
-        slices = data[self.image_key]
+        slices = data["image"]
         middle = int(self.R.choice(self._slices_with_tissue(data, slices.shape[2] * slices.shape[3])))
         rest = {key: value for key, value in data.items() if key != "tissue"}
-        return {**rest, self.image_key: self.draw(slices, middle)}
+        return {**rest, "image": self.draw(slices, middle)}
 
     @abstractmethod
     def draw(self, slices: StoredSlices, middle: int) -> torch.Tensor:
@@ -54,11 +54,6 @@ class _RandTissued(RandomizableTransform, MapTransform):
 
     def _slices_with_tissue(self, data: Mapping[Hashable, Any], area: int) -> np.ndarray:
         tissue = np.asarray(data["tissue"])
-        if len(tissue[0]) != sum(self.sequences.values()):
-            raise ValueError(
-                f"Subject '{data.get('subject')}' was prepared with {len(tissue[0])} channels, the sequence table "
-                f"({', '.join(self.sequences)}) has {sum(self.sequences.values())}."
-            )
         available = torch.as_tensor(data["available"]).tolist()
         parts = [part for part, there in zip(channel_slices(self.sequences).values(), available, strict=True) if there]
         fractions = np.stack([tissue[:, part].max(axis=1) for part in parts]) / area
@@ -82,24 +77,14 @@ class RandTissueSliced(_RandTissued):
         slice_size: width and height of the samples.
         in_channels: number of adjacent slices, odd.
         min_tissue: fraction of the slice, before it is padded, that tissue must cover.
-        image_key: key of the image.
-
-    Raises:
-        ValueError: when an argument is out of its range.
     """
 
     def __init__(
-        self,
-        sequences: Mapping[str, int],
-        slice_size: Sequence[int],
-        in_channels: int,
-        min_tissue: float = 0.02,
-        image_key: str = "image",
+        self, sequences: Mapping[str, int], slice_size: Sequence[int], in_channels: int, min_tissue: float = 0.02
     ) -> None:
-        super().__init__(sequences, min_tissue, image_key)
+        super().__init__(sequences, slice_size, 2, min_tissue)
         if in_channels < 1 or in_channels % 2 == 0:
             raise ValueError(f"in_channels is {in_channels}; a slice with its neighbours needs an odd number.")
-        self.slice_size = _checked_size(slice_size, 2, "slice_size")
         self.in_channels = in_channels
 
     def draw(self, slices: StoredSlices, middle: int) -> torch.Tensor:
@@ -109,10 +94,8 @@ class RandTissueSliced(_RandTissued):
         stack = torch.from_numpy(slices.read(int(order[0]), int(order[-1]) + 1))
         if len(stack) < self.in_channels:
             stack = stack[order - order[0]]
-        sample = stack.new_zeros(self.in_channels, slices.shape[1], *self.slice_size)
-        (width, x), (height, y) = (
-            _overlap(size, wanted) for size, wanted in zip(slices.shape[2:], self.slice_size, strict=True)
-        )
+        sample = stack.new_zeros(self.in_channels, slices.shape[1], *self.size)
+        (width, x), (height, y) = map(_overlap, slices.shape[2:], self.size)
         sample[:, :, x, y] = stack[:, :, width, height]
         return sample.permute(1, 2, 3, 0)
 
@@ -126,21 +109,10 @@ class RandTissueCropd(_RandTissued):
         sequences: the sequence table.
         crop_size: size of the samples along X, Y, Z.
         min_tissue: fraction of the slice of that voxel that tissue must cover.
-        image_key: key of the image.
-
-    Raises:
-        ValueError: when an argument is out of its range.
     """
 
-    def __init__(
-        self,
-        sequences: Mapping[str, int],
-        crop_size: Sequence[int],
-        min_tissue: float = 0.02,
-        image_key: str = "image",
-    ) -> None:
-        super().__init__(sequences, min_tissue, image_key)
-        self.crop_size = _checked_size(crop_size, 3, "crop_size")
+    def __init__(self, sequences: Mapping[str, int], crop_size: Sequence[int], min_tissue: float = 0.02) -> None:
+        super().__init__(sequences, crop_size, 3, min_tissue)
 
     def draw(self, slices: StoredSlices, middle: int) -> torch.Tensor:
         """Return the part."""
@@ -150,9 +122,9 @@ class RandTissueCropd(_RandTissued):
         voxels = np.argwhere((plane > plane.min()).any(axis=0))
         x, y = voxels[self.R.randint(len(voxels))] if len(voxels) else np.array(plane.shape[1:]) // 2
         sizes = (*slices.shape[2:], slices.shape[0])
-        sample = torch.zeros(slices.shape[1], *self.crop_size, dtype=torch.float16)
+        sample = torch.zeros(slices.shape[1], *self.size, dtype=torch.float16)
         source, place = [], []
-        for size, wanted, voxel in zip(sizes, self.crop_size, (x, y, middle), strict=True):
+        for size, wanted, voxel in zip(sizes, self.size, (x, y, middle), strict=True):
             if size <= wanted:
                 inside, outside = _overlap(size, wanted)
             else:
@@ -172,9 +144,3 @@ def _overlap(size: int, wanted: int) -> tuple[slice, slice]:
         return slice(0, size), slice(before, before + size)
     start = size // 2 - wanted // 2
     return slice(start, start + wanted), slice(0, wanted)
-
-
-def _checked_size(size: Sequence[int], axes: int, option: str) -> tuple[int, ...]:
-    if len(size) != axes or min(size) < 1:
-        raise ValueError(f"{option} is {list(size)}; give {axes} positive whole numbers.")
-    return tuple(int(value) for value in size)

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Bringing the arbitrary intensities of MRI sequences to a common range."""
+"""The transform that brings the arbitrary intensities of MRI sequences to a common range."""
 
 from __future__ import annotations
 
@@ -30,12 +30,11 @@ class NormalizeSequencesd(MapTransform):
     Zero is background, and small negative values (interpolation makes them) count as background. A missing sequence
     becomes background everywhere.
 
-    The default, 1.5 times the 99th percentile to [0, 1], is the one place where the bundles' intensities are chosen.
-    A percentile alone cuts the same volume off every head, and in a glioma that is the tumour: of the enhancing tumour
-    in T1Gd of two patients with labels (31 and 32 ml), the 99.5th percentile makes 4.9 and 0.5 ml one flat white, the
-    99.95th 0.36 and 0 ml, the default 0.02 and 0 ml. What it costs is contrast: the median of the tissue, over six
-    patients, comes to 0.47, 0.35, 0.21 and 0.39 in T1, T1Gd, T2 and FLAIR, from 0.69, 0.45, 0.29 and 0.55 at the
-    99.5th percentile; the largest value as bound would leave T1Gd 0.21.
+    The default is 1.5 times the 99th percentile, to [0, 1]. A percentile alone cuts the same volume off every head, and
+    in a glioma that is the tumour: of the enhancing tumour in T1Gd of two patients with labels (31 and 32 ml), the
+    99.5th percentile makes 4.9 and 0.5 ml one flat white, the default 0.02 and 0 ml. What it costs is contrast: the
+    median of the tissue, over six patients, comes to 0.47, 0.35, 0.21 and 0.39 in T1, T1Gd, T2 and FLAIR, from 0.69,
+    0.45, 0.29 and 0.55 at the 99.5th percentile; the largest value as bound would leave T1Gd 0.21.
 
     The authors' released code is ``percentile=99, clip_factor=2, output_range=(-1, 1)``. A PSNR depends on this choice,
     therefore it is only meaningful together with its data range; and a network is only meaningful with the bound that
@@ -82,47 +81,34 @@ class NormalizeSequencesd(MapTransform):
     @property
     def settings(self) -> dict[str, Any]:
         """What the intensities of a normalised image depend on, in plain types, as it is kept with trained weights."""
-        return {
-            "percentile": self.percentile,
-            "clip_factor": self.clip_factor,
-            "output_range": list(self.output_range),
-        }
+        numbers = {"percentile": self.percentile, "clip_factor": self.clip_factor}
+        return {**numbers, "output_range": list(self.output_range)}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self.settings.items())})"
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Normalise the image of one subject.
-
-        Returns:
-            ``data`` with its image replaced: float32, same shape, values in ``output_range``.
+        """Replace the image of a subject by float32 of the same shape, in ``output_range``.
 
         Raises:
-            ValueError: when the image has not ``ΣT`` channels, or a measured sequence has no positive voxel or many
-                negative ones.
+            ValueError: when a measured sequence has no positive voxel, or one has many negative ones.
         """
         image = data[self.image_key]
-        subject = data.get("subject", "unnamed")
-        channels = channel_slices(self.sequences)
-        if len(image) != sum(self.sequences.values()):
-            raise ValueError(
-                f"Subject '{subject}': '{self.image_key}' has {len(image)} channels, the sequence table "
-                f"({', '.join(self.sequences)}) {sum(self.sequences.values())}."
-            )
         lower, upper = self.output_range
         measured = data.get("measured")
         normalized = torch.full_like(image, lower, dtype=torch.float32)
-        for index, (name, part) in enumerate(channels.items()):
+        for index, (name, part) in enumerate(channel_slices(self.sequences).items()):
+            where = f"Subject '{data.get('subject', 'unnamed')}': sequence '{name}'"
             sequence = torch.as_tensor(image[part]).to(torch.float32)
             positive = [frame[frame > 0].cpu().numpy() for frame in sequence]
             # torch.quantile refuses more than 2^24 values.
             percentiles = [float(np.percentile(values, self.percentile)) for values in positive if values.size]
             if not percentiles:
                 if measured is not None and bool(measured[index]):
-                    raise ValueError(f"Subject '{subject}': sequence '{name}' has no voxel above zero; leave it out.")
+                    raise ValueError(f"{where} has no voxel above zero; leave it out.")
                 continue
             if name not in self.signed:
-                _check_negative(sequence, max(percentiles), f"Subject '{subject}': sequence '{name}'")
+                _check_negative(sequence, max(percentiles), where)
             bound = self.clip_factor * max(percentiles)
             normalized[part] = sequence.clamp(0, bound) * ((upper - lower) / bound) + lower
         return {**data, self.image_key: normalized}

@@ -10,7 +10,7 @@ import torch
 from monai.transforms import MapTransform
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
-from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
+from seq2seq_mri.sequences import channel_slices, check_sequences
 
 __all__ = ["MAP_SUFFIX", "SelectChannelsd", "count_channels", "input_sequences", "map_sequences"]
 
@@ -19,39 +19,24 @@ MAP_SUFFIX = "_md"
 
 
 def count_channels(names: Sequence[str], sequences: Mapping[str, int]) -> int:
-    """Return how many channels ``names`` are, all timepoints of a sequence counted: a classifier's ``in_channels``.
-
-    Raises:
-        ValueError: as :class:`SelectChannelsd`.
-    """
-    table = check_sequences(sequences)
-    return sum(table[sequence] for sequence, _ in _parse(names, table))
+    """Return how many channels ``names`` are, all timepoints of a sequence counted: a classifier's ``in_channels``."""
+    return sum(sequences[sequence] for sequence, _ in _parse(names, sequences))
 
 
 def input_sequences(names: Sequence[str], sequences: Mapping[str, int]) -> list[str]:
-    """Return the sequences of which ``names`` are images or maps, in the table's order: a subject must have them.
-
-    Raises:
-        ValueError: as :class:`SelectChannelsd`.
-    """
-    table = check_sequences(sequences)
-    chosen = {sequence for sequence, _ in _parse(names, table)}
-    return [sequence for sequence in table if sequence in chosen]
+    """Return the sequences of which ``names`` are images or maps, in the table's order: a subject must have them."""
+    chosen = {sequence for sequence, _ in _parse(names, sequences)}
+    return [sequence for sequence in sequences if sequence in chosen]
 
 
 def map_sequences(names: Sequence[str], sequences: Mapping[str, int]) -> list[str]:
-    """Return the sequences whose imaging-differentiation map is among ``names``, in the table's order.
-
-    Raises:
-        ValueError: as :class:`SelectChannelsd`.
-    """
-    table = check_sequences(sequences)
-    chosen = {sequence for sequence, is_map in _parse(names, table) if is_map}
-    return [sequence for sequence in table if sequence in chosen]
+    """Return the sequences whose imaging-differentiation map is among ``names``, in the table's order."""
+    chosen = _parse(names, sequences)
+    return [sequence for sequence in sequences if (sequence, True) in chosen]
 
 
 class SelectChannelsd(MapTransform):
-    """Make a classifier's input from chosen sequences and imaging-differentiation maps (M_d, Eq. 5 of the paper).
+    """Make a classifier's ``"image"`` from chosen sequences and imaging-differentiation maps (M_d, Eq. 5 of the paper).
 
     ``"t1gd"`` is the image of the sequence t1gd, ``"t1gd_md"`` its M_d; of a sequence with several timepoints, such as
     ``"dce"`` or ``"dce_md"``, all are taken.
@@ -59,9 +44,6 @@ class SelectChannelsd(MapTransform):
     Args:
         names: what to take, in the order of the channels.
         sequences: the sequence table.
-        image_key: key of the image ``[ΣT, *spatial]``, the sequences in the table's order.
-        differentiation_key: key of M_d, of the image's shape; only needed when a map is chosen.
-        output_key: key of the result; by default the image is replaced.
         missing: what to do when a subject does not have a sequence: ``"error"``, or ``"zeros"`` to set its channels to
             zero, image and map alike.
 
@@ -70,51 +52,42 @@ class SelectChannelsd(MapTransform):
     """
 
     def __init__(
-        self,
-        names: Sequence[str],
-        sequences: Mapping[str, int],
-        image_key: str = "image",
-        differentiation_key: str = "differentiation",
-        output_key: str = "image",
-        missing: Literal["error", "zeros"] = "error",
+        self, names: Sequence[str], sequences: Mapping[str, int], missing: Literal["error", "zeros"] = "error"
     ) -> None:
         if missing not in ("error", "zeros"):
             raise ValueError(f"missing is {missing!r}; choose 'error' or 'zeros'.")
-        super().__init__(keys=image_key)
+        super().__init__(keys="image")
         self.sequences = check_sequences(sequences)
         self.chosen = _parse(names, self.sequences)
-        self.image_key = image_key
-        self.differentiation_key = differentiation_key
-        self.output_key = output_key
         self.missing = missing
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Select the channels of one subject.
 
-        Returns:
-            ``data`` with ``output_key``: float32 ``[channels, *spatial]``, of the image's type and with its metadata;
-            values as they were. A sequence counts as missing when ``"available"`` (bool ``[S]``) says so; a subject
-            without that key has all.
+        Args:
+            data: with ``"image"`` ``[ΣT, *spatial]``, the sequences in the table's order; ``"differentiation"``, of the
+                same shape, if a map is chosen; and ``"available"``, bool ``[S]``, without which it has all sequences.
 
-        Raises:
-            ValueError: when a chosen sequence is missing, the subject has no M_d and one is chosen, or a shape is not
-                that of the sequence table.
+        Returns:
+            ``data`` with ``"image"``: float32 ``[channels, *spatial]``, of the given type and with its metadata;
+            values as they were.
         """
         subject = data.get("subject", "unnamed")
-        image = convert_to_tensor(data[self.image_key], dtype=torch.float32, track_meta=False)
-        total = sum(self.sequences.values())
-        if len(image) != total:
-            raise ValueError(
-                f"Subject '{subject}': '{self.image_key}' has {len(image)} channels, the sequence table "
-                f"({', '.join(self.sequences)}) {total}."
-            )
-        available = data.get("available", [True] * len(self.sequences))
+        arrays = [convert_to_tensor(data["image"], dtype=torch.float32, track_meta=False)]
+        if any(is_map for _, is_map in self.chosen):
+            if "differentiation" not in data:
+                raise ValueError(
+                    f"Subject '{subject}' has no 'differentiation', but the classifier takes M_d; compute the maps "
+                    f"with the trained generator first, or choose channels without '{MAP_SUFFIX}'."
+                )
+            maps = convert_to_tensor(data["differentiation"], dtype=torch.float32, track_meta=False)
+            arrays.append(maps.to(arrays[0].device))
+        available = dict(zip(self.sequences, data.get("available", [True] * len(self.sequences)), strict=True))
         channels = channel_slices(self.sequences)
-        maps = self._maps(data, subject, image)
         parts = []
         for sequence, is_map in self.chosen:
-            part = (maps if is_map else image)[channels[sequence]]
-            if not bool(available[sequence_index(self.sequences, sequence)]):
+            part = arrays[is_map][channels[sequence]]
+            if not bool(available[sequence]):
                 if self.missing == "error":
                     raise ValueError(
                         f"Subject '{subject}' does not have the sequence '{sequence}', which the classifier takes; "
@@ -122,30 +95,12 @@ class SelectChannelsd(MapTransform):
                     )
                 part = torch.zeros_like(part)
             parts.append(part)
-        return {**data, self.output_key: convert_to_dst_type(torch.cat(parts), data[self.image_key])[0]}
-
-    def _maps(self, data: Mapping[Hashable, Any], subject: Any, image: torch.Tensor) -> torch.Tensor:
-        if not any(is_map for _, is_map in self.chosen):
-            return image
-        if self.differentiation_key not in data:
-            raise ValueError(
-                f"Subject '{subject}' has no '{self.differentiation_key}', but the classifier takes M_d; compute the "
-                "maps with the trained generator first, or choose channels without "
-                f"'{MAP_SUFFIX}'."
-            )
-        maps = convert_to_tensor(data[self.differentiation_key], dtype=torch.float32, track_meta=False)
-        if maps.shape != image.shape:
-            raise ValueError(
-                f"Subject '{subject}': '{self.differentiation_key}' has shape {tuple(maps.shape)}, the image "
-                f"{tuple(image.shape)}; both must be the same [sum of timepoints, *spatial]."
-            )
-        return maps.to(image.device)
+        return {**data, "image": convert_to_dst_type(torch.cat(parts), data["image"])[0]}
 
 
-def _parse(names: Sequence[str], sequences: Mapping[str, int]) -> list[tuple[str, bool]]:
+def _parse(names: str | Sequence[str], sequences: Mapping[str, int]) -> list[tuple[str, bool]]:
     """Return for each name its sequence, and whether it is the map that is meant."""
-    if isinstance(names, str):
-        names = [names]
+    names = [names] if isinstance(names, str) else names
     if not names:
         raise ValueError("The classifier has no input; choose at least one channel, for example 't1gd'.")
     chosen = []

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""From volumes and patches to the network's input.
+"""The network's input, made from volumes and patches: slices with their neighbours (2.5D), or parts of volumes.
 
 A two-dimensional network sees a slice together with its neighbours along the last axis, as channels (2.5D); the middle
 channel of its output is the result. A three-dimensional network sees one channel.
@@ -24,14 +24,7 @@ def network_input(image: torch.Tensor, channels: slice, spatial_dims: int) -> to
 
     Returns:
         ``[B, T, D, H, W]`` for a two-dimensional, ``[B, T, 1, H, W, D]`` for a three-dimensional network; a view.
-
-    Raises:
-        ValueError: when ``image`` has not five axes, or ``spatial_dims`` is not 2 or 3.
     """
-    if image.ndim != 5:
-        raise ValueError(f"The image has shape {tuple(image.shape)}; [B, timepoints, height, width, depth] is needed.")
-    if spatial_dims not in (2, 3):
-        raise ValueError(f"spatial_dims is {spatial_dims}; give 2 or 3.")
     sequence = image[:, channels]
     return sequence.permute(0, 1, 4, 2, 3) if spatial_dims == 2 else sequence.unsqueeze(2)
 
@@ -46,19 +39,9 @@ def slice_stacks(volume: torch.Tensor, slice_indices: Sequence[int] | torch.Tens
 
     Returns:
         ``[N, T, C, X, Y]``, a copy of the dtype and on the device of ``volume``.
-
-    Raises:
-        ValueError: when ``in_channels`` is even, ``volume`` has not four axes, or a slice is outside of the volume.
     """
-    if in_channels < 1 or in_channels % 2 == 0:
-        raise ValueError(f"in_channels is {in_channels}; a slice with its neighbours needs an odd number.")
-    if volume.ndim != 4:
-        raise ValueError(f"The volume has shape {tuple(volume.shape)}; [timepoints, X, Y, Z] is needed.")
-    depth = volume.shape[-1]
     # On the CPU: to look at an index on a GPU is to wait for all that it has to do.
     middle = torch.as_tensor(slice_indices, dtype=torch.long).cpu()
-    if bool(((middle < 0) | (middle >= depth)).any()):
-        raise ValueError(f"Slice indices {middle.tolist()} go beyond the volume's {depth} slices.")
     offsets = torch.arange(in_channels) - in_channels // 2
-    neighbours = (middle[:, None] + offsets).clamp(0, depth - 1).to(volume.device, non_blocking=True)
+    neighbours = (middle[:, None] + offsets).clamp(0, volume.shape[-1] - 1).to(volume.device, non_blocking=True)
     return volume[..., neighbours].permute(3, 0, 4, 1, 2).contiguous()

@@ -50,16 +50,7 @@ def wash_maps(series: Array, early: int = 1, least_enhancement: float = 0.5) -> 
     Returns:
         wash-in and wash-out, float32 ``[*spatial]`` each, dimensionless, not clipped; of the type and on the device of
         ``series``, and with its metadata when it is a ``MetaTensor``.
-
-    Raises:
-        ValueError: when there are fewer than 3 frames, or ``early`` is not between the first and the last.
     """
-    if len(series) < 3:
-        raise ValueError(
-            f"The series has {len(series)} timepoints; wash-in and wash-out need at least 3: one before the contrast "
-            "agent, one in the early phase, and one at the end."
-        )
-    _check_early(early, len(series))
     voxels = convert_to_numpy(series)
     baseline, peak, last = (np.asarray(voxels[frame], dtype=np.float32) for frame in (0, early, -1))
     positive = voxels[voxels > 0]
@@ -69,14 +60,6 @@ def wash_maps(series: Array, early: int = 1, least_enhancement: float = 0.5) -> 
     np.divide(peak - last, peak, out=wash_out, where=(peak > floor) & (wash_in >= least_enhancement))
     maps = [convert_to_dst_type(one, series, dtype=np.float32)[0] for one in (wash_in, wash_out)]
     return maps[0], maps[1]
-
-
-def _check_early(early: int, timepoints: int) -> None:
-    if not 0 < early < timepoints - 1:
-        raise ValueError(
-            f"early is {early}; with {timepoints} timepoints the frame of the early phase is one of 1 to "
-            f"{timepoints - 2}, after the first and before the last."
-        )
 
 
 class AddWashMapsd(MapTransform):
@@ -94,8 +77,7 @@ class AddWashMapsd(MapTransform):
         sequences: the sequence table.
         source: the DCE sequence, or several, of which the first that the subject has is used; available ones first. An
             empty list computes nothing.
-        wash_in: the sequence that holds the wash-in map. A table without such a sequence gets no map.
-        wash_out: the sequence that holds the wash-out map, likewise.
+        wash_in, wash_out: the sequences that hold the maps. A table without such a sequence gets no map.
         early, least_enhancement: see :func:`wash_maps`.
         image_key: key of the image, ``[ΣT, *spatial]``.
 
@@ -123,29 +105,25 @@ class AddWashMapsd(MapTransform):
         self.image_key = image_key
         for name in self.sources:
             sequence_index(self.sequences, name)
-            if self.sequences[name] < 3:
+            timepoints = self.sequences[name]
+            if timepoints < 3:
+                raise ValueError(f"Sequence '{name}' has {timepoints} timepoints; wash maps need at least 3.")
+            if not 0 < early < timepoints - 1:
                 raise ValueError(
-                    f"Sequence '{name}' has {self.sequences[name]} timepoints; wash-in and wash-out need at least 3."
+                    f"early is {early}; with {timepoints} timepoints the frame of the early phase is one of 1 to "
+                    f"{timepoints - 2}, after the first and before the last."
                 )
-            _check_early(early, self.sequences[name])
         for wash_map in self.maps:
             if wash_map is not None and self.sequences[wash_map] != 1:
                 raise ValueError(f"Sequence '{wash_map}' has {self.sequences[wash_map]} timepoints; a wash map has 1.")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the maps of one subject.
-
-        Returns:
-            ``data`` with ``image_key``, ``"available"`` and ``"measured"`` replaced when a map was computed; values of
-            the maps as of :func:`wash_maps`.
-        """
+        """Replace ``image_key``, ``"available"`` and ``"measured"`` of a subject where a map can be computed."""
         available, measured, withheld = (
             dict(zip(self.sequences, data[key].tolist() if key in data else [False] * len(self.sequences), strict=True))
             for key in ("available", "measured", "withheld")
         )
-        sources = [name for name in self.sources if available[name]] or [
-            name for name in self.sources if measured[name]
-        ]
+        sources = [name for flags in (available, measured) for name in self.sources if flags[name]]
         missing = [name for name in self.maps if name and not (available[name] or measured[name] or withheld[name])]
         if not sources or not missing:
             return dict(data)

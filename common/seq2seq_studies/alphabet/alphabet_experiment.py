@@ -19,7 +19,7 @@ import torch
 from monai.data import CacheDataset
 from monai.transforms import Compose, DeleteItemsd, SqueezeDimd
 
-from seq2seq_mri.evaluation.markdown import markdown_table
+from seq2seq_mri.evaluation.page import markdown_table
 from seq2seq_mri.evaluation.records import write_records
 from seq2seq_mri.files import atomic_path, check_writable_directory
 from seq2seq_mri.inference.generator_bundle import generator_fingerprint
@@ -64,7 +64,7 @@ class AlphabetExperiment:
         shape: pixels of an image.
         data_seed: of the subjects.
         device: where to train classifiers.
-        settings: arguments of :func:`fit_classifier`.
+        settings: those of :class:`ClassifierSettings`.
     """
 
     output_dir: Path

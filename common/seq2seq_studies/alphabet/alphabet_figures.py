@@ -13,17 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from seq2seq_mri.plots.panels import (
+    DIFFERENTIATION_LABEL,
     INTENSITY_LABEL,
-    Margins,
     add_colour_bar,
     add_corner_text,
-    panel_grid,
-    panel_height,
-    row_label_room,
+    image_grid,
     show_image,
-    write_note,
     write_row_label,
-    write_title,
 )
 from seq2seq_mri.plots.slices import as_array, axial_view
 from seq2seq_mri.plots.style import (
@@ -64,30 +60,21 @@ def alphabet_examples(samples: Sequence[Mapping[str, Any]], key_md: str) -> Figu
     """
     maximum = float(np.percentile(np.stack([as_array(sample[key_md]) for sample in samples]), 99.5)) or 1.0
     names = [str(sample["subject"]) for sample in samples]
-    height = panel_height(axial_view(samples[0]["image"][0], 0), _PANEL_WIDTH, (1.0, 1.0, 1.0))
-    horizontal, room = row_label_room(names, height)
-    figure, axes = panel_grid(
-        len(samples),
-        len(_HEADINGS),
-        (_PANEL_WIDTH, height),
-        Margins(left=room, right=1.55, top=0.5, bottom=0.28),
-        row_gaps=[0.04] * (len(samples) - 1),
-        column_gaps=[0.04, 0.12, 0.04],
-    )
+    view = axial_view(samples[0]["image"][0], 0)
+    figure, axes = image_grid(len(samples), len(_HEADINGS), view, width=_PANEL_WIDTH)
     for axis, heading in zip(axes[0], _HEADINGS, strict=True):
         axis.set_title(heading, pad=3)
     for row, name, sample in zip(axes, names, samples, strict=True):
-        write_row_label(row[0], name, horizontal)
+        write_row_label(row[0], name)
         for axis, image, label in zip(row[:2], sample["image"], sample["label"], strict=True):
             show_image(axis, axial_view(image, 0))
             add_corner_text(axis, f"label {LETTERS[int(label)]}")
         for axis, values in zip(row[2:], sample[key_md], strict=True):
             show_image(axis, axial_view(values, 0), (0.0, maximum), MAP_COLOURS)
-    add_colour_bar(figure, axes[0, -1], axes[-1, -1], INTENSITY_LABEL, (0.0, 1.0), ANATOMY_COLOURS)
-    label = "$M_d$\n(fraction of range)"
-    add_colour_bar(figure, axes[0, -1], axes[-1, -1], label, (0.0, maximum), MAP_COLOURS, gap=0.85)
-    write_title(figure, "Alphabet task", axes)
-    write_note(figure, "Label: the letter that the other image does not show.", axes)
+    add_colour_bar(axes, DIFFERENTIATION_LABEL, (0.0, maximum), MAP_COLOURS)
+    add_colour_bar(axes, INTENSITY_LABEL, (0.0, 1.0), ANATOMY_COLOURS)
+    figure.suptitle("Alphabet task")
+    figure.supxlabel("Label: the letter that the other image does not show.")
     return figure
 
 

@@ -17,14 +17,14 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from seq2seq_mri.evaluation.classification.classification_metrics import table_of
-from seq2seq_mri.evaluation.markdown import markdown_table
+from seq2seq_mri.evaluation.page import markdown_table
 from seq2seq_mri.evaluation.records import read_records, write_records
 from seq2seq_mri.files import check_writable_directory
-from seq2seq_mri.io.datalists.labels import labelled_entries
+from seq2seq_mri.io.datalists.labelled_datalist import labelled_entries
+from seq2seq_mri.run_manifest import claim_directory
 from seq2seq_studies.classification.cross_validation import Entry, Fold, InnerSplit, folds_fingerprint
 from seq2seq_studies.classification.fold_summary import mean_and_deviation
 from seq2seq_studies.classification.run_folds import FitPredict, Settings, predict_unseen
-from seq2seq_studies.run_protocol import claim_directory
 
 __all__ = [
     "PAPER_PEAK_GAINS",

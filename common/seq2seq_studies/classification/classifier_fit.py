@@ -18,20 +18,11 @@ import torch
 
 from seq2seq_mri.evaluation.classification.classifier_evaluator import predict_probabilities
 from seq2seq_mri.training.classifier_images import ClassifierImages
-from seq2seq_mri.training.classifier_trainer import fit_classifier
-from seq2seq_mri.training.subject_dataset import SubjectDataset
 from seq2seq_mri.transforms.select_channels import SelectChannelsd, count_channels
+from seq2seq_studies.classification.classifier_training import ClassifierSettings, fit_classifier
 from seq2seq_studies.classification.cross_validation import Entry
 
-__all__ = ["AugmentedImages", "ClassifierFit"]
-
-
-class AugmentedImages(SubjectDataset):
-    """Images to train on: with random transforms that depend on the seed, the epoch and the subject's index only."""
-
-    def __init__(self, images: ClassifierImages, augmentation: Sequence[Callable], seed: int = 0) -> None:
-        super().__init__(images, augmentation, seed=seed)  # type: ignore[arg-type]  # it has a length and items
-        self.subjects, self.labels = images.subjects, images.labels
+__all__ = ["ClassifierFit"]
 
 
 @dataclass
@@ -51,7 +42,7 @@ class ClassifierFit:
         augmentation: random transforms of ``image``, for training only.
         device: where to train and to predict.
         num_workers: processes that load images.
-        settings: further arguments of :func:`fit_classifier`, which those of a call replace.
+        settings: those of :class:`ClassifierSettings`, which those of a call replace.
     """
 
     samples: Mapping[str, Mapping[str, Any]]
@@ -81,7 +72,7 @@ class ClassifierFit:
             tested: entries whose labels are not looked at.
             seed: of the training.
             channels: names of images and maps, ``["t1gd", "t1gd_md"]``.
-            settings: arguments of ``fit_classifier``, in place of those given before.
+            settings: of :class:`ClassifierSettings`, in place of those given before.
 
         Returns:
             Probabilities ``[n]`` of label 1, or ``[n, classes]``.
@@ -91,20 +82,18 @@ class ClassifierFit:
         images = partial(ClassifierImages, samples=self.samples, transform=select)
         experiment = {"channels": list(channels)}
         directory = Path(self.output_dir) / _digest([_names(training), _names(validation), seed, chosen, experiment])
-        fitted = fit_classifier(
-            AugmentedImages(images(training), self.augmentation, seed) if self.augmentation else images(training),
+        network = fit_classifier(
+            images(training),
             images(validation),
-            network=partial(self.network, in_channels=count_channels(channels, self.sequences)),
-            output_dir=directory,
-            seed=seed,
-            experiment=experiment,
-            device=self.device,
-            num_workers=self.num_workers,
-            **chosen,
+            partial(self.network, in_channels=count_channels(channels, self.sequences)),
+            directory,
+            ClassifierSettings(**chosen, seed=seed, device=self.device, num_workers=self.num_workers),
+            self.augmentation,
+            experiment,
         )
         how = {name: chosen[name] for name in ("batch_size", "autocast_dtype") if name in chosen}
         probabilities = predict_probabilities(
-            fitted.network, images(tested), device=self.device, num_workers=self.num_workers, **how
+            network, images(tested), device=self.device, num_workers=self.num_workers, **how
         )
         shutil.rmtree(directory)
         return probabilities

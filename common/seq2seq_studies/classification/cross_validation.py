@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from seq2seq_mri.io.datalists.labels import labelled_entries
+from seq2seq_mri.io.datalists.labelled_datalist import labelled_entries
 
 __all__ = ["Entry", "Fold", "InnerSplit", "folds_fingerprint", "nested_folds", "train_validation_test_folds"]
 

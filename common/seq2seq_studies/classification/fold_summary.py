@@ -14,7 +14,7 @@ from sklearn.metrics import roc_curve
 
 from seq2seq_mri.evaluation.classification.classification_metrics import BINARY_METRICS, roc_auc
 from seq2seq_mri.evaluation.classification.roc_figure import curve_style, roc_panel
-from seq2seq_mri.evaluation.markdown import markdown_table
+from seq2seq_mri.evaluation.page import markdown_table
 from seq2seq_mri.plots.style import SERIES_COLOURS, new_figure, publication_style
 
 __all__ = ["fold_metrics_forest", "format_fold_summary", "mean_and_deviation", "mean_roc_curves", "summarise_folds"]

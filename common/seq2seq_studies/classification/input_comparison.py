@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from seq2seq_mri.evaluation.classification.classification_metrics import roc_auc
 from seq2seq_mri.evaluation.classification.delong import delong_test
-from seq2seq_mri.evaluation.markdown import markdown_table
+from seq2seq_mri.evaluation.page import markdown_table
 
 __all__ = [
     "BootstrapInterval",

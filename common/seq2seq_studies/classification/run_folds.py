@@ -29,9 +29,9 @@ from seq2seq_mri.evaluation.classification.classification_metrics import (
 )
 from seq2seq_mri.evaluation.records import read_records, write_records
 from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.run_manifest import claim_directory
 from seq2seq_studies.classification.cross_validation import Entry, Fold, InnerSplit, folds_fingerprint
 from seq2seq_studies.classification.fold_summary import format_fold_summary, summarise_folds
-from seq2seq_studies.run_protocol import claim_directory
 
 __all__ = ["FitPredict", "ProtocolTables", "Settings", "predict_unseen", "run_folds"]
 

@@ -1,11 +1,9 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The cohort that all methods see: a bundle's own preprocessing, and batches that depend on seed and step alone."""
+"""The subjects that all methods see, prepared as a bundle prepares them, and batches drawn from them."""
 
 from __future__ import annotations
 
 import copy
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +14,11 @@ import torch
 from monai.bundle import ConfigParser
 
 from seq2seq_mri.io.datalists.datalist import load_datalist, read_sequence_table
-from seq2seq_mri.io.datalists.labels import patient_of_entry
+from seq2seq_mri.io.datalists.labelled_datalist import patient_of_entry
+from seq2seq_mri.training.distributed import default_workers
 from seq2seq_mri.training.prepared_subjects import PreparedSubjects, SubjectSamples
 from seq2seq_mri.training.subject_dataset import SubjectDataset
-from seq2seq_mri.training.workers import default_workers
+from seq2seq_studies.comparison.comparison_settings import ComparisonSettings
 
 __all__ = ["Cohort", "TrainingBatches"]
 
@@ -28,40 +27,17 @@ class Cohort:
     """Subjects to train and to test on, prepared as a bundle's ``train.json`` and ``evaluate.json`` say.
 
     Args:
-        bundle_dir: folder of the bundle, such as ``bundles/seq2seq_brats``.
+        settings: the options of the comparison.
         datalist: JSON file of the subjects; its sequence table is used.
-        dataset_dir: folder that its paths start from; by default the datalist's.
-        training: sections to train on.
-        testing: sections to test on; ``None`` for a cohort that is divided by :meth:`leave_one_out`.
-        slice_size: width and height to which whole slices are padded or cut to train on.
-        slices: adjacent slices that a network is given, odd.
-        patches: slices that are drawn from a subject at a time.
-        resample: whether images of a subject on different grids are resampled, or refused.
-        cache_dir: folder of the prepared subjects to train on; by default one that is removed in the end.
+        cache_dir: folder of the prepared subjects to train on.
 
     Attributes:
-        training, testing: the subjects' entries in the datalist.
+        training, testing: the subjects' entries in the datalist; ``testing`` is empty where each patient is left out.
         name: ``"all"``, or which patient is left out.
-
-    Raises:
-        FileNotFoundError: when the bundle, the datalist or images do not exist.
-        ValueError: when an option is wrong, a subject is trained and tested on, or the table has one sequence only.
     """
 
-    def __init__(
-        self,
-        bundle_dir: str | os.PathLike,
-        datalist: str | os.PathLike,
-        dataset_dir: str | os.PathLike | None = None,
-        training: str | Sequence[str] = "training",
-        testing: str | Sequence[str] | None = "testing",
-        slice_size: Sequence[int] = (56, 72),
-        slices: int = 3,
-        patches: int = 4,
-        resample: bool = False,
-        cache_dir: str | os.PathLike | None = None,
-    ) -> None:
-        configs = Path(bundle_dir).expanduser() / "configs"
+    def __init__(self, settings: ComparisonSettings, datalist: Path, cache_dir: Path) -> None:
+        configs = Path(settings.bundle_dir).expanduser() / "configs"
         files = [configs / "train.json", configs / "evaluate.json"]
         for file in files:
             if not file.is_file():
@@ -71,31 +47,25 @@ class Cohort:
         self.sequences = read_sequence_table(datalist)
         if len(self.sequences) < 2:
             raise ValueError(f"{datalist} has one sequence only; there is nothing to synthesise it from.")
-        self.slice_size = list(slice_size)
-        self.slices = slices
-        self.patches = patches
-        self.training = load_datalist(datalist, training, dataset_dir)
-        self.testing = [] if testing is None else load_datalist(datalist, testing, dataset_dir)
+        self.patches = settings.patches
+        self.cache_dir = cache_dir
+        self.training = load_datalist(datalist, settings.training, settings.dataset_dir)
+        self.testing = []
+        if not settings.leave_one_out:
+            self.testing = load_datalist(datalist, settings.testing, settings.dataset_dir)
         self.name = "all"
         both = {entry["subject"] for entry in self.training} & {entry["subject"] for entry in self.testing}
         if both:
             raise ValueError(f"Subject {min(both)} would be both trained and tested on; give sections that share none.")
         self._parser = ConfigParser()
         self._parser.read_config([str(file) for file in files])
-        options: dict[str, Any] = {"sequences": self.sequences, "slice_size": self.slice_size, "resample": resample}
-        options |= {"network_def::in_channels": slices, "samples_per_subject": patches}
+        options = {"sequences": self.sequences, "slice_size": list(settings.slice_size), "resample": settings.resample}
+        options |= {"network_def::in_channels": settings.slices, "samples_per_subject": settings.patches}
         for key, value in options.items():
             self._parser[key] = value
-        # Removed with the last of the cohorts that share it.
-        self._temporary = tempfile.TemporaryDirectory() if cache_dir is None else None
-        self._cache_dir = Path(cache_dir or self._temporary.name)  # type: ignore[union-attr]
 
     def leave_one_out(self) -> list[Cohort]:
-        """Return a cohort for each patient to train on, who is tested on while all others are trained on.
-
-        Raises:
-            ValueError: when there is only one patient.
-        """
+        """Return a cohort for each patient to train on, who is tested on while all others are trained on."""
         patients = list(dict.fromkeys(patient_of_entry(entry) for entry in self.training))
         if len(patients) < 2:
             raise ValueError(f"{patients[0]} is the only patient; to leave one out takes two at least.")
@@ -108,28 +78,24 @@ class Cohort:
             cohorts.append(cohort)
         return cohorts
 
-    def training_data(self, seed: int = 0) -> SubjectDataset:
-        """Return the random slices to train on; a subject's are ``len(training)`` items apart."""
+    @cached_property
+    def patch_data(self) -> SubjectDataset:
+        """The random slices to train on, in [0, 1]; a subject's are ``len(training)`` items apart."""
         content = self._parser.get_parsed_content
         prepared = PreparedSubjects(
             self.training,
             content("prepare"),
-            self._cache_dir,
+            self.cache_dir,
             differentiation=False,
             overwrite=True,
             num_workers=default_workers(),
         )
-        return SubjectDataset(SubjectSamples(prepared, self.patches), content("train::preprocessing"), seed=seed)  # type: ignore[arg-type]
+        return SubjectDataset(SubjectSamples(prepared, self.patches), content("train::preprocessing"), seed=0)  # type: ignore[arg-type]
 
     @cached_property
     def test_volumes(self) -> Sequence[Mapping[str, Any]]:
         """The subjects to test on as whole volumes, kept in memory."""
         return self.volumes(self.testing)
-
-    @cached_property
-    def patch_data(self) -> SubjectDataset:
-        """The data of :meth:`training_data`, made once; its ``seed`` may be changed."""
-        return self.training_data()
 
     def volumes(self, entries: Sequence[dict[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """Return subjects as whole volumes, withheld sequences included."""
@@ -143,9 +109,9 @@ class TrainingBatches:
     Each epoch has a random order of the subjects.
 
     Args:
-        dataset: of :meth:`Cohort.training_data`.
+        dataset: the :attr:`Cohort.patch_data`, which is read once whatever the seed.
         batch_size: subjects of a batch.
-        seed: of the order.
+        seed: of the order, and of the patches.
     """
 
     def __init__(self, dataset: SubjectDataset, batch_size: int = 1, seed: int = 0) -> None:
@@ -160,6 +126,7 @@ class TrainingBatches:
         """Return the slices ``(B, ΣT, H, W, slices)`` of a step, and which sequences they have, bool ``(B, S)``."""
         epoch, position = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng([self.seed, epoch]).permutation(self.subjects)
+        self.dataset.seed = self.seed
         self.dataset.set_epoch(epoch)
         chosen = order[position * self.batch_size : (position + 1) * self.batch_size].tolist()
         drawn = [self.dataset[patch * self.subjects + subject] for subject in chosen for patch in range(self.patches)]

@@ -10,16 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seq2seq_mri.plots.panels import (
-    Margins,
-    panel_grid,
-    panel_height,
-    row_label_room,
-    show_absent,
-    show_image,
-    write_row_label,
-    write_title,
-)
+from seq2seq_mri.plots.panels import image_grid, show_absent, show_image, write_row_label
 from seq2seq_mri.plots.slices import foreground_box
 from seq2seq_mri.plots.style import (
     SERIES_COLOURS,
@@ -43,12 +34,9 @@ def quality_comparison(
     """Draw PSNR, SSIM and LPIPS of the whole volume: a row for each method and budget, a point for each subject.
 
     Args:
-        scores: the table of ``scores.csv``.
+        scores: the table of ``scores.csv``; measures that no row has are left out.
         settings: the settings, and how to write them; each has its own row of plots.
         labels: how to write a method's name.
-
-    Returns:
-        The figure; :func:`save_figure` writes it. Measures that no row has are left out.
     """
     by_subject = quality_by_subject(scores)
     measures = [measure for measure in _TITLES if by_subject[measure].notna().any()]
@@ -99,9 +87,7 @@ def _draw_quality(axes: Axes, by_subject: pd.DataFrame, measure: str, runs: Sequ
 def slice_comparison(
     views: Mapping[str, Mapping[str, np.ndarray]],
     sequences: Sequence[str],
-    *,
-    title: str = "",
-    window: tuple[float, float] = (0.0, 1.0),
+    title: str,
     labels: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw the same slice from each method: a row for each sequence, the measured image first.
@@ -110,37 +96,17 @@ def slice_comparison(
         views: method → ``"t1"``, the measured view ``[rows, columns]`` of a sequence, and ``"synthesised_t1"``.
         sequences: names of the rows; where a method has no image, the panel says so.
         title: of the figure.
-        window: intensities that are black and white.
         labels: how to write a name.
-
-    Returns:
-        The figure.
-
-    Raises:
-        ValueError: when there is no image.
     """
+    window = 0.0, 1.0
     rows = [name for name in sequences if any(f"synthesised_{name}" in view for view in views.values())]
-    if not rows:
-        raise ValueError("There is no synthesised image to show.")
     images = [image for view in views.values() for image in view.values()]
     box = foreground_box(images, window[0] + 0.02 * (window[1] - window[0]))
-    width = 0.95
-    height = panel_height(images[0][box], width, (1.0, 1.0, 1.0))
-    texts = [display_name(name, labels) for name in rows]
-    horizontal, room = row_label_room(texts, height)
-    gaps = 0.04
-    figure, axes = panel_grid(
-        len(rows),
-        len(views) + 1,
-        (width, height),
-        Margins(room, 0.05, 0.65 if title else 0.4, 0.05),
-        row_gaps=[gaps] * (len(rows) - 1),
-        column_gaps=[0.1] + [gaps] * (len(views) - 1),
-    )
+    figure, axes = image_grid(len(rows), len(views) + 1, images[0][box], width=0.95)
     for line, name in enumerate(rows):
         measured = next(view[name] for view in views.values() if name in view)
         show_image(axes[line, 0], measured[box], window)
-        write_row_label(axes[line, 0], texts[line], horizontal)
+        write_row_label(axes[line, 0], display_name(name, labels))
         for column, view in enumerate(views.values(), start=1):
             if f"synthesised_{name}" in view:
                 show_image(axes[line, column], view[f"synthesised_{name}"][box], window)
@@ -150,5 +116,5 @@ def slice_comparison(
     for panel, heading in zip(axes[0], headings, strict=True):
         panel.set_title(heading.replace(" ", "\n", 1), fontsize=7, pad=3)
     if title:
-        write_title(figure, title, axes)
+        figure.suptitle(title)
     return figure

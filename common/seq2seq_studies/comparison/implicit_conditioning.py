@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Losses of networks that complete what is missing: they look at the sequences that were hidden from the network.
+"""Hiding measured sequences from a network in training, and losses of what was hidden.
 
 Three sets of sequences are told apart: those that a subject's examination has (``measured``), those of them that the
 network is given (``available``), and those that can teach it something (measured but not available).
@@ -8,124 +8,123 @@ network is given (``available``), and those that can teach it something (measure
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 
+import numpy as np
 import torch
-from torch import nn
 
-from seq2seq_mri.losses.generator_loss import MEASURES
-from seq2seq_mri.sequences import check_sequences
-
-__all__ = ["ImplicitConditioningLoss", "SelectiveAdversarialLoss"]
+__all__ = ["hide_by_curriculum", "hide_sequences", "implicit_conditioning_loss", "selective_adversarial_loss"]
 
 
-class ImplicitConditioningLoss(nn.Module):
-    """Mean difference over the sequences that were hidden from the network.
+def hide_sequences(
+    measured: torch.Tensor, fewest: int, most: int, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Choose what a network is given: for each subject, any choice of hidden sequences is as likely as any other.
 
-    Sources: Sharma and Hamarneh (MM-GAN, IEEE TMI 2020), implicit conditioning: the loss of synthesised sequences
-    only, each sequence weighing the same. Dalmaz et al. (ResViT, IEEE TMI 2022) add the available
-    sequences, which the network has to reproduce: there, ``lambda_available`` is 1, for a pixel-wise and a
-    reconstruction term of equal weights.
+    The choices are those that hide at least ``fewest`` and at most ``most`` of the measured sequences and leave one or
+    more. A subject that has too few measured sequences for that has as many hidden as are possible, and a subject with
+    a single one keeps it. With ``fewest = most = S - 1``, a single source is left, as Pix2Pix needs it.
 
     Args:
-        sequences: the sequence table, name to number of timepoints.
-        measure: ``"l1"`` (both papers), ``"smooth_l1"`` or ``"mse"``.
+        measured: bool ``(B, S)``, which sequences each subject has; at least one each.
+        fewest: smallest number of hidden sequences, at least 1.
+        most: largest number of hidden sequences.
+        generator: random generator on the CPU; the global one by default.
+
+    Returns:
+        Bool ``(B, S)`` on the device of ``measured``: measured and not hidden.
+    """
+    available = measured.cpu().bool().clone()
+    # The first sequences of a random order are a random choice.
+    order = torch.rand(available.shape, generator=generator).masked_fill(~available, 2.0).argsort(dim=1)
+    for row, count in enumerate(available.sum(dim=1).tolist()):
+        numbers = torch.arange(min(fewest, count - 1), min(most, count - 1) + 1)
+        choices = torch.tensor([float(math.comb(count, number)) for number in numbers.tolist()])
+        hidden = int(numbers[torch.multinomial(choices, 1, generator=generator)])
+        available[row, order[row, :hidden]] = False
+    return available.to(measured.device)
+
+
+def hide_by_curriculum(measured: torch.Tensor, step: int, steps_per_stage: int, seed: int = 0) -> torch.Tensor:
+    """Choose what a network is given: first one sequence is missing, then up to two, and so on up to all but one.
+
+    Source: Sharma and Hamarneh (MM-GAN, IEEE TMI 2020), curriculum learning. The released code hides one of four
+    sequences for the first ten epochs, then more for ten epochs each, and goes on with all possibilities. Here every
+    stage has all choices up to its number of missing sequences, drawn for each subject, and with equal probabilities;
+    the last stage, all possibilities, lasts to the end.
+
+    Args:
+        measured: as of :func:`hide_sequences`.
+        step: the training step, counted from 0; what is drawn depends on it and ``seed`` only.
+        steps_per_stage: number of steps of each stage but the last. 0 begins with the last one: no curriculum, as in
+            ResViT.
+        seed: of the random draws.
+
+    Example:
+        >>> measured = torch.ones(2, 4, dtype=torch.bool)
+        >>> hide_by_curriculum(measured, step=9, steps_per_stage=10).sum(1)
+        tensor([3, 3])
+    """
+    most = measured.shape[1] - 1
+    if steps_per_stage > 0:
+        most = min(1 + step // steps_per_stage, most)
+    state = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)
+    generator = torch.Generator().manual_seed(int(state[0] >> 1))
+    return hide_sequences(measured, 1, most, generator)
+
+
+def implicit_conditioning_loss(
+    prediction: torch.Tensor,
+    truth: torch.Tensor,
+    available: torch.Tensor,
+    measured: torch.Tensor,
+    timepoints: Sequence[int],
+    lambda_available: float = 0.0,
+) -> torch.Tensor:
+    """Return the mean absolute difference over the sequences that were hidden, each weighing the same; one per sample.
+
+    Sources: Sharma and Hamarneh (MM-GAN, IEEE TMI 2020), implicit conditioning. Dalmaz et al. (ResViT, IEEE TMI 2022)
+    add the available sequences, which the network has to reproduce: there, ``lambda_available`` is 1, for a pixel-wise
+    and a reconstruction term of equal weights.
+
+    Args:
+        prediction: ``(B, ΣT, C, *spatial)``.
+        truth: images of the same shape; anything, even NaN, where a sequence is not measured.
+        available: bool ``(B, S)``, what the network was given.
+        measured: bool ``(B, S)``, what there is.
+        timepoints: number of each sequence.
         lambda_available: weight of the mean over available sequences. Above 0, the prediction must be the network's own
             output (:meth:`predict`): copied sequences have no loss.
 
-    Raises:
-        ValueError: when ``measure`` is unknown or the weight negative.
-
-    Example:
-        >>> loss = ImplicitConditioningLoss({"t1": 1, "t2": 1, "flair": 1})
-        >>> available, measured = torch.tensor([[True, False, False]]), torch.tensor([[True, True, False]])
-        >>> loss(torch.zeros(1, 3, 1, 8, 8), torch.ones(1, 3, 1, 8, 8), available, measured)
-        tensor([1.])
+    Returns:
+        Float32 ``(B,)``; 0 when nothing that was measured had been hidden.
     """
-
-    def __init__(self, sequences: Mapping[str, int], measure: str = "l1", lambda_available: float = 0.0) -> None:
-        super().__init__()
-        if measure not in MEASURES:
-            raise ValueError(f"Unknown reconstruction loss '{measure}'; choose one of {', '.join(MEASURES)}.")
-        if not 0 <= lambda_available < math.inf:
-            raise ValueError(f"lambda_available is {lambda_available}; give a finite number of at least 0.")
-        self.timepoints = list(check_sequences(sequences).values())
-        self.difference = MEASURES[measure](reduction="none")
-        self.lambda_available = lambda_available
-
-    def forward(
-        self, prediction: torch.Tensor, truth: torch.Tensor, available: torch.Tensor, measured: torch.Tensor
-    ) -> torch.Tensor:
-        """Compare.
-
-        Args:
-            prediction: ``(B, ΣT, C, *spatial)``.
-            truth: measured images of the same shape; anything where a sequence is not measured.
-            available: bool ``(B, S)``, what the network was given.
-            measured: bool ``(B, S)``, what there is.
-
-        Returns:
-            One value per sample, float32 ``(B,)``; 0 when nothing that was measured had been hidden.
-
-        Raises:
-            ValueError: when the shapes do not fit, or a sequence is available that is not measured.
-        """
-        if prediction.shape != truth.shape or prediction.shape[1] != sum(self.timepoints):
-            raise ValueError(
-                f"The prediction has shape {tuple(prediction.shape)} and its truth {tuple(truth.shape)}; they must be "
-                f"equal, with {sum(self.timepoints)} timepoints."
-            )
-        if bool((available & ~measured).any()):
-            raise ValueError("A sequence is available to the network that is not measured; hide it, or mark it.")
-        pairs = zip(prediction.split(self.timepoints, 1), truth.split(self.timepoints, 1), measured.T, strict=True)
-        by_sequence = torch.stack(
-            [
-                # What is not measured may hold NaN, which no weight of 0 would remove.
-                self.difference(made.float(), _only(real.float(), there)).flatten(1).mean(1)
-                for made, real, there in pairs
-            ],
-            dim=1,
-        )
-        loss = _mean(by_sequence, measured & ~available)
-        if self.lambda_available > 0:
-            loss = loss + self.lambda_available * _mean(by_sequence, available)
-        return loss
+    # No weight of 0 would remove a NaN.
+    there = measured.repeat_interleave(torch.tensor(timepoints, device=measured.device), dim=1)
+    shown = truth.float().masked_fill(~there.view([*there.shape] + [1] * (truth.dim() - 2)), 0.0)
+    parts = (prediction.float() - shown).abs().split(list(timepoints), dim=1)
+    by_sequence = torch.stack([part.flatten(1).mean(1) for part in parts], dim=1)
+    loss = _mean(by_sequence, measured & ~available)
+    if lambda_available > 0:
+        loss = loss + lambda_available * _mean(by_sequence, available)
+    return loss
 
 
-class SelectiveAdversarialLoss(nn.Module):
-    """The least-squares adversarial loss of a discriminator with one output for each sequence.
+def selective_adversarial_loss(logits: torch.Tensor, real: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:
+    """Return the least-squares loss ``(B,)`` of a discriminator with one output for each sequence.
 
     Source: Sharma and Hamarneh (MM-GAN, IEEE TMI 2020), implicit conditioning: of a completed image, the discriminator
     has to call the synthesised sequences false and the copied ones real; the generator wants all of them called real.
     Sequences of which no measurement exists are left out of both: there is nothing to compare them with.
+
+    Args:
+        logits: ``(B, S, *patches)``.
+        real: bool ``(B, S)``, which sequences are to be called real: for the discriminator, ``measured`` of a measured
+            image and ``available`` of a completed one; for the generator, ``measured``.
+        measured: bool ``(B, S)``.
     """
-
-    def generator(self, logits: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:
-        """Return the generator's loss, one value per sample ``(B,)``.
-
-        Args:
-            logits: of a completed image, ``(B, S, *patches)``.
-            measured: bool ``(B, S)``.
-        """
-        return self.discriminator(logits, measured, measured)
-
-    def discriminator(self, logits: torch.Tensor, real: torch.Tensor, measured: torch.Tensor) -> torch.Tensor:
-        """Return one of the two parts of the discriminator's loss, one value per sample ``(B,)``.
-
-        Args:
-            logits: of a measured image, or of a completed one that is detached from the generator,
-                ``(B, S, *patches)``.
-            real: bool ``(B, S)``, which sequences are real: of a measured image ``measured``, of a completed one
-                ``available``.
-            measured: bool ``(B, S)``.
-        """
-        wanted = real.to(torch.float32).view(list(real.shape) + [1] * (logits.dim() - 2))
-        return _mean((logits.float() - wanted).square().flatten(2).mean(2), measured)
-
-
-def _only(image: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Return ``image`` ``(B, ...)`` with 0 in samples that are not chosen."""
-    return image.masked_fill(~chosen.view([-1] + [1] * (image.dim() - 1)), 0.0)
+    wanted = real.to(torch.float32).view(list(real.shape) + [1] * (logits.dim() - 2))
+    return _mean((logits.float() - wanted).square().flatten(2).mean(2), measured)
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

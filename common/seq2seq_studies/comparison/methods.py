@@ -1,10 +1,9 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The methods that are compared, in the sizes of their publications and in reduced ones."""
+"""The networks of the compared methods, in the sizes of their publications and in reduced ones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
@@ -14,7 +13,7 @@ from seq2seq_studies.networks.mm_gan import MMGAN
 from seq2seq_studies.networks.pix2pix import Pix2Pix
 from seq2seq_studies.networks.resvit import ResViT
 
-__all__ = ["BASELINES", "CONDITIONING", "METHODS", "OUTPUT_ACTIVATION", "SIZES", "Size", "build_network", "title"]
+__all__ = ["BASELINES", "LEARNING_RATES", "METHODS", "OUTPUT_ACTIVATION", "SIZES", "build_network", "title"]
 
 #: The trained methods, and how they are written.
 METHODS = {
@@ -35,58 +34,39 @@ CONDITIONING = {"seq2seq_a": "adain", "seq2seq_b": "dynamic", "seq2seq_c": "hype
 OUTPUT_ACTIVATION = "tanh"
 
 
-@dataclass(frozen=True)
-class Size:
-    """The networks of one size.
+#: Size → the learning rate of all methods and their discriminators at the start; it falls to 0 along a cosine.
+LEARNING_RATES = {"published": 2e-4, "reduced": 1e-3, "tiny": 2e-3}
 
-    Attributes:
-        learning_rate: of all methods and their discriminators, at the start; it falls to 0 along a cosine.
-        discriminator: arguments of
-            :class:`ConditionalDiscriminator`.
-        pix2pix, mm_gan, resvit, seq2seq: arguments of the networks.
-    """
-
-    learning_rate: float
-    discriminator: Mapping[str, Any]
-    pix2pix: Mapping[str, Any]
-    mm_gan: Mapping[str, Any]
-    resvit: Mapping[str, Any]
-    seq2seq: Mapping[str, Any]
-
-
-SIZES = {
-    # The networks' default arguments are those of the publications.
-    "published": Size(2e-4, {}, {}, {}, {}, {}),
-    # A quarter of the width, fewer blocks, and the generator of the bundle's demo.
-    "reduced": Size(
-        1e-3,
-        {"width": 16, "num_layers": 2},
-        {"width": 16, "num_res_blocks": 3},
-        {"channels": (16, 32, 64, 128, 128)},
-        {
+#: Size → arguments of the networks and of :class:`ConditionalDiscriminator`; the defaults are those published.
+#: ``reduced`` has a quarter of the width, fewer blocks, and the generator of the bundle's demo; ``tiny`` is to try.
+SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "published": {"discriminator": {}, "pix2pix": {}, "mm_gan": {}, "resvit": {}, "seq2seq": {}},
+    "reduced": {
+        "discriminator": {"width": 16, "num_layers": 2},
+        "pix2pix": {"width": 16, "num_res_blocks": 3},
+        "mm_gan": {"channels": (16, 32, 64, 128, 128)},
+        "resvit": {
             **{"width": 16, "token_channels": 128, "hidden_size": 192, "mlp_dim": 384, "num_layers": 4, "num_heads": 4},
             "group_sizes": (2, 1),
         },
-        {
+        "seq2seq": {
             **{"channels": (16, 32), "num_res_blocks": 2, "lstm_layers": 1, "code_channels": 16},
             **{"weight_code_channels": 4, "upsample": "first"},
         },
-    ),
-    # To try the program.
-    "tiny": Size(
-        2e-3,
-        {"width": 4, "num_layers": 1},
-        {"width": 4, "num_res_blocks": 1},
-        {"channels": (4, 6, 8)},
-        {
+    },
+    "tiny": {
+        "discriminator": {"width": 4, "num_layers": 1},
+        "pix2pix": {"width": 4, "num_res_blocks": 1},
+        "mm_gan": {"channels": (4, 6, 8)},
+        "resvit": {
             **{"width": 4, "token_channels": 8, "hidden_size": 8, "mlp_dim": 8, "num_layers": 1, "num_heads": 2},
             "group_sizes": (1,),
         },
-        {
+        "seq2seq": {
             **{"channels": (4, 6), "num_res_blocks": 1, "lstm_layers": 1, "code_channels": 16},
             "weight_code_channels": 2,
         },
-    ),
+    },
 }
 
 
@@ -106,32 +86,11 @@ def build_network(
         sequences: the sequence table.
         in_channels: adjacent slices that it is given; the middle one is the result.
         image_size: width and height of the slices it is trained on.
-
-    Raises:
-        ValueError: when there is no such method or size.
     """
-    if method not in METHODS:
-        raise ValueError(f"Unknown method '{method}'; choose from {', '.join(METHODS)}.")
-    if size not in SIZES:
-        raise ValueError(f"Unknown size '{size}'; choose from {', '.join(SIZES)}.")
-    options = SIZES[size]
-    if method == "pix2pix":
-        return Pix2Pix(2, sequences, in_channels, output_activation=OUTPUT_ACTIVATION, **options.pix2pix)
-    if method == "mm_gan":
-        return MMGAN(2, sequences, in_channels, output_activation=OUTPUT_ACTIVATION, **options.mm_gan)
+    conditioning = CONDITIONING.get(method)
+    options = {"output_activation": OUTPUT_ACTIVATION, **SIZES[size]["seq2seq" if conditioning else method]}
+    if conditioning:
+        return MeanTranslation(Seq2SeqGenerator(2, sequences, in_channels, conditioning=conditioning, **options))
     if method == "resvit":
-        shape = list(image_size)
-        return ResViT(
-            2, sequences, in_channels, image_size=shape, output_activation=OUTPUT_ACTIVATION, **options.resvit
-        )
-    conditioning = CONDITIONING[method]
-    return MeanTranslation(
-        Seq2SeqGenerator(
-            2,
-            sequences,
-            in_channels,
-            conditioning=conditioning,
-            output_activation=OUTPUT_ACTIVATION,
-            **options.seq2seq,
-        )
-    )
+        return ResViT(2, sequences, in_channels, image_size=list(image_size), **options)
+    return (Pix2Pix if method == "pix2pix" else MMGAN)(2, sequences, in_channels, **options)

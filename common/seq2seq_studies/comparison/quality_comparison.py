@@ -1,10 +1,11 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Table 1: image quality of each method over subjects, paired tests, and whether the trivial baselines are beaten."""
+"""Image quality of each method over subjects, paired tests with Holm's correction, and baselines not beaten."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,13 +48,10 @@ def holm(p_values: ArrayLike) -> np.ndarray:
         >>> holm([0.01, 0.04, 0.03]).tolist()
         [0.03, 0.06, 0.06]
     """
-    values = np.asarray(p_values, dtype=np.float64)
-    corrected = np.full(values.shape, np.nan)
-    made = np.flatnonzero(~np.isnan(values))
-    order = made[np.argsort(values[made], kind="stable")]
-    factors = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1.0)
-    return corrected
+    values = pd.Series(np.asarray(p_values, dtype=np.float64))
+    smallest_first = values.dropna().sort_values(kind="stable")
+    corrected = (smallest_first * np.arange(len(smallest_first), 0, -1)).cummax().clip(upper=1.0)
+    return corrected.reindex(values.index).to_numpy()
 
 
 def quality_by_subject(scores: pd.DataFrame) -> pd.DataFrame:
@@ -89,62 +87,53 @@ def quality_table(scores: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
-def paired_tests(scores: pd.DataFrame, measures: Sequence[str] = tuple(COMPARED)) -> pd.DataFrame:
+def paired_tests(scores: pd.DataFrame) -> pd.DataFrame:
     """Compare every two methods of the same budget, and each with what is not trained, by paired t-tests.
 
     Args:
         scores: as of :func:`quality_table`.
-        measures: which to test.
 
     Returns:
         Table with ``budget``, ``setting``, ``measure``, ``first``, ``second``, ``n`` subjects, ``difference`` (mean of
         first minus second), ``p`` (two-sided) and ``p_holm``, corrected for all pairs of methods of the same budget,
         setting and measure. With fewer than two subjects, or equal differences in all, p is NaN.
-
-    Raises:
-        ValueError: when two methods were tested on different subjects.
     """
     by_subject = quality_by_subject(scores)
     budgets = [budget for budget in dict.fromkeys(by_subject["budget"]) if budget != UNTRAINED] or [UNTRAINED]
+    columns = ["budget", "setting", "measure", "first", "second", "n", "difference", "p", "p_holm"]
     rows = []
     for budget in budgets:
-        for setting in dict.fromkeys(by_subject["setting"]):
-            chosen = by_subject["budget"].isin([budget, UNTRAINED]) & (by_subject["setting"] == setting)
-            part = by_subject[chosen]
-            for measure in measures:
-                wide = part.pivot(index="subject", columns="method", values=measure)
-                if part.groupby("method")["subject"].nunique().nunique() > 1 or len(wide) != part["subject"].nunique():
-                    raise ValueError("The methods were tested on different subjects; the tests are paired.")
-                pairs = [
-                    _compare(wide[first], wide[second]) | {"first": first, "second": second}
-                    for first, second in combinations(dict.fromkeys(part["method"]), 2)
-                ]
-                corrected = holm([pair["p"] for pair in pairs])
-                for pair, p_holm in zip(pairs, corrected, strict=True):
-                    rows.append({"budget": budget, "setting": setting, "measure": measure} | pair | {"p_holm": p_holm})
-    columns = ["budget", "setting", "measure", "first", "second", "n", "difference", "p", "p_holm"]
+        chosen = by_subject[by_subject["budget"].isin([budget, UNTRAINED])]
+        for setting, part in chosen.groupby("setting", sort=False):
+            methods = list(dict.fromkeys(part["method"]))
+            if len(part) != len(methods) * part["subject"].nunique():
+                raise ValueError("The methods were tested on different subjects; the tests are paired.")
+            wide = part.pivot(index="subject", columns="method", values=list(COMPARED))
+            for measure in COMPARED:
+                pairs = [_compare(wide[measure], *pair) for pair in combinations(methods, 2)]
+                for pair, p_holm in zip(pairs, holm([pair["p"] for pair in pairs]), strict=True):
+                    rows.append({"budget": budget, "setting": setting, "measure": measure, **pair, "p_holm": p_holm})
     return pd.DataFrame(rows, columns=columns)
 
 
-def unbeaten_baselines(table: pd.DataFrame, baselines: Collection[str], measure: str = "psnr") -> pd.DataFrame:
-    """Return the rows of methods whose mean is no better than that of a baseline, with its name as ``baseline``.
+def unbeaten_baselines(table: pd.DataFrame, baselines: Collection[str]) -> pd.DataFrame:
+    """Return the rows of methods whose mean PSNR is no better than that of an untrained baseline.
 
     Args:
         table: of :func:`quality_table`.
-        baselines: methods that are not trained.
-        measure: by which to judge.
+        baselines: their names.
+
+    Returns:
+        Rows of ``table``, with ``method_baseline`` and ``psnr_mean_baseline``.
     """
-    sign = 1 if COMPARED[measure] else -1
-    rows = []
-    for row in table[~table["method"].isin(baselines)].to_dict("records"):
-        for other in table[table["method"].isin(baselines) & (table["setting"] == row["setting"])].to_dict("records"):
-            if not sign * row[f"{measure}_mean"] > sign * other[f"{measure}_mean"]:
-                rows.append({**row, "baseline": other["method"]})
-    return pd.DataFrame(rows, columns=[*table.columns, "baseline"])
+    untrained = table["method"].isin(baselines)
+    others = table.loc[untrained, ["setting", "method", "psnr_mean"]]
+    pairs = table[~untrained].merge(others, on="setting", suffixes=("", "_baseline"))
+    return pairs[~(pairs["psnr_mean"] > pairs["psnr_mean_baseline"])]
 
 
-def _compare(first: pd.Series, second: pd.Series) -> dict:
-    differences = (first - second).to_numpy(dtype=np.float64)
+def _compare(values: pd.DataFrame, first: str, second: str) -> dict[str, Any]:
+    differences = (values[first] - values[second]).to_numpy(dtype=np.float64)
     testable = len(differences) > 1 and bool(np.isfinite(differences).all()) and np.ptp(differences) > 0
     p = float(stats.ttest_1samp(differences, 0.0).pvalue) if testable else float("nan")
-    return {"n": len(differences), "difference": float(differences.mean()), "p": p}
+    return {"first": first, "second": second, "n": len(differences), "difference": differences.mean(), "p": p}

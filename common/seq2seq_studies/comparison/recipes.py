@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""How each method is trained: what is hidden from it, and its losses.
+"""The losses that each compared method is trained with, and what is hidden from it.
 
 Weights and schedules are those of the publications; the modules of the networks and losses name them.
 """
@@ -17,8 +17,12 @@ from torch import nn
 from seq2seq_mri.losses.generator_loss import LeastSquaresAdversarialLoss, Seq2SeqLoss
 from seq2seq_mri.training.translation_step import TranslationStep
 from seq2seq_mri.transforms.slice_stack import network_input
-from seq2seq_studies.comparison.hidden_sequences import MissingSequenceCurriculum, hide_sequences
-from seq2seq_studies.comparison.implicit_conditioning import ImplicitConditioningLoss, SelectiveAdversarialLoss
+from seq2seq_studies.comparison.implicit_conditioning import (
+    hide_by_curriculum,
+    hide_sequences,
+    implicit_conditioning_loss,
+    selective_adversarial_loss,
+)
 from seq2seq_studies.comparison.methods import SIZES, build_network
 from seq2seq_studies.networks.conditional_discriminator import ConditionalDiscriminator
 from seq2seq_studies.networks.many_to_many import ManyToMany
@@ -33,7 +37,9 @@ _STAGES_PER_TRAINING = 6
 
 
 class Recipe(ABC):
-    """A method with its losses; a training step asks for the one, then for the other.
+    """A method with its losses; a training step asks for the network's, then for the discriminator's.
+
+    Subclasses take the network, the arguments of its discriminators, and the seed of what is hidden.
 
     Attributes:
         network: what is trained, and evaluated.
@@ -68,21 +74,15 @@ class Recipe(ABC):
 
 
 class Pix2PixRecipe(Recipe):
-    """100 · L1 + least squares, each network by itself; a step trains those of one source of each sample.
-
-    Args:
-        network: all networks.
-        discriminator: arguments of the discriminators, of which each network has one.
-    """
+    """100 · L1 + least squares, each network by itself; a step trains those of one source of each sample."""
 
     def __init__(self, network: Pix2Pix, discriminator: Mapping[str, Any]) -> None:
         self.network: Pix2Pix = network
         widths = [count * network.in_channels for count in network.timepoints]
-        self.discriminators = nn.ModuleList(
+        self.discriminator: nn.ModuleList = nn.ModuleList(
             ConditionalDiscriminator(network.spatial_dims, widths[source], widths[target], **discriminator)
             for source, target in network.pairs
         )
-        self.discriminator = self.discriminators
         self.adversarial = LeastSquaresAdversarialLoss()
         self._made: list[tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
@@ -94,7 +94,7 @@ class Pix2PixRecipe(Recipe):
         images = stacks.split(network.timepoints, dim=1)
         total, self._made = image.new_zeros(()), []
         for (source, target), generator, discriminator in zip(
-            network.pairs, network.networks, self.discriminators, strict=True
+            network.pairs, network.networks, self.discriminator, strict=True
         ):
             rows = torch.nonzero(available[:, source] & measured[:, target])[:, 0]
             if len(rows) == 0:
@@ -119,10 +119,13 @@ class Pix2PixRecipe(Recipe):
 class _Completing(Recipe):
     """What MM-GAN and ResViT have in common: sequences are hidden, and the completed image is judged."""
 
-    def __init__(self, network: ManyToMany, discriminator: ConditionalDiscriminator, stage: int, seed: int) -> None:
+    def __init__(
+        self, network: ManyToMany, discriminator: ConditionalDiscriminator, steps_per_stage: int, seed: int
+    ) -> None:
         self.network = network
-        self.discriminator = discriminator
-        self.curriculum = MissingSequenceCurriculum(len(network.timepoints), stage, seed)
+        self.discriminator: ConditionalDiscriminator = discriminator
+        self.steps_per_stage = steps_per_stage
+        self.seed = seed
         self._judged: tuple[torch.Tensor, ...] | None = None
 
     def _complete(
@@ -132,10 +135,9 @@ class _Completing(Recipe):
 
         What was never measured is 0 in the true and in the completed image: no discriminator can tell them apart by it.
         """
-        network = self.network
-        truth = network_input(image, slice(None), network.spatial_dims)
-        available = self.curriculum(measured, step)
-        predicted = network.predict(truth, available)
+        truth = network_input(image, slice(None), self.network.spatial_dims)
+        available = hide_by_curriculum(measured, step, self.steps_per_stage, self.seed)
+        predicted = self.network.predict(truth, available)
         completed = torch.where(self._mask(available, truth), truth, predicted)
         return truth, available, predicted, completed.masked_fill(~self._mask(measured, truth), 0.0)
 
@@ -145,28 +147,20 @@ class _Completing(Recipe):
 
 
 class MMGANRecipe(_Completing):
-    """0.9 · L1 of what was hidden + 0.1 · least squares, a score for each sequence; more is hidden in later stages.
-
-    Args:
-        network: the network.
-        discriminator: arguments of the discriminator.
-        steps: length of the training.
-        seed: of what is hidden.
-    """
+    """0.9 · L1 of what was hidden + 0.1 · least squares, a score for each sequence; more is hidden in later stages."""
 
     def __init__(self, network: MMGAN, discriminator: Mapping[str, Any], steps: int, seed: int) -> None:
         width, count = network.image_channels, len(network.timepoints)
         judge = ConditionalDiscriminator(network.spatial_dims, width, width, count, **discriminator)
         super().__init__(network, judge, max(1, steps // _STAGES_PER_TRAINING), seed)
-        self.difference = ImplicitConditioningLoss(network.sequences)
-        self.adversarial = SelectiveAdversarialLoss()
 
     def generator_loss(self, image: torch.Tensor, measured: torch.Tensor, step: int) -> torch.Tensor:
         """Return the loss of what was hidden."""
         truth, available, predicted, completed = self._complete(image, measured, step)
         self._judged = truth, completed.detach(), available, measured
-        difference = self.difference(predicted, truth, available, measured).mean()
-        adversarial = self.adversarial.generator(self._judge(truth, completed), measured).mean()
+        timepoints = self.network.timepoints
+        difference = implicit_conditioning_loss(predicted, truth, available, measured, timepoints).mean()
+        adversarial = selective_adversarial_loss(self.discriminator(truth, completed), measured, measured).mean()
         return 0.9 * difference + 0.1 * adversarial
 
     def discriminator_loss(self) -> torch.Tensor | None:
@@ -174,23 +168,15 @@ class MMGANRecipe(_Completing):
         if self._judged is None:
             return None
         truth, completed, available, measured = self._judged
-        real = self.adversarial.discriminator(self._judge(truth, truth), measured, measured)
-        made = self.adversarial.discriminator(self._judge(truth, completed), available, measured)
+        real = selective_adversarial_loss(self.discriminator(truth, truth), measured, measured)
+        made = selective_adversarial_loss(self.discriminator(truth, completed), available, measured)
         return (real + made).mean() / 2
-
-    def _judge(self, condition: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        return self.discriminator(condition, image)  # type: ignore[misc]
 
 
 class ResViTRecipe(_Completing):
     """100 · L1 of what was hidden + 100 · L1 of what was given + least squares; anything is hidden from the start.
 
     The released code, in which there is no unified form, has the weights 100 and 1.
-
-    Args:
-        network: the network.
-        discriminator: arguments of the discriminator.
-        seed: of what is hidden.
     """
 
     def __init__(self, network: ManyToMany, discriminator: Mapping[str, Any], seed: int) -> None:
@@ -198,40 +184,33 @@ class ResViTRecipe(_Completing):
         super().__init__(
             network, ConditionalDiscriminator(network.spatial_dims, width, width, **discriminator), 0, seed
         )
-        self.difference = ImplicitConditioningLoss(network.sequences, lambda_available=1.0)
         self.adversarial = LeastSquaresAdversarialLoss()
 
     def generator_loss(self, image: torch.Tensor, measured: torch.Tensor, step: int) -> torch.Tensor:
         """Return the loss of the network's own output, and of the completed image of samples that miss something."""
         truth, available, predicted, completed = self._complete(image, measured, step)
-        loss = 100 * self.difference(predicted, truth, available, measured).mean()
+        timepoints = self.network.timepoints
+        loss = 100 * implicit_conditioning_loss(predicted, truth, available, measured, timepoints, 1.0).mean()
         rows = torch.nonzero((measured & ~available).any(1))[:, 0]
         if len(rows) == 0:
             self._judged = None
             return loss
         given = truth.masked_fill(~self._mask(available, truth), 0.0)[rows]
         self._judged = given, truth[rows], completed[rows].detach()
-        return loss + self.adversarial.generator(self._judge(given, completed[rows])).mean()
+        return loss + self.adversarial.generator(self.discriminator(given, completed[rows])).mean()
 
     def discriminator_loss(self) -> torch.Tensor | None:
         """Return the mean of the losses of measured and completed images."""
         if self._judged is None:
             return None
         given, truth, completed = self._judged
-        real = self.adversarial.discriminator(self._judge(given, truth), real=True)
-        made = self.adversarial.discriminator(self._judge(given, completed), real=False)
+        real = self.adversarial.discriminator(self.discriminator(given, truth), real=True)
+        made = self.adversarial.discriminator(self.discriminator(given, completed), real=False)
         return (real + made).mean() / 2
-
-    def _judge(self, condition: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        return self.discriminator(condition, image)  # type: ignore[misc]
 
 
 class Seq2SeqRecipe(Recipe):
-    """10 · L1 of a random pair of each sample, as the bundles train; no discriminator.
-
-    Args:
-        network: the generator behind the interface of all methods.
-    """
+    """10 · L1 of a random pair of each sample, as the bundles train; no discriminator."""
 
     betas = (0.9, 0.999)
 
@@ -254,20 +233,17 @@ def build_recipe(
     steps: int,
     seed: int = 0,
 ) -> Recipe:
-    """Return a method with random weights, which depend on ``seed`` alone; the arguments are those of the network.
+    """Return a method with random weights, which depend on ``seed`` alone.
 
     Args:
         method, size, sequences, in_channels, image_size: see :func:`build_network`.
         steps: length of the training.
         seed: of the weights, and of what is hidden in training.
-
-    Raises:
-        ValueError: when there is no such method or size.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network: Any = build_network(method, size, sequences, in_channels, image_size)
-        discriminator = SIZES[size].discriminator
+        discriminator = SIZES[size]["discriminator"]
         if method == "pix2pix":
             return Pix2PixRecipe(network, discriminator)
         if method == "mm_gan":

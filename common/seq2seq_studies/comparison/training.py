@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Training a method for a number of steps; a stopped training goes on as if it had not been interrupted."""
+"""Trains a network for a number of steps; a training that was stopped goes on as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from seq2seq_mri.training.checkpoint_file import read_checkpoint, write_checkpoint
+from seq2seq_mri.training.checkpoint import Part, read_checkpoint, restore_parts, write_checkpoint
 from seq2seq_studies.comparison.recipes import Recipe
 
 __all__ = ["MethodTraining", "training_step"]
@@ -85,13 +84,14 @@ class MethodTraining:
         self.interval = interval
         self.step = 0
         self.seconds = 0.0
-        self.modules = {"network": recipe.network}
-        if recipe.discriminator is not None:
-            self.modules["discriminator"] = recipe.discriminator  # type: ignore[assignment]
+        both = {"network": recipe.network, "discriminator": recipe.discriminator}
+        modules = {name: module for name, module in both.items() if module is not None}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             name: torch.optim.Adam(module.parameters(), lr=learning_rate, betas=recipe.betas)
-            for name, module in self.modules.items()
+            for name, module in modules.items()
         }
+        optimizers = {f"{name}_optimizer": optimizer for name, optimizer in self.optimizers.items()}
+        self.parts: dict[str, Part] = {**modules, **optimizers}
 
     def run(self, progress: Callable[[int], object] = lambda step: None) -> None:
         """Train to the end, from the checkpoint on if there is one.
@@ -127,25 +127,20 @@ class MethodTraining:
                 group["lr"] = rate
 
     def _save(self) -> None:
-        content: dict[str, Any] = {name: module.state_dict() for name, module in self.modules.items()}
-        content |= {f"{name}_optimizer": optimizer.state_dict() for name, optimizer in self.optimizers.items()}
-        content |= {"step": self.step, "steps": self.steps, "seed": self.seed, "seconds": self.seconds}
-        write_checkpoint(content, self.checkpoint, overwrite=True)
+        content = {name: part.state_dict() for name, part in self.parts.items()}
+        facts = {"step": self.step, "steps": self.steps, "seed": self.seed, "seconds": self.seconds}
+        write_checkpoint(content | facts, self.checkpoint, overwrite=True)
 
     def _restore(self) -> None:
         if not self.checkpoint.exists():
             return
         content = read_checkpoint(self.checkpoint)
+        facts = {name: content.pop(name, None) for name in ("step", "steps", "seed", "seconds")}
         for name, value in (("steps", self.steps), ("seed", self.seed)):
-            if content.get(name) != value:
+            if facts[name] != value:
                 raise ValueError(
-                    f"{self.checkpoint} was trained with {name} {content.get(name)}, not {value}; remove it, or give "
-                    "another output_dir."
+                    f"{self.checkpoint} was trained with {name} {facts[name]}, not {value}; remove it, or give another "
+                    "output_dir."
                 )
-        try:
-            for name, module in self.modules.items():
-                module.load_state_dict(content[name])
-                self.optimizers[name].load_state_dict(content[f"{name}_optimizer"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{self.checkpoint} belongs to another network ({error}); remove it.") from error
-        self.step, self.seconds = content["step"], content["seconds"]
+        restore_parts(self.parts, content, self.checkpoint)
+        self.step, self.seconds = facts["step"], facts["seconds"]

@@ -28,7 +28,7 @@ class ResViT(ManyToMany):
 
     Its loss has, besides the missing sequences, the available ones that the network reproduces; the network's own
     output, in which nothing is copied, comes from :meth:`ManyToMany.predict`, and the weight is
-    ``lambda_available`` of :class:`ImplicitConditioningLoss`.
+    ``lambda_available`` of :func:`implicit_conditioning_loss`.
 
     With one channel in and one out, there are 123 441 537 parameters, as many as in the layers of the released network;
     the unified form for four sequences has 123 460 356. Differences to the released code:

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The labels of BraTS, in both numberings, and the three regions that are evaluated.
+"""The tumour labels of BraTS in both numberings, and the three regions made of them: ET, TC and WT.
 
 BraTS numbers necrosis with non-enhancing core 1 and oedema 2. Enhancing tumour is 4 until 2021 and 3 from 2023 on. The
 regions are ET, the enhancing tumour; TC, the tumour core: ET and necrosis; WT, the whole tumour: TC and oedema.
@@ -21,15 +21,7 @@ REGIONS = {"ET": 3, "TC": 2, "WT": 1}
 
 
 def label_values(segmentation: np.ndarray, where: str) -> set[int]:
-    """Return the labels other than 0 that a segmentation has.
-
-    Args:
-        segmentation: voxels of any shape and type.
-        where: names subject and file, for the message.
-
-    Raises:
-        ValueError: when a voxel is no whole number, as after resampling, or negative.
-    """
+    """Return the labels other than 0 of a segmentation of any shape; ``where`` names subject and file in errors."""
     values = np.unique(segmentation)
     wrong = values[(values != np.round(values)) | (values < 0)]
     if len(wrong):
@@ -41,17 +33,10 @@ def label_values(segmentation: np.ndarray, where: str) -> set[int]:
 
 
 def detect_convention(values: Mapping[str, set[int]]) -> str:
-    """Tell the numbering from the labels of all subjects.
+    """Tell the numbering from the labels of each subject; returns a key of ``CONVENTIONS``.
 
-    Args:
-        values: subject → its labels.
-
-    Returns:
-        A key of ``CONVENTIONS``.
-
-    Raises:
-        ValueError: when a label is none of either numbering; when both 3 and 4 occur, as in mixed releases and in the
-            post-treatment task of BraTS 2024, where 4 is the resection cavity; or when neither does.
+    It cannot be told when both 3 and 4 occur, as in mixed releases and in the post-treatment task of BraTS 2024, where
+    4 is the resection cavity, or when neither does.
     """
     for subject, labels in values.items():
         other = labels - {1, 2, 3, 4}
@@ -83,15 +68,11 @@ def to_nested_labels(segmentation: np.ndarray, convention: str, where: str) -> n
     regions, too.
 
     Args:
-        segmentation: voxels of any shape, in the numbering ``convention``.
-        convention: a key of ``CONVENTIONS``.
-        where: names subject and file, for the message.
+        segmentation: voxels of any shape, in the numbering ``convention``, a key of ``CONVENTIONS``.
+        where: names subject and file in errors.
 
     Returns:
         uint8 array of the same shape.
-
-    Raises:
-        ValueError: when a voxel has a label that the numbering lacks, or the numbering is unknown.
     """
     if convention not in CONVENTIONS:
         raise ValueError(f"labels is {convention!r}; give {' or '.join(CONVENTIONS)}, or auto.")

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Combinations of sequences as one writes them: ``t1gd+flair``, ``t1+t1gd:synthesised+t2+flair``."""
+"""Combinations of sequences, read from ``t1gd+flair`` or ``t1+t1gd:synthesised+t2+flair``."""
 
 from __future__ import annotations
 
@@ -38,15 +38,7 @@ class Combination:
 
 
 def parse_combination(text: str, sequences: Mapping[str, int]) -> Combination:
-    """Read ``t1gd+flair``; ``:synthesised`` behind a name takes the sequence that a generator made.
-
-    Args:
-        text: the names, joined by ``+``, in any order.
-        sequences: the sequence table.
-
-    Raises:
-        ValueError: when a sequence is unknown or stands twice, or there is none.
-    """
+    """Read names of the sequence table, joined by ``+`` in any order; ``:synthesised`` takes what a generator made."""
     sources: dict[str, bool] = {}
     for part in str(text).split("+"):
         name, _, source = part.strip().partition(":")
@@ -80,11 +72,7 @@ def default_combinations(sequences: Mapping[str, int], synthesised: bool) -> lis
 
 
 def parse_combinations(texts: Iterable[str], sequences: Mapping[str, int]) -> list[Combination]:
-    """Read several combinations; the first is the reference that the others are compared with.
-
-    Raises:
-        ValueError: when one cannot be read, stands twice, or there are fewer than two.
-    """
+    """Read several combinations; the first is the reference that the others are compared with."""
     combinations = [parse_combination(text, sequences) for text in texts]
     for place, combination in enumerate(combinations):
         if combination in combinations[:place]:

@@ -18,7 +18,6 @@ from seq2seq_mri.plots.style import (
     SERIES_COLOURS,
     SERIES_MARKERS,
     TEXT_COLOUR,
-    display_name,
     new_figure,
     publication_style,
 )
@@ -34,12 +33,7 @@ _GUIDE: dict[str, Any] = {"color": "#999999", "linewidth": 0.7}
 
 @publication_style()
 def segmentation_comparison(
-    scores: pd.DataFrame,
-    reference: str,
-    margins: Mapping[str, float],
-    *,
-    confidence: float = 0.95,
-    labels: Mapping[str, str] | None = None,
+    scores: pd.DataFrame, reference: str, margins: Mapping[str, float], confidence: float = 0.95
 ) -> Figure:
     """Draw the scores of each combination by region, and below what it loses against the reference.
 
@@ -53,13 +47,6 @@ def segmentation_comparison(
         reference: the combination that the others are compared with.
         margins: ``dsc`` and ``assd`` → the margin of non-inferiority.
         confidence: of the upper limits.
-        labels: how to write a combination's name.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
-
-    Raises:
-        ValueError: as :func:`segmentation_table`.
     """
     table = segmentation_table(scores, reference, margins, confidence)
     by_subject = scores_by_subject(scores)
@@ -76,7 +63,7 @@ def segmentation_comparison(
         _draw_scores(above, by_subject, measure, names, regions)
         _draw_losses(below, table, measure, compared, names, regions, margins[measure], confidence)
     handles = [Line2D([], [], linestyle="", markersize=4.5, **_marker(place)) for place in range(len(names))]
-    texts = [display_name(name, labels) + (" (reference)" if name == reference else "") for name in names]
+    texts = [name + (" (reference)" if name == reference else "") for name in names]
     figure.legend(handles, texts, loc="lower left", bbox_to_anchor=(0.3 / 7.2, 0.0), labelspacing=0.35)
     return figure
 

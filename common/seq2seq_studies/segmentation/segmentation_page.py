@@ -1,64 +1,72 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The results as a page in Markdown: the numbers come from the scores, and all that made them stands above them."""
+"""The results page of segmentation with fewer sequences: its tables, figure, scores and what made them."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from seq2seq_mri.evaluation.markdown import markdown_table
-from seq2seq_mri.evaluation.page import write_results_page
+from seq2seq_mri.evaluation.page import markdown_table, write_results_page
 from seq2seq_mri.evaluation.records import write_records
+from seq2seq_mri.files import atomic_path
 from seq2seq_mri.plots.style import save_figure
 from seq2seq_studies.segmentation.segmentation_figure import segmentation_comparison
+from seq2seq_studies.segmentation.segmentation_settings import SegmentationSettings
 from seq2seq_studies.segmentation.segmentation_table import format_comparison, segmentation_table
-from seq2seq_studies.segmentation.training_plan import TrainingPlan
+from seq2seq_studies.study_settings import whole_numbers
 
-__all__ = ["write_page"]
+__all__ = ["write_results"]
 
 _NNUNET_STEPS = 1000 * 250
 
 
-def write_page(
-    path: str | os.PathLike,
+def write_results(
+    folder: Path,
+    settings: SegmentationSettings,
     command: str,
     data: str,
     scores: pd.DataFrame,
     facts: Sequence[Mapping[str, Any]],
-    plan: TrainingPlan,
-    margins: Mapping[str, float],
-    confidence: float,
-) -> None:
-    """Write the page, and the scores (``.csv``) and the figure (``.png``) of the same name beside it.
+) -> str:
+    """Write scores, table and figure, and the page with the same scores and figure beside it if one is asked for.
 
     Args:
-        path: the Markdown file; replaced when it exists.
+        folder: of the results.
+        settings: how was trained and compared.
         command: what makes the page.
         data: what was trained and tested on.
-        scores: the table of ``scores.csv``; its first combination is the reference.
+        scores: of all trainings; their first combination is the reference.
         facts: ``combination`` and ``training.json`` of each training.
-        plan: how was trained.
-        margins: ``dsc`` and ``assd`` → the margin of non-inferiority.
-        confidence: of the upper limits.
+
+    Returns:
+        The table in Markdown.
     """
-    path = Path(path)
     reference = scores["combination"].iloc[0]
+    margins, confidence = settings.margins, settings.confidence
     table = segmentation_table(scores, reference, margins, confidence)
+    text = format_comparison(table, margins, confidence)
+    figure = segmentation_comparison(scores, reference, margins, confidence)
+    write_records(folder / "scores.csv", scores, overwrite=True)
+    write_records(folder / "comparison.csv", table, overwrite=True)
+    save_figure(figure, folder / "comparison.png", overwrite=True)
+    with atomic_path(folder / "comparison.md", overwrite=True) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    if settings.page is None:
+        return text
+    path = Path(settings.page).expanduser()
     write_records(path.with_suffix(".csv"), scores, overwrite=True)
-    figure = segmentation_comparison(scores, reference, margins, confidence=confidence)
     save_figure(figure, path.with_suffix(".png"), overwrite=True)
-    first = facts[0]
+    first, steps = facts[0], settings.epochs * settings.steps
     budget = (
-        f"for each training {plan.epochs} epochs of {plan.steps} steps, that is {plan.epochs * plan.steps} steps of "
-        f"{first['batch_size']} patches of {' x '.join(map(str, first['patch']))} voxels; {plan.configuration}, "
+        f"for each training {settings.epochs} epochs of {settings.steps} steps, that is {steps} steps of "
+        f"{first['batch_size']} patches of {' x '.join(map(str, first['patch']))} voxels; {settings.configuration}, "
         f"features {', '.join(map(str, first['features']))}. nnU-Net's own budget is 1000 epochs of 250 steps."
     )
-    seeds = f"{', '.join(map(str, plan.seeds))}; folds {', '.join(map(str, plan.folds))} of five"
-    body = f"""{format_comparison(table, margins, confidence)}
+    seeds, folds = (", ".join(map(str, whole_numbers(getattr(settings, name), name))) for name in ("seeds", "folds"))
+    body = f"""{text}
 
 The reference is {reference}. Means and standard deviations are over subjects; a subject's value is the mean over
 trainings. A loss is positive where the combination is worse. "p, worse" is a one-sided paired t-test over subjects;
@@ -66,19 +74,22 @@ that it is large does not show that a combination is as good. "Non-inferior" is 
 below the margin, {margins["dsc"]:g} DSC and {margins["assd"]:g} mm ASSD, at the level {1 - confidence:g}. p values are
 not corrected for the number of combinations, regions and measures.
 {_empty_cases(table)}
-{_short_budget(plan)}
+{_short_budget(settings)}
 ![Scores and losses of each combination]({path.with_suffix(".png").name})
 
 Wall-clock seconds, means over trainings; whatever else the machine did at the time is in them.
 
 {_seconds_table(facts)}
 """
-    write_results_page(path, "Segmentation with fewer sequences", command, data, facts, budget, seeds, body)
+    write_results_page(
+        path, "Segmentation with fewer sequences", command, data, facts, budget, f"{seeds}; folds {folds} of five", body
+    )
+    return text
 
 
-def _short_budget(plan: TrainingPlan) -> str:
+def _short_budget(settings: SegmentationSettings) -> str:
     """Say of trainings much shorter than nnU-Net's own that they are; a paragraph, or nothing."""
-    if plan.epochs * plan.steps >= 0.1 * _NNUNET_STEPS:
+    if settings.epochs * settings.steps >= 0.1 * _NNUNET_STEPS:
         return ""
     return (
         "\nThese trainings are much shorter than nnU-Net's own: they show that the comparison works, and what a\n"

@@ -1,16 +1,28 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Table 3: DSC and ASSD of each combination of sequences, and its tests against the reference."""
+"""Table of DSC and ASSD of each combination of sequences, with paired tests of non-inferiority to the reference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
-from seq2seq_mri.evaluation.markdown import markdown_table
-from seq2seq_studies.segmentation.non_inferiority import compare_with_reference
+from seq2seq_mri.evaluation.page import markdown_table
+from seq2seq_studies.study_tables import mean_cell, p_cell
 
-__all__ = ["MEASURES", "SCORE_NUMBERS", "SCORE_TEXT", "format_comparison", "scores_by_subject", "segmentation_table"]
+__all__ = [
+    "MEASURES",
+    "SCORE_NUMBERS",
+    "SCORE_TEXT",
+    "format_comparison",
+    "non_inferiority",
+    "scores_by_subject",
+    "segmentation_table",
+]
 
 SCORE_TEXT = ("combination", "subject", "region", "empty")
 SCORE_NUMBERS = ("seed", "fold", "dsc", "assd")
@@ -20,6 +32,38 @@ SCORE_NUMBERS = ("seed", "fold", "dsc", "assd")
 
 #: Measure → whether higher is better.
 MEASURES = {"dsc": True, "assd": False}
+_TITLES = {"dsc": ("DSC, higher is better", 3), "assd": ("ASSD (mm), lower is better", 2)}
+
+
+def non_inferiority(losses: np.ndarray, margin: float, confidence: float = 0.95) -> dict[str, float]:
+    """Test whether a candidate is worse than a reference, and whether it is non-inferior by a margin.
+
+    These are two questions. A large ``p_worse`` does not show that the candidate is as good: with few subjects nothing
+    is significant. Non-inferiority does show it: that the mean loss is below what was declared unimportant, the margin,
+    before the comparison was made. Losses are taken as independent and their mean as normally distributed.
+
+    Args:
+        losses: ``[n]``, what the candidate loses in each subject; positive where it is worse.
+        margin: greatest mean loss that does not matter, positive.
+        confidence: of the upper limit; ``1 - confidence`` is the level of the non-inferiority test.
+
+    Returns:
+        ``loss``, the mean; ``upper``, its one-sided upper confidence limit; ``p_worse`` and ``p_non_inferior`` of
+        one-sided paired t-tests, which are small where the mean is above 0, and below the margin; ``non_inferior``, 1
+        where ``upper`` is less than the margin, or 0. With fewer than two subjects, limits and p are NaN. Where all
+        losses are equal, the t statistic is infinite, and p 0 or 1; NaN where that loss equals 0, or the margin.
+    """
+    loss, upper, p_worse, p_non_inferior = float(losses.mean()), math.nan, math.nan, math.nan
+    if len(losses) > 1 and np.ptp(losses) == 0:
+        # The same in closed form; with no variance scipy warns, and what it gives depends on rounding.
+        loss = upper = float(losses[0])
+        p_worse, p_non_inferior = _without_variance(-loss), _without_variance(loss - margin)
+    elif len(losses) > 1:
+        below = stats.ttest_1samp(losses, margin, alternative="less")
+        upper, p_non_inferior = float(below.confidence_interval(confidence).high), float(below.pvalue)
+        p_worse = float(stats.ttest_1samp(losses, 0.0, alternative="greater").pvalue)
+    tests = {"loss": loss, "upper": upper, "p_worse": p_worse, "p_non_inferior": p_non_inferior}
+    return tests | {"non_inferior": int(upper < margin)}
 
 
 def scores_by_subject(scores: pd.DataFrame) -> pd.DataFrame:
@@ -45,15 +89,9 @@ def segmentation_table(
     Returns:
         Table with a row per combination and region: ``combination``, ``region``, ``n`` subjects, ``empty`` (cases with
         exactly one empty mask, over all trainings), and for each measure its mean and standard deviation over subjects,
-        and ``<measure>_loss``, ``_upper``, ``_p_worse``, ``_p_non_inferior`` and ``_non_inferior`` (1 or 0; all NaN for
-        the reference), see :class:`PairedComparison`.
-
-    Raises:
-        ValueError: when the reference is not in the table, or a combination was tested on other subjects.
+        and what :func:`non_inferiority` returns, as ``<measure>_loss`` and so on; all NaN for the reference.
     """
     by_subject = scores_by_subject(scores)
-    if reference not in set(by_subject["combination"]):
-        raise ValueError(f"There are no scores of the reference, {reference}.")
     rows = []
     for (combination, region), group in by_subject.groupby(["combination", "region"], sort=False):
         base = by_subject[(by_subject["combination"] == reference) & (by_subject["region"] == region)]
@@ -61,62 +99,43 @@ def segmentation_table(
         if not len(paired) == len(base) == len(group):
             raise ValueError(f"{combination} was tested on other subjects than {reference}; the tests are paired.")
         cases = scores[(scores["combination"] == combination) & (scores["region"] == region)]
-        row: dict = {"combination": combination, "region": region, "n": len(group)}
+        row: dict[str, Any] = {"combination": combination, "region": region, "n": len(group)}
         row["empty"] = int(cases["empty"].isin(["prediction", "truth"]).sum())
         for measure, higher_is_better in MEASURES.items():
             row |= {f"{measure}_mean": group[measure].mean(), f"{measure}_sd": group[measure].std()}
-            if combination == reference:
-                continue
-            test = compare_with_reference(
-                paired[f"{measure}_reference"], paired[measure], margins[measure], higher_is_better, confidence
-            )
-            row |= {f"{measure}_{name}": value for name, value in test._asdict().items() if name != "n"}
-            row[f"{measure}_non_inferior"] = int(test.non_inferior)
+            if combination != reference:
+                losses = (paired[measure] - paired[f"{measure}_reference"]).to_numpy()
+                tests = non_inferiority(-losses if higher_is_better else losses, margins[measure], confidence)
+                row |= {f"{measure}_{name}": value for name, value in tests.items()}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def format_comparison(table: pd.DataFrame, margins: Mapping[str, float], confidence: float = 0.95) -> str:
     """Return the table of ``segmentation_table`` as Markdown: one table per measure."""
-    titles = {"dsc": ("DSC", ".3f"), "assd": ("ASSD (mm)", ".2f")}
     parts = []
-    for measure, higher_is_better in MEASURES.items():
-        title, digits = titles[measure]
-        arrow = "higher" if higher_is_better else "lower"
-        header = [
-            "Sequences",
-            "Region",
-            "n",
-            f"{title}, {arrow} is better",
-            f"Loss (upper {100 * confidence:g} % limit)",
-            "p, worse than the reference",
-            f"p, loss below {margins[measure]:g}",
-            "Non-inferior",
-        ]
+    for measure in MEASURES:
+        title, digits = _TITLES[measure]
+        loss = f"Loss (upper {100 * confidence:g} % limit)", "p, worse than the reference"
+        header = ["Sequences", "Region", "n", title, *loss, f"p, loss below {margins[measure]:g}", "Non-inferior"]
         rows = []
         for row in table.to_dict("records"):
-            mean = _with_deviation(row[f"{measure}_mean"], row[f"{measure}_sd"], digits)
+            mean = mean_cell(row[f"{measure}_mean"], row[f"{measure}_sd"], digits)
             rows.append([row["combination"], row["region"], str(row["n"]), mean, *_test_cells(row, measure, digits)])
         parts.append(markdown_table(header, rows))
     return "\n\n".join(parts)
 
 
-def _test_cells(row: Mapping, measure: str, digits: str) -> Iterable[str]:
-    loss = row.get(f"{measure}_loss")
-    if loss is None or pd.isna(loss):
+def _without_variance(difference: float) -> float:
+    """Return p of the alternative that a mean is below a bound, where it lies ``difference`` above without variance."""
+    return math.nan if difference == 0 else float(difference > 0)
+
+
+def _test_cells(row: Mapping[Hashable, Any], measure: str, digits: int) -> Iterable[str]:
+    loss = row.get(f"{measure}_loss", math.nan)
+    if math.isnan(loss):
         return ["reference", "", "", ""]
-    upper = row[f"{measure}_upper"]
-    limit = "n/a" if pd.isna(upper) else f"{upper:{digits}}"
+    limit = mean_cell(row[f"{measure}_upper"], math.nan, digits)
     verdict = "yes" if row[f"{measure}_non_inferior"] == 1 else "not shown"
-    ps = [_probability(row[f"{measure}_{name}"]) for name in ("p_worse", "p_non_inferior")]
-    return [f"{loss:{digits}} ({limit})", *ps, verdict]
-
-
-def _with_deviation(mean: float, deviation: float, digits: str) -> str:
-    return f"{mean:{digits}}" if pd.isna(deviation) else f"{mean:{digits}} ± {deviation:{digits}}"
-
-
-def _probability(value: float) -> str:
-    if pd.isna(value):
-        return "n/a"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    ps = [p_cell(row[f"{measure}_{name}"]) for name in ("p_worse", "p_non_inferior")]
+    return [f"{loss:.{digits}f} ({limit})", *ps, verdict]

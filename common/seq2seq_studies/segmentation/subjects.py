@@ -1,18 +1,19 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Which subjects of a datalist have everything that a comparison of combinations needs, and where it is."""
+"""The subjects of a datalist that have everything which the compared combinations need, and their labels."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from seq2seq_mri.io.datalists.datalist import load_datalist
 from seq2seq_mri.io.read_nifti import Volume, read_volume
 from seq2seq_mri.io.save import sequence_file
 from seq2seq_studies.segmentation.brats_labels import detect_convention, label_values, to_nested_labels
 from seq2seq_studies.segmentation.combination import Combination
+from seq2seq_studies.segmentation.segmentation_settings import SegmentationSettings
 
 __all__ = ["SegmentationSubject", "find_convention", "read_nested_labels", "select_subjects"]
 
@@ -37,49 +38,32 @@ class SegmentationSubject:
 
 
 def select_subjects(
-    entries: Iterable[Mapping],
-    combinations: Sequence[Combination],
-    synthesised_dir: str | os.PathLike | None = None,
-    segmentation: str | None = None,
-    dataset_dir: str | os.PathLike = ".",
-    withheld: bool = False,
-    incomplete: str = "error",
+    settings: SegmentationSettings, section: str | Sequence[str], combinations: Sequence[Combination]
 ) -> list[SegmentationSubject]:
     """Return the subjects that every combination can be trained or tested on: the same for all, so tests are paired.
 
     Args:
-        entries: the subjects of a datalist, with absolute paths.
+        settings: where datalist, synthesised images and labels are, and what is done with a subject that lacks some.
+        section: of the datalist.
         combinations: what will be compared.
-        synthesised_dir: the output folder of a bundle's inference, ``SUBJECT/SUBJECT_SEQUENCE.nii.gz``.
-        segmentation: path of the labels, with ``{subject}``, from ``dataset_dir``, for subjects whose entry names no
-            ``lesion``.
-        dataset_dir: where ``segmentation`` starts from.
-        withheld: whether sequences that are silenced on purpose count as measured.
-        incomplete: ``error`` or ``leave_out`` subjects that lack something.
-
-    Raises:
-        ValueError: when a subject lacks something and is not to be left out, a combination has a synthesised sequence
-            and there is no ``synthesised_dir``, or an option is none of those named.
     """
-    if incomplete not in ("error", "leave_out"):
-        raise ValueError(f"incomplete is {incomplete!r}; give error or leave_out.")
     needed = {name for combination in combinations for name in combination.measured}
     made = {name for combination in combinations for name in combination.synthesised}
-    if made and synthesised_dir is None:
+    if made and settings.synthesised_dir is None:
         raise ValueError(
             f"{min(made)} is to be synthesised; give synthesised_dir, the output folder of the bundle's inference."
         )
-    if segmentation is not None and "{subject}" not in segmentation:
-        raise ValueError(f"segmentation is {segmentation!r}; give a path with {{subject}} in place of the name.")
+    root = Path(settings.dataset_dir or Path(settings.datalist).parent).expanduser()
+    synthesised = Path(settings.synthesised_dir or "").expanduser()
     found, lacking = [], []
-    for entry in entries:
+    for entry in load_datalist(settings.datalist, section, root):
         name = entry["subject"]
-        images = {**(entry.get("withheld", {}) if withheld else {}), **{key: entry[key] for key in needed & set(entry)}}
-        images = {key: images[key] for key in sorted(needed & set(images))}
-        files = {key: Path(synthesised_dir or ".") / name / sequence_file(name, key) for key in sorted(made)}
+        every = {**(entry.get("withheld", {}) if settings.withheld else {}), **entry}
+        images = {key: every[key] for key in sorted(needed & set(every))}
+        files = {key: synthesised / name / sequence_file(name, key) for key in sorted(made)}
         labels = entry.get("lesion")
-        if labels is None and segmentation is not None:
-            labels = str(Path(dataset_dir) / segmentation.replace("{subject}", name))
+        if labels is None and settings.segmentation is not None:
+            labels = str(root.resolve() / settings.segmentation.replace("{subject}", name))
         missing = [f"{key} measured" for key in sorted(needed - set(images))]
         missing += [f"{key} synthesised ({path})" for key, path in files.items() if not path.is_file()]
         if labels is None or not Path(labels).is_file():
@@ -91,7 +75,7 @@ def select_subjects(
             found.append(SegmentationSubject(name, images, made_files, str(labels)))
     if lacking:
         listed = "; ".join(lacking[:5]) + (f"; and {len(lacking) - 5} more subjects" if len(lacking) > 5 else "")
-        if incomplete == "error":
+        if settings.incomplete == "error":
             raise ValueError(
                 f"Every combination needs the same subjects, but {listed}. Name the segmentations by segmentation, "
                 "count sequences silenced on purpose as measured by withheld true, or leave these subjects out by "
@@ -102,11 +86,7 @@ def select_subjects(
 
 
 def find_convention(subjects: Iterable[SegmentationSubject], labels: str = "auto") -> str:
-    """Return the numbering of the labels, told from all segmentations when ``labels`` is ``auto``.
-
-    Raises:
-        ValueError: when it cannot be told, or a segmentation has a label that the numbering has not.
-    """
+    """Return the numbering of the labels, told from all segmentations when ``labels`` is ``auto``."""
     values = {}
     for subject in subjects:
         volume = _read_segmentation(subject)

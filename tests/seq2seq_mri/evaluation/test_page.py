@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import shlex
 
-from seq2seq_mri.evaluation.machine import describe_machine
-from seq2seq_mri.evaluation.page import command_line, write_results_page
+from seq2seq_mri.evaluation.page import command_line, describe_machine, markdown_table, write_results_page
 
 
 def example(datalist: str, output_dir: str, combinations: list | None = None, epochs: int = 1000, flag: bool = True):
@@ -18,6 +17,7 @@ def all_optional(datalist: str = "a.json", epochs: int = 1):
 
 
 def test_the_command_line_has_what_is_not_default() -> None:
+    example.__module__ = all_optional.__module__ = "seq2seq_mri.commands"
     options = {"datalist": "a b.json", "output_dir": "out", "combinations": ["t1+t2", "t1"], "epochs": 5, "flag": True}
     line = command_line(example, options)
     assert shlex.split(line.replace("\\\n", " ")) == [
@@ -54,3 +54,8 @@ def test_the_machine_is_described_with_the_packages_asked_for() -> None:
     text = describe_machine("cpu", ("torch", "no-such-package"))
     assert text.endswith("no-such-package absent")
     assert "monai" not in text
+
+
+def test_table() -> None:
+    assert markdown_table(["a", "b"], [["1", "2"]]) == "| a | b |\n|---|---|\n| 1 | 2 |"
+    assert markdown_table(["a"], []) == "| a |\n|---|"

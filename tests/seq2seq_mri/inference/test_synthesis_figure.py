@@ -17,9 +17,7 @@ def test_all_panels(subject, texts):
     truth, predictions = subject
     target = truth.pop("t1gd")
     synthesised = predictions["t1", "t1gd"]
-    figure = synthesis_panel(
-        truth, "t1gd", synthesised, disagreement=synthesised / 5, truth=target, slice_index=3, crop=False, maximum=0.4
-    )
+    figure = synthesis_panel(truth, "t1gd", synthesised, disagreement=synthesised / 5, truth=target, slice_index=3)
     panels = shown(figure)
     assert [axes.get_title() for axes in panels] == [
         "t1",
@@ -32,7 +30,8 @@ def test_all_panels(subject, texts):
     ]
     error = axial_view(np.abs(synthesised - target), 3)
     np.testing.assert_allclose(panels[-1].images[0].get_array(), error, rtol=1e-6)
-    assert panels[-1].images[0].get_clim() == panels[4].images[0].get_clim() == (0, 0.4)
+    maximum = max(np.percentile(view, 99.5) for view in (error, axial_view(synthesised / 5, 3)))
+    assert panels[-1].images[0].get_clim() == panels[4].images[0].get_clim() == (0, pytest.approx(maximum))
     assert panels[3].images[0].get_clim() == (0, 1)
     written = texts(figure)
     assert "t1gd" in written
@@ -61,8 +60,6 @@ def test_four_dimensional_target_is_a_strip(subject, texts):
         disagreement=synthesised / 5,
         truth=truth,
         slice_index=2,
-        crop=False,
-        maximum=0.3,
         frames=frame_axes({"dce": 3}, times={"dce": [0, 90, 180]}),
     )
     sources, results = shown(figure)[:2], np.array(shown(figure)[2:14]).reshape(4, 3)
@@ -72,7 +69,7 @@ def test_four_dimensional_target_is_a_strip(subject, texts):
         for axes, volume in zip(row, images, strict=True):
             np.testing.assert_allclose(axes.images[0].get_array(), axial_view(volume, 2), rtol=1e-5)
     assert [axes.get_title() for axes in results[0]] == ["0 s", "90 s", "180 s"]
-    assert {axes.images[0].get_clim() for axes in results[[1, 3]].flat} == {(0, 0.3)}
+    assert len({axes.images[0].get_clim() for axes in results[[1, 3]].flat}) == 1
     assert {axes.images[0].get_clim() for axes in results[[0, 2]].flat} == {(0, 1)}
     assert [axes.get_ylabel() for axes in results[:, 0]] == [
         "dce\nsynthesised",
@@ -97,21 +94,3 @@ def test_a_source_at_a_high_b_value_is_shown_brighter(subject, texts):
     written = texts(figure)
     assert "dwi\nb = 1500 (4x)" in written
     assert any(text.startswith("Factor in brackets") for text in written)
-
-
-def test_wrong_arguments(subject):
-    image = subject[0]["t1"]
-    with pytest.raises(ValueError, match="No source is given for the synthesised t1gd"):
-        synthesis_panel({}, "t1gd", image)
-    with pytest.raises(ValueError, match="synthesised image has shape"):
-        synthesis_panel({"t1": image}, "t1gd", image[1:])
-    with pytest.raises(ValueError, match="disagreement map has shape"):
-        synthesis_panel({"t1": image}, "t1gd", image, disagreement=image[1:])
-    with pytest.raises(ValueError, match="withheld image has shape"):
-        synthesis_panel({"t1": image}, "t1gd", image, truth=image[1:])
-    with pytest.raises(ValueError, match="disagreement map has 2 timepoints, but the synthesised image 3"):
-        synthesis_panel({"t1": image}, "dce", np.stack([image] * 3), disagreement=np.stack([image] * 2))
-    with pytest.raises(ValueError, match="synthesised image has shape"):
-        synthesis_panel({"t1": image}, "dce", image[None, None])
-    with pytest.raises(ValueError, match="positive number"):
-        synthesis_panel({"t1": image}, "t1gd", image, maximum=-1.0)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,11 +33,7 @@ class TestOneProcess:
         assert distributed.gather_rows(rows) == rows
         assert distributed.gather_rows(rows) is not rows
         distributed.initialize_distributed()
-        distributed.finalize_distributed()
         assert not torch.distributed.is_initialized()
-
-    def test_a_device_by_name(self) -> None:
-        assert distributed.select_device("cpu") == torch.device("cpu")
 
     @pytest.mark.parametrize(("rank", "expected"), [("0", 0), ("1", 1), ("2", 0)])
     def test_each_process_has_its_own_gpu(self, monkeypatch, rank, expected) -> None:
@@ -48,9 +45,32 @@ class TestOneProcess:
         assert distributed.select_device() == torch.device("cuda", expected)
         assert chosen == [torch.device("cuda", expected)]
 
+    @pytest.mark.parametrize(
+        ("cores", "processes", "expected"),
+        [(1, None, 1), (2, None, 2), (3, "2", 1), (64, None, 4), (64, "8", 4), (16, "8", 2), (4, "8", 1)],
+    )
+    def test_cores_are_shared_by_the_processes_of_a_machine(self, monkeypatch, cores, processes, expected) -> None:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+        monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+        if processes is not None:
+            monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        assert distributed.default_workers() == expected
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 7])
+    def test_each_item_belongs_to_one_process(self, monkeypatch, count) -> None:
+        monkeypatch.setattr(distributed, "world_size", lambda: count)
+        shares = []
+        for number in range(count):
+            monkeypatch.setattr(distributed, "rank", lambda number=number: number)
+            shares.append(distributed.own_share(range(5)))
+        assert shares[0] == list(range(0, 5, count))
+        assert sorted(item for share in shares for item in share) == list(range(5))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
     def test_the_cpu_without_a_gpu(self, monkeypatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         assert distributed.select_device() == torch.device("cpu")
+        assert distributed.select_device("cuda:1") == torch.device("cuda", 1)
 
 
 @pytest.fixture(scope="module")

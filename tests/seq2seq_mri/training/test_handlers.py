@@ -13,7 +13,6 @@ import torch
 from engine_parts import SEQUENCES, make_sample, translation_evaluator
 from ignite.engine import Engine, Events
 from ignite.handlers import EMAHandler
-from training_parts import Training
 
 from seq2seq_mri.training import handlers
 from seq2seq_mri.training.handlers import (
@@ -22,7 +21,6 @@ from seq2seq_mri.training.handlers import (
     SubjectAverage,
     SubjectProgressBar,
     TrainingHistory,
-    TranslationImageHandler,
     WeightAverage,
     loss_terms,
 )
@@ -218,19 +216,6 @@ def test_weight_average_equals_ignites() -> None:
     assert not torch.equal(found["0.weight"], model[0].weight)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
-
-
-def test_image_grid_of_every_second_epoch(tmp_path) -> None:
-    added: list[tuple[str, np.ndarray, int]] = []
-    writer = SimpleNamespace(add_image=lambda tag, grid, epoch: added.append((tag, np.asarray(grid), epoch)))
-    training = Training(tmp_path, epochs=4)
-    TranslationImageHandler(writer, interval=2, rows=3).attach(training.trainer)
-    training.run()
-    assert [(tag, epoch) for tag, _, epoch in added] == [("source | target | synthesised | error", k) for k in (2, 4)]
-    for _, grid, _ in added:
-        assert grid.ndim == 3
-        assert np.isfinite(grid).all()
-        assert grid.std() > 0
 
 
 def test_averages_of_a_translation_evaluator_are_over_pairs() -> None:

@@ -264,15 +264,6 @@ def test_samples_that_cannot_be_stored(entries, tmp_path, changed, message):
         prepare(entries, tmp_path / "prepared", Transform(**changed))
 
 
-def test_a_transform_without_maps(entries, tmp_path):
-    def transform(entry):
-        return {"image": torch.zeros(1, 2, 2), "available": torch.tensor([True])}
-
-    with pytest.raises(ValueError, match="'p3': the transforms make no 'differentiation'"):
-        prepare(entries, tmp_path / "prepared", transform)
-    assert prepare(entries, tmp_path / "prepared", transform, differentiation=False)[0]["image"].shape == (1, 2, 2)
-
-
 def test_refuses_no_subjects_and_the_same_twice(entries, tmp_path):
     with pytest.raises(ValueError, match="no subjects"):
         prepare([], tmp_path / "prepared")

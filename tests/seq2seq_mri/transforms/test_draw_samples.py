@@ -58,15 +58,14 @@ def middles(transform, sample: dict, number: int = 200) -> set[int]:
     return {int(drawn["image"][0, 0, 0, drawn["image"].shape[-1] // 2]) for drawn in draws(transform, sample, number)}
 
 
-@pytest.mark.parametrize("slice_size", [(7, 9), (12, 16), (5, 16), (11, 4), (8, 8)])
-@pytest.mark.parametrize("in_channels", [1, 3, 5])
-def test_a_slice_is_what_inference_makes_of_it(slice_size, in_channels) -> None:
+@pytest.mark.parametrize("slice_size", [(7, 9), (12, 16), (5, 16), (11, 4)])
+@pytest.mark.parametrize(("in_channels", "depth"), [(1, 6), (3, 6), (5, 6), (3, 1)])
+def test_a_slice_is_what_inference_makes_of_it(slice_size, in_channels, depth) -> None:
     """Neighbours as the inferer takes them, padded or cut as MONAI does."""
-    image = noise((3, 8, 9, 6))
-    image[:, 0, 0] = torch.arange(6) / 8
+    image = noise((3, 8, 9, depth))
     transform = RandTissueSliced(TABLE, slice_size, in_channels)
     resize = ResizeWithPadOrCrop(slice_size)
-    stacks = slice_stacks(image, range(6), in_channels)
+    stacks = slice_stacks(image, range(depth), in_channels)
     whole = torch.stack([torch.stack([resize(frame).as_tensor() for frame in stack]) for stack in stacks])
     expected = whole.permute(0, 1, 3, 4, 2)
     seen = set()
@@ -75,16 +74,10 @@ def test_a_slice_is_what_inference_makes_of_it(slice_size, in_channels) -> None:
         assert type(drawn["image"]) is torch.Tensor
         assert drawn["image"].dtype == torch.float16
         assert drawn["image"].shape == (3, *slice_size, in_channels)
-        match = [index for index in range(6) if torch.equal(drawn["image"].float(), expected[index])]
+        match = [index for index in range(depth) if torch.equal(drawn["image"].float(), expected[index])]
         assert len(match) == 1
         seen.add(match[0])
-    assert seen == set(range(6))
-
-
-def test_one_slice_is_enough() -> None:
-    image = noise((3, 8, 9, 1))
-    (drawn,) = draws(RandTissueSliced(TABLE, (8, 9), 3), subject(image), 1)
-    assert torch.equal(drawn["image"].float(), image.expand(-1, -1, -1, 3))
+    assert seen == set(range(depth))
 
 
 def tissue_in(t1: list[int], dce: list[int], voxels: int = 20, depth: int = 7) -> torch.Tensor:
@@ -131,19 +124,11 @@ def test_tissue_of_one_voxel_is_found() -> None:
             assert drawn["image"].sum() == 1
 
 
-def test_background_may_have_any_value() -> None:
+def test_background_may_have_any_value_but_there_must_be_tissue() -> None:
     """The released code's range is -1 … 1."""
     assert middles(RandTissueSliced(TABLE, (10, 10), 1), subject(tissue_in([2], [2]) * 2 - 1)) == {2}
-
-
-def test_a_subject_without_tissue_is_named() -> None:
     with pytest.raises(ValueError, match="Subject 'p1' has no tissue in any slice"):
         RandTissueSliced(TABLE, (10, 10), 1)(subject(torch.zeros(3, 10, 10, 7)))
-
-
-def test_another_table_is_named() -> None:
-    with pytest.raises(ValueError, match=r"prepared with 3 channels, the sequence table \(t1, t1gd, t2, flair\) has 4"):
-        RandTissueSliced(BRATS, (10, 10), 1)(subject(noise((3, 10, 10, 7)), (True,) * 4))
 
 
 @pytest.mark.parametrize("crop_size", [(4, 5, 3), (8, 9, 6), (10, 5, 9), (11, 12, 7)])
@@ -168,27 +153,25 @@ def test_a_part_lies_in_the_volume_and_holds_the_tissue(crop_size) -> None:
 def test_every_place_of_a_part_is_possible() -> None:
     """In a volume full of tissue the parts reach both ends of each axis."""
     image = noise((3, 6, 7, 8))
-    seen = {
-        tuple(drawn["image"][0, 0, 0].tolist())
-        for drawn in draws(RandTissueCropd(TABLE, (5, 5, 5)), subject(image), 400)
-    }
+    drawn = draws(RandTissueCropd(TABLE, (5, 5, 5)), subject(image), 400)
+    seen = {tuple(part["image"][0, 0, 0].tolist()) for part in drawn}
     corners = {tuple(image[0, x, y, z : z + 5].half().tolist()) for x in range(2) for y in range(3) for z in range(4)}
     assert seen == corners
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("kind", "arguments", "message"),
     [
-        (lambda: RandTissueSliced(TABLE, (8, 8), 2), "in_channels is 2; .* an odd number"),
-        (lambda: RandTissueSliced(TABLE, (8, 8, 8), 3), r"slice_size is \[8, 8, 8\]; give 2"),
-        (lambda: RandTissueSliced(TABLE, (8, 0), 3), "slice_size"),
-        (lambda: RandTissueCropd(TABLE, (8, 8)), r"crop_size is \[8, 8\]; give 3"),
-        (lambda: RandTissueSliced(TABLE, (8, 8), 3, min_tissue=2), "min_tissue is 2"),
+        (RandTissueSliced, ((8, 8), 2), "in_channels is 2; .* an odd number"),
+        (RandTissueSliced, ((8, 8, 8), 3), r"slice_size is \[8, 8, 8\]; give 2"),
+        (RandTissueSliced, ((8, 0), 3), "slice_size"),
+        (RandTissueCropd, ((8, 8),), r"crop_size is \[8, 8\]; give 3"),
+        (RandTissueSliced, ((8, 8), 3, 2), "min_tissue is 2"),
     ],
 )
-def test_mistakes(make, message) -> None:
+def test_mistakes(kind, arguments, message) -> None:
     with pytest.raises(ValueError, match=message):
-        make()
+        kind(TABLE, *arguments)
 
 
 @pytest.mark.real_data

@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from monai.data import DataLoader, Dataset, decollate_batch
 from monai.transforms import (
     Compose,
     CropForegroundd,
@@ -20,6 +21,7 @@ from monai.transforms import (
 from seq2seq_mri.io.load import LoadImageSequencesd
 from seq2seq_mri.io.save import save_volume
 from seq2seq_mri.transforms.intensity import NormalizeSequencesd
+from seq2seq_mri.transforms.wash_maps import AddWashMapsd
 
 BRATS = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
 REAL_PATIENTS = ["BraTS-MET-00110-000", "TCGA-DU-7294", "patient07", "patient19"]
@@ -35,23 +37,9 @@ def to_ras_and_crop(sequences) -> list:
 
 
 def invert(preprocessing: Compose, sample: dict, pred: torch.Tensor) -> torch.Tensor:
-    postprocessing = Compose(
-        [
-            # Invertd passes over a plain tensor with no more than a warning.
-            EnsureTyped(keys="pred", track_meta=True),
-            Invertd(keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False),
-        ]
-    )
-    return postprocessing(sample | {"pred": pred})["pred"]
-
-
-def test_crop_keeps_every_positive_voxel_and_no_empty_border(write_volume, oblique_affine) -> None:
-    files = {name: write_volume(f"{name}.nii.gz", affine=oblique_affine, seed=i) for i, name in enumerate(BRATS)}
-    cropped = Compose(to_ras_and_crop(BRATS))(files)["image"]
-    assert nibabel.aff2axcodes(cropped.affine.numpy()) == ("R", "A", "S")
-    # write_volume frames its noise with 1+1, 2+1 and 1+2 planes of zeros.
-    assert cropped.shape == (4, 7, 5, 4)
-    assert (cropped > 0).all()
+    # Invertd passes over a plain tensor with no more than a warning.
+    tracked = EnsureTyped(keys="pred", track_meta=True)(sample | {"pred": pred})
+    return Invertd(keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False)(tracked)["pred"]
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "PIR"])
@@ -72,7 +60,10 @@ def test_inverse_puts_values_back_at_their_world_positions(write_volume, tmp_pat
     )
     sample = preprocessing({"subject": "p1", "t1": path})
     image = sample["image"]
+    # write_volume frames its noise with 1+1, 2+1 and 1+2 planes of zeros.
     assert image.shape == (1, 16, 5, 8)
+    assert np.ptp(np.argwhere(image[0].numpy()), axis=0).tolist() == [6, 4, 3]
+    assert nibabel.aff2axcodes(image.affine.numpy()) == ("R", "A", "S")
 
     # World coordinates of each voxel of the network's grid, as three "synthesised" channels and the image itself.
     index = torch.stack(torch.meshgrid(*map(torch.arange, image.shape[1:]), indexing="ij")).double()
@@ -120,25 +111,36 @@ def test_inverse_of_real_patients(real_subject, tmp_path, name) -> None:
     assert saved.header.get_zooms() == source.header.get_zooms()
 
 
-def padded_in_plane(path: str, margin: tuple[int, int, int]) -> dict[str, str]:
-    """Write a volume with more background around it, and return its subject."""
-    image = nibabel.load(path)
-    voxels = np.pad(image.get_fdata(), [(before, before + 1) for before in margin])
-    affine = image.affine.copy()
-    affine[:3, 3] -= affine[:3, :3] @ margin
-    to = path.replace(".nii.gz", "_padded.nii.gz")
-    nibabel.save(nibabel.Nifti1Image(voxels.astype(np.float32), affine), to)
-    return {"subject": "p1", "t1": to}
-
-
 def test_background_around_a_volume_changes_nothing(write_volume) -> None:
     """Crop to the foreground and padding to one size: what a network sees does not depend on the scanner's matrix."""
-    path = str(write_volume("t1.nii.gz"))
+    source = nibabel.load(write_volume("t1.nii.gz"))
+    affine = source.affine @ nibabel.affines.from_matvec(np.eye(3), [-3, 0, -6])
+    voxels = np.pad(source.get_fdata(), [(3, 4), (0, 1), (6, 7)])
     table = {"t1": 1}
     transforms = Compose(
         [*to_ras_and_crop(table), NormalizeSequencesd(table), SpatialPadd(keys="image", spatial_size=[16, 12, -1])]
     )
-    image = transforms({"subject": "p1", "t1": path})["image"]
-    more = transforms(padded_in_plane(path, (3, 0, 6)))["image"]
+    image = transforms({"t1": source.get_filename()})["image"]
+    more = transforms({"t1": write_volume("more.nii.gz", voxels, affine)})["image"]
     assert torch.equal(image.as_tensor(), more.as_tensor())
     np.testing.assert_allclose(image.affine, more.affine, atol=1e-5)
+
+
+def test_computed_wash_maps_do_not_disturb_the_inverse(write_volume) -> None:
+    table = {"dce": 4, "wash_in": 1}
+    series = np.random.default_rng(1).uniform(50, 200, (5, 4, 3, 4)).astype(np.float32)
+    preprocessing = Compose(
+        [
+            LoadImageSequencesd(table),
+            AddWashMapsd(table, "dce"),
+            Orientationd(keys="image", axcodes="LPS", labels=None),
+            SpatialPadd(keys="image", spatial_size=[8, 8, 8]),
+            NormalizeSequencesd(table, signed=["wash_in"]),
+        ]
+    )
+    given = {"subject": "p1", "dce": write_volume("dce.nii.gz", series)}
+    (sample,) = decollate_batch(next(iter(DataLoader(Dataset([given], preprocessing), batch_size=1))))
+    back = invert(preprocessing, sample, sample["image"].as_tensor()[:4])
+    bound = 1.5 * np.percentile(series, 99, axis=(0, 1, 2)).max()
+    np.testing.assert_allclose(back.numpy(), np.clip(np.moveaxis(series, -1, 0) / bound, 0, 1), rtol=1e-5)
+    np.testing.assert_array_equal(back.affine, np.eye(4))

@@ -44,25 +44,3 @@ def test_patches_and_volumes_agree() -> None:
     volume = torch.rand(2, 6, 5, 9, generator=torch.Generator().manual_seed(0))
     patch = volume[None, ..., 3:6]
     assert torch.equal(network_input(patch, slice(0, 2), 2), slice_stacks(volume, [4], 3))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((torch.zeros(1, 2, 2, 2), [0], 2), "odd"),
-        ((torch.zeros(1, 2, 2, 2), [0], -1), "odd"),
-        ((torch.zeros(2, 2, 2), [0], 3), r"shape \(2, 2, 2\)"),
-        ((torch.zeros(1, 2, 2, 2), [2], 3), "beyond the volume's 2 slices"),
-        ((torch.zeros(1, 2, 2, 2), [-1], 3), "beyond"),
-    ],
-)
-def test_slice_stacks_refuses(arguments, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        slice_stacks(*arguments)
-
-
-def test_network_input_refuses() -> None:
-    with pytest.raises(ValueError, match="spatial_dims is 1"):
-        network_input(torch.zeros(1, 1, 2, 2, 2), slice(0, 1), 1)
-    with pytest.raises(ValueError, match="timepoints, height"):
-        network_input(torch.zeros(1, 2, 2, 2), slice(0, 1), 2)

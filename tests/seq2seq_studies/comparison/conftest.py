@@ -11,6 +11,7 @@ import torch
 
 from mri_phantom.brain import simulate_brain
 from seq2seq_studies.comparison.comparison_cohort import Cohort
+from seq2seq_studies.comparison.comparison_settings import ComparisonSettings
 from seq2seq_studies.comparison.recipes import Recipe, build_recipe
 
 BRAIN = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
@@ -25,10 +26,15 @@ def datalist(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cohort(datalist, repository) -> Cohort:
-    """The cohort as the bundle of the brain prepares it."""
-    bundle = repository / "bundles" / "seq2seq_brats"
-    return Cohort(bundle, datalist, slice_size=(32, 32), patches=2)
+def cohort_of(datalist, repository, tmp_path_factory) -> Callable[..., Cohort]:
+    """Makes the cohort as the bundle of the brain prepares it."""
+
+    def make(datalist: Path = datalist, **options) -> Cohort:
+        options = {"bundle_dir": repository / "bundles" / "seq2seq_brats", "slice_size": (32, 32), **options}
+        folder = tmp_path_factory.mktemp("prepared")
+        return Cohort(ComparisonSettings(folder, **options), datalist, folder)
+
+    return make
 
 
 @pytest.fixture

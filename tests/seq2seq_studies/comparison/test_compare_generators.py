@@ -11,19 +11,15 @@ import pandas as pd
 import pytest
 
 from seq2seq_mri.evaluation.records import read_records
-from seq2seq_studies.comparison import method_run, runs
+from seq2seq_studies.comparison import comparison_runs
 from seq2seq_studies.comparison.compare_generators import compare_generators
-from seq2seq_studies.comparison.costs import measure_inference, measure_training
 from seq2seq_studies.comparison.quality_comparison import COMPARISON_NUMBERS, COMPARISON_TEXT
 
 
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch) -> None:
-    # A new process takes seconds to start; that it is one is tested with the benchmarks.
-    def measure(measurement) -> dict:
-        return measure_inference(measurement) | measure_training(measurement)
-
-    monkeypatch.setattr(runs, "measure_costs", measure)
+    # A new process takes seconds to start.
+    monkeypatch.setattr(comparison_runs, "in_fresh_process", lambda function, *arguments: function(*arguments))
 
 
 @pytest.fixture
@@ -65,9 +61,9 @@ def test_all_that_is_asked_for_is_written(compare, tmp_path) -> None:
     assert not list((tmp_path / "out").rglob("last.pt"))
 
 
-def test_a_stopped_job_goes_on_and_what_is_done_is_not_repeated(compare, tmp_path, monkeypatch) -> None:
+def test_a_stopped_job_goes_on_and_what_is_done_is_not_repeated_nor_mixed(compare, tmp_path, monkeypatch) -> None:
     trained: list[str] = []
-    build = method_run.build_recipe
+    build = comparison_runs.build_recipe
 
     def recorded(method: str, *arguments):
         trained.append(method)
@@ -75,7 +71,7 @@ def test_a_stopped_job_goes_on_and_what_is_done_is_not_repeated(compare, tmp_pat
             raise KeyboardInterrupt
         return build(method, *arguments)
 
-    monkeypatch.setattr(method_run, "build_recipe", recorded)
+    monkeypatch.setattr(comparison_runs, "build_recipe", recorded)
     with pytest.raises(KeyboardInterrupt):
         compare()
     assert trained == ["mm_gan", "seq2seq_c"]
@@ -88,21 +84,13 @@ def test_a_stopped_job_goes_on_and_what_is_done_is_not_repeated(compare, tmp_pat
     assert trained[3:] == ["mm_gan", "seq2seq_c"]
     both = scores(tmp_path)
     pd.testing.assert_frame_equal(both[both["seed"] == 0].reset_index(drop=True), first)
-
-
-def test_a_training_that_was_not_scored_is_not_repeated(compare, tmp_path, monkeypatch) -> None:
-    compare(methods="mm_gan")
-    before = scores(tmp_path)
+    # A training that was not scored is not repeated.
     (tmp_path / "out/steps_3/mm_gan/seed_0/scores.csv").unlink()
-    monkeypatch.setattr(method_run.MethodTraining, "run", lambda *_: pytest.fail("trained again"))
-    compare(methods="mm_gan")
-    pd.testing.assert_frame_equal(scores(tmp_path), before)
-
-
-def test_results_of_another_protocol_are_not_mixed(compare) -> None:
-    compare(methods="mm_gan")
+    monkeypatch.setattr(comparison_runs.MethodTraining, "run", lambda *_: pytest.fail("trained again"))
+    compare()
+    pd.testing.assert_frame_equal(scores(tmp_path), first)
     with pytest.raises(ValueError, match="another protocol: patches was 2 and is 1"):
-        compare(methods="mm_gan", patches=1)
+        compare(patches=1)
 
 
 @pytest.mark.parametrize(

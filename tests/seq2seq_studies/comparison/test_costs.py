@@ -3,23 +3,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
-from seq2seq_studies.comparison.arithmetic import count_gmacs
-from seq2seq_studies.comparison.costs import CostMeasurement, measure_inference, measure_training
+from seq2seq_studies.comparison.comparison_settings import ComparisonSettings
+from seq2seq_studies.comparison.costs import measure_inference, measure_training
 from seq2seq_studies.comparison.methods import METHODS
 from seq2seq_studies.comparison.recipes import build_recipe
+from seq2seq_studies.comparison.resources import count_gmacs
 
 BRAIN = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
-MEASUREMENT = CostMeasurement("mm_gan", "tiny", BRAIN, 1, (32, 32), 2, (32, 32, 3), 2, "cpu")
+SETTINGS = ComparisonSettings("out", size="tiny", slice_size=(32, 32), slices=1, batch_size=2, device="cpu")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_training(method) -> None:
-    costs = measure_training(dataclasses.replace(MEASUREMENT, method=method))
+    costs = measure_training(SETTINGS, method, BRAIN)
     recipe = build_recipe(method, "tiny", BRAIN, 1, (32, 32), 1)
     assert costs["parameters"] == sum(weight.numel() for weight in recipe.network.parameters())
     assert (costs["discriminator_parameters"] > 0) == (recipe.discriminator is not None)
@@ -27,22 +26,14 @@ def test_training(method) -> None:
     assert costs["training_gmacs"] > 0
 
 
-def test_inference_of_pix2pix_is_one_network_for_each_source() -> None:
-    costs = measure_inference(dataclasses.replace(MEASUREMENT, method="pix2pix"))
+def test_inference() -> None:
+    pix2pix, mm_gan, seq2seq = (measure_inference(SETTINGS, name, BRAIN, (32, 32, 3)) for name in
+                                ("pix2pix", "mm_gan", "seq2seq_a"))  # fmt: skip
     pair = build_recipe("pix2pix", "tiny", BRAIN, 1, (32, 32), 1).network.networks[0]
     with torch.no_grad():
         single = count_gmacs(lambda: pair(torch.rand(1, 1, 32, 32)))
-    assert costs["inference_gmacs"] == pytest.approx(3 * single)
-    assert costs["inference_gmacs_one_source"] == pytest.approx(3 * single)
-    assert costs["inference_seconds"] > 0
-
-
-def test_mm_gan_costs_the_same_whatever_is_missing() -> None:
-    costs = measure_inference(MEASUREMENT)
-    assert costs["inference_gmacs"] == costs["inference_gmacs_one_source"] > 0
-
-
-def test_seq2seq_encodes_each_source_once() -> None:
-    costs = measure_inference(dataclasses.replace(MEASUREMENT, method="seq2seq_a"))
+    assert pix2pix["inference_gmacs"] == pix2pix["inference_gmacs_one_source"] == pytest.approx(3 * single)
+    assert pix2pix["inference_seconds"] > 0
+    assert mm_gan["inference_gmacs"] == mm_gan["inference_gmacs_one_source"] > 0
     # Three encodings and translations into one; one encoding, and translations into three.
-    assert costs["inference_gmacs"] > costs["inference_gmacs_one_source"] > 0
+    assert seq2seq["inference_gmacs"] > seq2seq["inference_gmacs_one_source"] > 0

@@ -1,72 +1,90 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Losses of networks that complete what is missing: closed forms, and what may not matter to them."""
+"""How often each choice of hidden sequences occurs, and the losses of what was hidden, against closed forms."""
 
 from __future__ import annotations
 
+from collections import Counter
+from math import comb
+
 import pytest
 import torch
+from scipy.stats import chisquare
 
-from seq2seq_studies.comparison.implicit_conditioning import ImplicitConditioningLoss, SelectiveAdversarialLoss
+from seq2seq_studies.comparison.implicit_conditioning import (
+    hide_by_curriculum,
+    hide_sequences,
+    implicit_conditioning_loss,
+    selective_adversarial_loss,
+)
 
-TABLE = {"t1": 1, "dce": 3, "t2": 1}
+DRAWS = 4000
 MEASURED = torch.tensor([[True, True, True], [True, False, True], [True, False, False]])
 AVAILABLE = torch.tensor([[True, False, False], [False, False, True], [True, False, False]])
 
 
-def images() -> tuple[torch.Tensor, torch.Tensor]:
-    torch.manual_seed(0)
-    return torch.rand(3, 5, 2, 6, 7), torch.rand(3, 5, 2, 6, 7)
+def all_measured(subjects: int) -> torch.Tensor:
+    return torch.ones(subjects, 4, dtype=torch.bool)
 
 
-@pytest.mark.parametrize("measure", ["l1", "mse"])
+@pytest.mark.parametrize(("fewest", "most"), [(1, 1), (1, 2), (2, 3), (1, 3), (3, 3)])
+def test_every_choice_is_equally_likely(fewest, most) -> None:
+    available = hide_sequences(all_measured(DRAWS), fewest, most, torch.Generator().manual_seed(0))
+    choices = Counter(map(tuple, available.tolist()))
+    assert len(choices) == sum(comb(4, number) for number in range(fewest, most + 1))
+    assert {4 - sum(choice) for choice in choices} == set(range(fewest, most + 1))
+    assert chisquare(list(choices.values())).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("stage", "step", "most"), [(5, 0, 1), (5, 4, 1), (5, 5, 2), (5, 9, 2), (5, 10, 3), (5, 10_000, 3), (0, 0, 3)]
+)
+def test_curriculum_of_numbers_of_missing_sequences(stage, step, most) -> None:
+    missing = (~hide_by_curriculum(all_measured(200), step, stage)).sum(1)
+    assert set(missing.tolist()) == set(range(1, most + 1))
+
+
+def test_only_measured_sequences_are_hidden_and_one_stays() -> None:
+    measured = torch.tensor([[True, False, True, True], [False, True, False, True], [False, False, True, False]])
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        available = hide_sequences(measured, 2, 3, generator)
+        assert not (available & ~measured).any()
+        assert available.sum(1).tolist() == [1, 1, 1]
+        assert (measured & ~hide_sequences(measured, 1, 1, generator)).sum(1).tolist() == [1, 1, 0]
+
+
+def test_draws_depend_on_seed_and_step_only() -> None:
+    first = [hide_by_curriculum(all_measured(20), step, 0, seed=1) for step in range(3)]
+    torch.manual_seed(5)
+    again = [hide_by_curriculum(all_measured(20), step, 0, seed=1) for step in (2, 1, 0)][::-1]
+    assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], hide_by_curriculum(all_measured(20), 0, 0, seed=2))
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_mean_over_hidden_sequences(measure: str, weight: float) -> None:
-    prediction, truth = images()
-    difference = (prediction - truth).abs() if measure == "l1" else (prediction - truth).square()
+def test_mean_over_hidden_sequences_and_what_was_not_measured_does_not_matter(weight) -> None:
+    torch.manual_seed(0)
+    prediction, truth = torch.rand(3, 5, 2, 6, 7, requires_grad=True), torch.rand(3, 5, 2, 6, 7)
+    difference = (prediction - truth).abs()
     t1, dce, t2 = difference[:, 0], difference[:, 1:4], difference[:, 4]
     hidden = torch.stack([(dce[0].mean() + t2[0].mean()) / 2, t1[1].mean(), torch.tensor(0.0)])
     available = torch.stack([t1[0].mean(), t2[1].mean(), t1[2].mean()])
-    loss = ImplicitConditioningLoss(TABLE, measure, lambda_available=weight)(prediction, truth, AVAILABLE, MEASURED)
+    truth[~MEASURED.repeat_interleave(torch.tensor([1, 3, 1]), 1)] = float("nan")
+    loss = implicit_conditioning_loss(prediction, truth, AVAILABLE, MEASURED, (1, 3, 1), weight)
     torch.testing.assert_close(loss, hidden + weight * available)
-
-
-@pytest.mark.parametrize("weight", [0.0, 1.0])
-def test_what_was_not_measured_does_not_matter(weight: float) -> None:
-    prediction, truth = images()
-    prediction.requires_grad_()
-    loss = ImplicitConditioningLoss(TABLE, lambda_available=weight)
-    expected = loss(prediction, truth, AVAILABLE, MEASURED)
-    not_measured = ~MEASURED.repeat_interleave(torch.tensor([1, 3, 1]), 1)
-    changed = truth.clone()
-    changed[not_measured] = float("nan")
-    output = loss(prediction, changed, AVAILABLE, MEASURED)
-    torch.testing.assert_close(output, expected)
-    output.sum().backward()
+    loss.sum().backward()
     counting = (MEASURED if weight else MEASURED & ~AVAILABLE).repeat_interleave(torch.tensor([1, 3, 1]), 1)
     assert torch.equal(prediction.grad.flatten(2).abs().sum(2) > 0, counting)
-
-
-def test_arguments_that_cannot_be_used() -> None:
-    with pytest.raises(ValueError, match="Unknown reconstruction loss 'l3'"):
-        ImplicitConditioningLoss(TABLE, "l3")
-    with pytest.raises(ValueError, match="lambda_available is -1"):
-        ImplicitConditioningLoss(TABLE, lambda_available=-1)
-    prediction, truth = images()
-    with pytest.raises(ValueError, match="must be equal, with 5 timepoints"):
-        ImplicitConditioningLoss(TABLE)(prediction, truth[:, :4], AVAILABLE, MEASURED)
-    with pytest.raises(ValueError, match="available to the network that is not measured"):
-        ImplicitConditioningLoss(TABLE)(prediction, truth, MEASURED, AVAILABLE)
 
 
 def test_selective_adversarial_loss() -> None:
     torch.manual_seed(0)
     logits = torch.randn(3, 3, 4, 5)
     of_real, of_false = (logits - 1).square().mean((2, 3)), logits.square().mean((2, 3))
-    loss = SelectiveAdversarialLoss()
     expected = torch.stack([of_real[0].mean(), of_real[1, [0, 2]].mean(), of_real[2, 0]])
-    torch.testing.assert_close(loss.generator(logits, MEASURED), expected)
-    torch.testing.assert_close(loss.discriminator(logits, MEASURED, MEASURED), expected)
+    torch.testing.assert_close(selective_adversarial_loss(logits, MEASURED, MEASURED), expected)
     expected = torch.stack(
         [(of_real[0, 0] + of_false[0, 1] + of_false[0, 2]) / 3, (of_false[1, 0] + of_real[1, 2]) / 2, of_real[2, 0]]
     )
-    torch.testing.assert_close(loss.discriminator(logits, AVAILABLE, MEASURED), expected)
+    torch.testing.assert_close(selective_adversarial_loss(logits, AVAILABLE, MEASURED), expected)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seq2seq_studies.comparison.hidden_sequences import MissingSequenceCurriculum, hide_sequences
+from seq2seq_studies.comparison.implicit_conditioning import hide_by_curriculum, hide_sequences
 from seq2seq_studies.comparison.methods import METHODS
 
 
@@ -63,7 +63,7 @@ def test_mm_gan_looks_at_what_was_hidden(tiny_recipe, batch) -> None:
     image, measured = batch
     recipe = tiny_recipe("mm_gan", seed=3)
     recipe.network.eval()
-    available = MissingSequenceCurriculum(4, 1, seed=3)(measured, 0)
+    available = hide_by_curriculum(measured, 0, 1, seed=3)
     truth = image.movedim(-1, 2)
     predicted = recipe.network.predict(truth, available)
     completed = torch.where(available[:, :, None, None, None], truth, predicted)
@@ -85,7 +85,7 @@ def test_resvit_reproduces_what_it_is_given(tiny_recipe, batch) -> None:
     image, measured = batch
     recipe = tiny_recipe("resvit", seed=5)
     recipe.network.eval()
-    available = MissingSequenceCurriculum(4, 0, seed=5)(measured, 0)
+    available = hide_by_curriculum(measured, 0, 0, seed=5)
     truth = image.movedim(-1, 2)
     predicted = recipe.network.predict(truth, available)
     differences = (predicted - truth).abs().mean((2, 3, 4))

@@ -79,7 +79,7 @@ def test_a_checkpoint_of_another_training_is_refused(train, tiny_recipe, random_
     last = tmp_path / "mm_gan.pt"
     with pytest.raises(ValueError, match="was trained with steps 6, not 8"):
         MethodTraining(tiny_recipe("mm_gan"), random_batches, 8, 0, 1e-3, last).run()
-    with pytest.raises(ValueError, match="belongs to another network"):
+    with pytest.raises(ValueError, match=r"another (network )?configuration"):
         MethodTraining(tiny_recipe("resvit"), random_batches, 6, 0, 1e-3, last).run()
     last.write_bytes(last.read_bytes()[:100])
     with pytest.raises(ValueError, match="truncated"):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 
 AFFINE = np.array([[-1.5, 0.1, 0, 30], [0, 2.0, 0.2, -20], [0.1, 0, 2.5, 7], [0, 0, 0, 1]])
@@ -54,3 +55,26 @@ def cohort(tmp_path) -> Callable[..., Path]:
 def save(path: Path, voxels: np.ndarray, affine: np.ndarray = AFFINE) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
+
+
+@pytest.fixture(scope="session")
+def scores() -> Callable[..., pd.DataFrame]:
+    """Makes the scores of two combinations, of which the second is worse and has one empty prediction."""
+
+    def make(seeds: int = 2, subjects: int = 6) -> pd.DataFrame:
+        random = np.random.default_rng(3)
+        rows = [
+            {
+                **{"combination": combination, "subject": f"p{subject}", "region": region, "seed": seed, "fold": 0},
+                "empty": "prediction" if (combination, region, subject) == ("t2", "ET", 0) else "",
+                "dsc": 0.9 - 0.1 * place + 0.05 * random.random(),
+                "assd": 1.0 + place + random.random(),
+            }
+            for place, combination in enumerate(("t1+t2", "t2"))
+            for seed in range(seeds)
+            for subject in range(subjects)
+            for region in ("ET", "TC", "WT")
+        ]
+        return pd.DataFrame(rows)
+
+    return make

@@ -10,9 +10,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from seq2seq_mri.io.datalists.datalist import load_datalist
 from seq2seq_studies.segmentation.combination import Combination, parse_combinations
-from seq2seq_studies.segmentation.export import dataset_json, export_combination
+from seq2seq_studies.segmentation.export import export_combination
+from seq2seq_studies.segmentation.segmentation_settings import SegmentationSettings
 from seq2seq_studies.segmentation.subjects import SegmentationSubject, find_convention, select_subjects
 
 TABLE = {"t1": 1, "t1gd": 1, "dce": 2}
@@ -20,8 +20,11 @@ TABLE = {"t1": 1, "t1gd": 1, "dce": 2}
 
 def chosen(datalist: Path, *texts: str, **options) -> tuple[list[Combination], list[SegmentationSubject]]:
     combinations = parse_combinations(texts, TABLE)
-    entries = load_datalist(datalist, "training", check_files=False)
-    return combinations, select_subjects(entries, combinations, **options)
+    return combinations, select_subjects(SegmentationSettings(datalist, "out", **options), "training", combinations)
+
+
+def export(folder: Path, combination: Combination, training: list, testing: list, convention: str, **options) -> None:
+    export_combination(folder, combination, TABLE, {"training": training, "testing": testing}, convention, **options)
 
 
 def edit(datalist: Path, change) -> None:
@@ -34,7 +37,7 @@ def test_files_channels_and_geometry(cohort, tmp_path) -> None:
     datalist = cohort(enhancing=4)
     (combination, _), subjects = chosen(datalist, "dce+t1", "t1gd")
     folder = tmp_path / "raw" / "Dataset001_x"
-    export_combination(folder, combination, TABLE, subjects[:3], subjects[3:], "1,2,4")
+    export(folder, combination, subjects[:3], subjects[3:], "1,2,4")
 
     assert sorted(path.name for path in folder.iterdir()) == [
         "dataset.json", "imagesTr", "imagesTs", "labelsTr", "labelsTs",
@@ -42,6 +45,10 @@ def test_files_channels_and_geometry(cohort, tmp_path) -> None:
     content = json.loads((folder / "dataset.json").read_text())
     assert content["channel_names"] == {"0": "t1", "1": "dce 0", "2": "dce 1"}
     assert content["numTraining"] == 3
+    regions = {"whole tumour": [1, 2, 3], "tumour core": [2, 3], "enhancing tumour": [3]}
+    assert content["labels"] == {"background": 0, **regions}
+    assert content["regions_class_order"] == [1, 2, 3]
+    assert content["file_ending"] == ".nii.gz"
     names = sorted(path.name for path in (folder / "imagesTs").iterdir())
     assert names == [f"p{number}_{channel:04d}.nii.gz" for number in (3, 4) for channel in range(3)]
     for number in (0, 4):
@@ -61,28 +68,13 @@ def test_files_channels_and_geometry(cohort, tmp_path) -> None:
         np.testing.assert_array_equal(labels.affine, source.affine)
 
 
-def test_regions_in_dataset_json(cohort) -> None:
-    combinations, _ = chosen(cohort(), "t1+t1gd", "t1")
-    content = dataset_json(combinations[0], TABLE, 7)
-    assert content["labels"] == {
-        "background": 0,
-        "whole tumour": [1, 2, 3],
-        "tumour core": [2, 3],
-        "enhancing tumour": [3],
-    }
-    assert content["regions_class_order"] == [1, 2, 3]
-    assert content["file_ending"] == ".nii.gz"
-
-
-def test_refuses_an_existing_folder_and_leaves_nothing_behind(cohort, tmp_path) -> None:
+def test_a_failed_export_leaves_nothing_behind(cohort, tmp_path) -> None:
     (combination, _), subjects = chosen(cohort(), "t1", "t1gd")
+    image = nibabel.load(subjects[3].segmentation)
+    nibabel.save(nibabel.Nifti1Image(np.full(image.shape, 4, np.uint8), image.affine), subjects[3].segmentation)
     folder = tmp_path / "raw" / "Dataset001_x"
-    folder.mkdir(parents=True)
-    with pytest.raises(FileExistsError, match="exists; remove it"):
-        export_combination(folder, combination, TABLE, subjects, [], "1,2,3")
-    folder.rmdir()
-    with pytest.raises(ValueError, match="has the label 3, which the numbering 1,2,4 has not"):
-        export_combination(folder, combination, TABLE, subjects, [], "1,2,4")
+    with pytest.raises(ValueError, match=r"'p3': .*p3-seg.nii.gz has the label 4, which the numbering 1,2,3 has not"):
+        export(folder, combination, subjects, [], "1,2,3")
     assert not list(folder.parent.iterdir())
 
 
@@ -93,7 +85,7 @@ def test_another_orientation_is_reoriented_and_another_grid_refused(cohort, tmp_
     original = nibabel.load(path)
     expected = original.get_fdata()
     nibabel.save(original.as_reoriented(np.array([[0, -1], [1, 1], [2, 1]])), path)
-    export_combination(tmp_path / "a" / "x", combination, TABLE, subjects[:1], [], "1,2,3")
+    export(tmp_path / "a" / "x", combination, subjects[:1], [], "1,2,3")
     exported = nibabel.load(tmp_path / "a" / "x" / "imagesTr" / "p0_0000.nii.gz")
     np.testing.assert_array_equal(exported.get_fdata(), expected)
 
@@ -101,8 +93,8 @@ def test_another_orientation_is_reoriented_and_another_grid_refused(cohort, tmp_
     shifted[0, 3] += 0.7
     nibabel.save(nibabel.Nifti1Image(expected.astype(np.float32), shifted), path)
     with pytest.raises(ValueError, match="lie on different grids"):
-        export_combination(tmp_path / "b" / "x", combination, TABLE, subjects[:1], [], "1,2,3")
-    export_combination(tmp_path / "c" / "x", combination, TABLE, subjects[:1], [], "1,2,3", resample=True)
+        export(tmp_path / "b" / "x", combination, subjects[:1], [], "1,2,3")
+    export(tmp_path / "c" / "x", combination, subjects[:1], [], "1,2,3", resample=True)
 
 
 def test_synthesised_sequences_come_from_the_output_of_inference(cohort, tmp_path) -> None:
@@ -119,14 +111,14 @@ def test_synthesised_sequences_come_from_the_output_of_inference(cohort, tmp_pat
         nibabel.save(image, made / f"p{number}" / f"p{number}_t1gd.nii.gz")
     (combination, _), subjects = chosen(datalist, "t1+t1gd:synthesised", "t1", synthesised_dir=made)
     folder = tmp_path / "raw" / "x"
-    export_combination(folder, combination, TABLE, subjects, [], "1,2,3")
+    export(folder, combination, subjects, [], "1,2,3")
     exported = nibabel.load(folder / "imagesTr" / "p2_0001.nii.gz").get_fdata(dtype=np.float32)
     np.testing.assert_array_equal(exported, np.random.default_rng(2).random(exported.shape, np.float32))
     names = json.loads((folder / "dataset.json").read_text())["channel_names"]
     assert names == {"0": "t1", "1": "t1gd synthesised"}
 
 
-def test_every_combination_has_the_same_subjects(cohort) -> None:
+def test_every_combination_has_the_same_subjects_and_withheld_sequences_only_when_asked_for(cohort) -> None:
     datalist = cohort()
     edit(datalist, lambda entries: entries[1].pop("t1gd"))
     with pytest.raises(ValueError, match="but p1 lacks t1gd measured"):
@@ -135,33 +127,19 @@ def test_every_combination_has_the_same_subjects(cohort) -> None:
     assert [subject.name for subject in subjects] == ["p0", "p2", "p3", "p4"]
     _, subjects = chosen(datalist, "t1+dce", "t1")  # t1gd is not needed
     assert len(subjects) == 5
-    with pytest.raises(ValueError, match="incomplete is 'skip'"):
-        chosen(datalist, "t1+dce", "t1", incomplete="skip")
-
-
-def test_withheld_sequences_count_only_when_asked_for(cohort) -> None:
-    datalist = cohort()
-    edit(datalist, lambda entries: entries[1].update(withheld={"t1gd": entries[1].pop("t1gd")}))
+    withheld = {"t1gd": "p1/p1_t1gd.nii.gz"}
+    edit(datalist, lambda entries: entries[1].update(withheld=withheld))
     with pytest.raises(ValueError, match="p1 lacks t1gd measured"):
         chosen(datalist, "t1+t1gd", "t1")
     _, subjects = chosen(datalist, "t1+t1gd", "t1", withheld=True)
-    assert len(subjects) == 5
     assert Path(str(subjects[1].measured["t1gd"])).name == "p1_t1gd.nii.gz"
 
 
-def test_segmentations_that_the_datalist_does_not_name(cohort) -> None:
+def test_segmentations_that_the_datalist_does_not_name_and_their_numbering(cohort) -> None:
     datalist = cohort(without_lesion=True)
     with pytest.raises(ValueError, match="p0 lacks its segmentation"):
         chosen(datalist, "t1+t1gd", "t1")
-    options = {"segmentation": "{subject}/{subject}-seg.nii.gz", "dataset_dir": datalist.parent}
-    _, subjects = chosen(datalist, "t1+t1gd", "t1", **options)
-    assert find_convention(subjects) == "1,2,3"
-    with pytest.raises(ValueError, match=r"with \{subject\} in place of the name"):
-        chosen(datalist, "t1+t1gd", "t1", segmentation="seg.nii.gz")
-
-
-def test_a_named_numbering_is_checked(cohort) -> None:
-    _, subjects = chosen(cohort(enhancing=4), "t1", "t1gd")
-    assert find_convention(subjects) == find_convention(subjects, "1,2,4") == "1,2,4"
-    with pytest.raises(ValueError, match=r"Subject 'p0': .*p0-seg.nii.gz has the label 4"):
-        find_convention(subjects, "1,2,3")
+    _, subjects = chosen(datalist, "t1+t1gd", "t1", segmentation="{subject}/{subject}-seg.nii.gz")
+    assert find_convention(subjects) == find_convention(subjects, "1,2,3") == "1,2,3"
+    with pytest.raises(ValueError, match=r"Subject 'p0': .*p0-seg.nii.gz has the label 3"):
+        find_convention(subjects, "1,2,4")

@@ -8,18 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from seq2seq_studies.segmentation import nnunet_process
-from seq2seq_studies.segmentation.nnunet_job import reduce_plans
-from seq2seq_studies.segmentation.nnunet_process import (
-    PLANS,
-    check_nnunet,
-    choose_device,
-    nnunet_environment,
-    run_nnunet,
-)
-from seq2seq_studies.segmentation.training_plan import TrainingPlan, whole_numbers
+from seq2seq_studies.segmentation import nnunet
+from seq2seq_studies.segmentation.nnunet import PLANS, NnunetJob, check_nnunet, reduce_plans, run_nnunet
+from seq2seq_studies.segmentation.segmentation_settings import SegmentationSettings
+
+
+@pytest.fixture
+def job(tmp_path) -> NnunetJob:
+    settings = SegmentationSettings("datalist.json", tmp_path, epochs=5, steps=20, device="cpu")
+    return NnunetJob(tmp_path / "t1_t2", seed=4, fold=0, settings=settings)
 
 
 def planned(patch=(80, 48, 56)) -> dict:
@@ -53,11 +51,11 @@ def test_a_patch_that_the_network_cannot_take() -> None:
         reduce_plans(planned(), "2d")
 
 
-def test_nnunets_folders_are_ours(tmp_path, monkeypatch) -> None:
+def test_nnunets_folders_are_ours(tmp_path, monkeypatch, job) -> None:
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_n_proc_DA"):
         monkeypatch.setenv(name, "/somewhere/else")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    environment = nnunet_environment(tmp_path, 4, 5, 20)
+    environment = job.environment()
     ours = {name: value for name, value in environment.items() if name.startswith("nnUNet_")}
     assert "/somewhere/else" not in ours.values()
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
@@ -73,76 +71,14 @@ def test_without_nnunet_one_message_says_how_to_install_it(monkeypatch) -> None:
         check_nnunet()
 
 
-def test_a_failing_job_names_its_log_and_last_line(tmp_path, monkeypatch) -> None:
+def test_a_failing_job_names_its_log_and_last_line(tmp_path, monkeypatch, job) -> None:
     program = tmp_path / "python"
     program.write_text(f"#!{sys.executable}\nprint('Epoch 0 ')\nprint('Epoch 1')\nraise SystemExit('out of memory')\n")
     program.chmod(0o755)
-    monkeypatch.setattr(nnunet_process.sys, "executable", str(program))
+    monkeypatch.setattr(nnunet.sys, "executable", str(program))
     epochs: list[int] = []
-    log = tmp_path / "a" / "seed_0.log"
-    with pytest.raises(ValueError, match=r"nnU-Net ended with an error: out of memory All .* is in .*seed_0.log"):
-        run_nnunet({"fold": 0}, log, {"PYTHONUNBUFFERED": "1"}, epochs.append)
-    assert epochs == [0, 1]
-    assert log.read_text() == "Epoch 0 \nEpoch 1\nout of memory\n"
-
-
-def test_device(monkeypatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device(None) == choose_device("cpu") == "cpu"
-    with pytest.raises(ValueError, match="finds no GPU; give cpu"):
-        choose_device("cuda")
-    with pytest.raises(ValueError, match="device is 'mps'"):
-        choose_device("mps")
-
-
-PLAN: dict = {
-    "epochs": 1,
-    "steps": 1,
-    "folds": (0,),
-    "seeds": (0,),
-    "configuration": "3d_fullres",
-    "features": None,
-    "patch": None,
-    "batch_size": None,
-    "mirroring": True,
-    "workers": 0,
-    "device": "cpu",
-}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"epochs": 0}, "epochs is 0"),
-        ({"epochs": None}, "epochs is None"),
-        ({"steps": 1.5}, "steps is 1.5"),
-        ({"features": True}, "features is True"),
-        ({"patch": -1}, "patch is -1"),
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"workers": -1}, "workers is -1"),
-        ({"folds": (0, 5)}, "fold 5 does not exist"),
-        ({"configuration": "3d_lowres"}, "configuration is '3d_lowres'"),
-    ],
-)
-def test_refuses_a_plan(change, message) -> None:
+    message = r"nnU-Net ended with an error: out of memory All .* is in .*seed_4_fold_0.log"
     with pytest.raises(ValueError, match=message):
-        TrainingPlan(**{**PLAN, **change})
-
-
-def test_the_protocol_leaves_out_what_may_be_added() -> None:
-    protocol = TrainingPlan(**PLAN).protocol()
-    assert protocol["epochs"] == 1
-    assert not {"folds", "seeds", "device"} & set(protocol)
-
-
-@pytest.mark.parametrize(
-    ("value", "numbers"), [(0, (0,)), ("0,2", (0, 2)), ([1, 1, 0], (1, 0)), ((3,), (3,)), ("4", (4,))]
-)
-def test_whole_numbers(value, numbers) -> None:
-    assert whole_numbers(value, "folds") == numbers
-
-
-@pytest.mark.parametrize("value", [-1, "a", [], 1.0, True, "1,x"])
-def test_refuses_what_is_no_whole_number(value) -> None:
-    with pytest.raises(ValueError, match="folds is"):
-        whole_numbers(value, "folds")
+        run_nnunet(job, epochs.append)
+    assert epochs == [0, 1]
+    assert (job.folder / "seed_4_fold_0.log").read_text() == "Epoch 0 \nEpoch 1\nout of memory\n"

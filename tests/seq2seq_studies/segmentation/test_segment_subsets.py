@@ -5,47 +5,46 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from pathlib import Path
+import shutil
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from mri_phantom.brain import simulate_brain
 from seq2seq_studies.segmentation import combination_run
 from seq2seq_studies.segmentation import segment_subsets as command_module
+from seq2seq_studies.segmentation.nnunet import NnunetJob
 from seq2seq_studies.segmentation.segment_subsets import segment_subsets
 
 TINY = {"epochs": 2, "steps": 1, "device": "cpu"}
 
 
 @pytest.fixture
-def nnunet(monkeypatch) -> list[dict]:
+def nnunet(monkeypatch) -> list[NnunetJob]:
     """The jobs of a stand-in for nnU-Net, which predicts the true labels and a voxel more for each missing channel."""
-    jobs: list[dict] = []
+    jobs: list[NnunetJob] = []
 
-    def run(job, log, environment, epoch_started) -> None:
+    def run(job, epoch_started) -> None:
         jobs.append(job)
-        raw = Path(job["root"]) / "raw" / job["dataset"]
-        for epoch in range(int(environment["SEQ2SEQ_MRI_EPOCHS"])):
+        for epoch in range(job.settings.epochs):
             epoch_started(epoch)
-        channels = len(json.loads((raw / "dataset.json").read_text())["channel_names"])
-        predictions = Path(job["predictions"])
+        channels = len(json.loads((job.raw / "dataset.json").read_text())["channel_names"])
+        predictions = job.results / "predictions"
         predictions.mkdir(parents=True)
-        for path in sorted((raw / "labelsTs").iterdir()):
+        for path in sorted((job.raw / "labelsTs").iterdir()):
             image = nibabel.load(path)
             labels = np.asarray(image.dataobj).copy()
             labels[0, 0, : 4 - channels] = 3
             nibabel.save(nibabel.Nifti1Image(labels, image.affine), predictions / path.name)
-        preprocessed = Path(job["root"]) / "preprocessed" / job["dataset"]
         architecture = {"arch_kwargs": {"features_per_stage": [4]}}
         plans = {"3d_fullres": {"patch_size": [8, 8, 8], "batch_size": 2, "architecture": architecture}}
-        model = Path(environment["nnUNet_results"], job["dataset"], f"{job['trainer']}__seq2seq_mri__3d_fullres")
-        for folder in (preprocessed, model / f"fold_{job['fold']}", predictions):
+        for folder in (job.preprocessed, job.model / f"fold_{job.fold}", predictions):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "seconds.json").write_text('{"seconds": 1.5}')
-        (preprocessed / "seq2seq_mri.json").write_text(json.dumps({"configurations": plans}))
+        (job.preprocessed / "seq2seq_mri.json").write_text(json.dumps({"configurations": plans}))
 
     monkeypatch.setattr(combination_run, "run_nnunet", run)
     monkeypatch.setattr(command_module, "check_nnunet", lambda: None)
@@ -93,15 +92,15 @@ def test_goes_on_and_lets_combinations_folds_and_seeds_be_added(cohort, tmp_path
     # A training whose scores are not written was not finished.
     (out / "t1" / "seed_1_fold_0" / "scores.csv").unlink()
     nnunet.clear()
-    for path in (out / "t1" / "seed_1_fold_0" / "predictions").iterdir():
-        path.unlink()
-    (out / "t1" / "seed_1_fold_0" / "predictions").rmdir()
+    shutil.rmtree(out / "t1" / "seed_1_fold_0" / "predictions")
     assert run("t1+t1gd+dce,t1", folds="0,1", seeds="0,1") == 1
-    assert (nnunet[0]["seed"], nnunet[0]["fold"]) == (1, 0)
+    assert (nnunet[0].seed, nnunet[0].fold) == (1, 0)
+    with pytest.raises(ValueError, match="epochs was 2 and is 3"):
+        run("t1+t1gd+dce,t1", epochs=3)
 
 
 def test_a_stopped_job_has_whole_results_only(cohort, tmp_path, nnunet, monkeypatch) -> None:
-    def fail(job, log, environment, epoch_started) -> None:
+    def fail(job, epoch_started) -> None:
         raise ValueError("nnU-Net ended with an error: killed")
 
     datalist, out = cohort(), tmp_path / "out"
@@ -112,13 +111,6 @@ def test_a_stopped_job_has_whole_results_only(cohort, tmp_path, nnunet, monkeypa
     assert not list(out.glob("*.csv"))
     segment_subsets(datalist, out, "t1+t1gd,t1", **TINY)
     assert len(nnunet) == 2
-
-
-def test_refuses_results_of_another_protocol(cohort, tmp_path, nnunet) -> None:
-    datalist, out = cohort(), tmp_path / "out"
-    segment_subsets(datalist, out, "t1+t1gd,t1", **TINY)
-    with pytest.raises(ValueError, match="epochs was 2 and is 3"):
-        segment_subsets(datalist, out, "t1+t1gd,t1", **{**TINY, "epochs": 3})
 
 
 def test_export_only_needs_no_nnunet_and_no_budget(cohort, tmp_path, nnunet) -> None:
@@ -146,6 +138,16 @@ def test_labels_on_a_command_line_arrive_as_numbers(cohort, tmp_path, nnunet) ->
         ({"confidence": 95}, "confidence is 95"),
         ({"labels": "1,2,4"}, "has the label 3"),
         ({"epochs": "many"}, "epochs is 'many'"),
+        ({"epochs": None}, "epochs is None"),
+        ({"steps": 1.5}, "steps is 1.5"),
+        ({"patch": -1}, "patch is -1"),
+        ({"workers": -1}, "workers is -1"),
+        ({"folds": (0, 5)}, "fold 5 does not exist"),
+        ({"seeds": "1,x"}, "seeds is '1,x'; give whole numbers"),
+        ({"configuration": "3d_lowres"}, "configuration is '3d_lowres'"),
+        ({"incomplete": "skip"}, "incomplete is 'skip'"),
+        ({"segmentation": "seg.nii.gz"}, r"with \{subject\} in place of the name"),
+        ({"device": "mps"}, "device is 'mps'"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_written(cohort, tmp_path, nnunet, options, message) -> None:
@@ -154,7 +156,10 @@ def test_mistakes_are_found_before_anything_is_written(cohort, tmp_path, nnunet,
     assert not (tmp_path / "out").exists()
 
 
-def test_needs_five_subjects_to_train_on(cohort, tmp_path, nnunet) -> None:
+def test_needs_five_subjects_to_train_on_and_a_gpu_that_is_there(cohort, tmp_path, nnunet, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="finds no GPU; give cpu"):
+        segment_subsets(tmp_path / "datalist.json", tmp_path / "out", device="cuda")
     with pytest.raises(ValueError, match="There are 4 subjects to train on"):
         segment_subsets(cohort(training=4), tmp_path / "out", "t1,t1gd", **TINY)
 

@@ -1,44 +1,35 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The table of a comparison of combinations."""
+"""The tests of non-inferiority against scipy and closed forms, and the table of a comparison of combinations."""
 
 from __future__ import annotations
 
+import math
+import re
+
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
-from seq2seq_studies.segmentation.segmentation_table import format_comparison, segmentation_table
+from seq2seq_mri.evaluation.records import read_records
+from seq2seq_studies.segmentation.segmentation_table import (
+    SCORE_NUMBERS,
+    SCORE_TEXT,
+    format_comparison,
+    non_inferiority,
+    segmentation_table,
+)
 
 MARGINS = {"dsc": 0.05, "assd": 1.0}
 
 
-def scores(seeds: int = 2, subjects: int = 6) -> pd.DataFrame:
-    random = np.random.default_rng(3)
-    rows = [
-        {
-            "combination": combination,
-            "subject": f"p{subject}",
-            "region": region,
-            "empty": "prediction" if (combination, region, subject) == ("t2", "ET", 0) else "",
-            "seed": seed,
-            "fold": 0,
-            "dsc": 0.9 - 0.1 * place + 0.05 * random.random(),
-            "assd": 1.0 + place + random.random(),
-        }
-        for place, combination in enumerate(("t1+t2", "t2"))
-        for seed in range(seeds)
-        for subject in range(subjects)
-        for region in ("ET", "TC", "WT")
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_subjects_are_counted_and_not_trainings() -> None:
+def test_subjects_are_counted_and_not_trainings(scores) -> None:
     table = segmentation_table(scores(), "t1+t2", MARGINS)
     assert list(table["combination"]) == ["t1+t2"] * 3 + ["t2"] * 3
     assert list(table["region"]) == ["ET", "TC", "WT"] * 2
     assert set(table["n"]) == {6}
+    assert list(table["empty"]) == [0, 0, 0, 2, 0, 0]
+    assert table.loc[:2, "dsc_p_worse"].isna().all()
+    assert table.loc[3:, "dsc_p_worse"].notna().all()
     row = table.iloc[4]
     data = scores()
     means = data[data["region"] == "TC"].pivot_table(index="subject", columns="combination", values=["dsc", "assd"])
@@ -49,17 +40,7 @@ def test_subjects_are_counted_and_not_trainings() -> None:
     assert row["assd_loss"] == pytest.approx((means["assd"]["t2"] - means["assd"]["t1+t2"]).mean())
 
 
-def test_cases_with_one_empty_mask_are_counted() -> None:
-    assert list(segmentation_table(scores(), "t1+t2", MARGINS)["empty"]) == [0, 0, 0, 2, 0, 0]
-
-
-def test_the_reference_is_compared_with_nothing() -> None:
-    table = segmentation_table(scores(), "t1+t2", MARGINS)
-    assert table.loc[:2, "dsc_p_worse"].isna().all()
-    assert table.loc[3:, "dsc_p_worse"].notna().all()
-
-
-def test_markdown() -> None:
+def test_markdown(scores) -> None:
     table = segmentation_table(scores(), "t1+t2", MARGINS)
     text = format_comparison(table, MARGINS)
     lines = [line for line in text.splitlines() if line.startswith("| t")]
@@ -73,15 +54,65 @@ def test_markdown() -> None:
     assert "p, loss below 1" in text
 
 
-def test_one_subject() -> None:
+def test_one_subject(scores) -> None:
     text = format_comparison(segmentation_table(scores(subjects=1), "t1+t2", MARGINS), MARGINS)
     assert "n/a" in text
     assert "nan" not in text
 
 
-def test_refuses_other_subjects_and_an_unknown_reference() -> None:
+def test_the_page_in_docs_is_made_of_its_scores(repository) -> None:
+    page = repository / "docs" / "results" / "segmentation.md"
+    text = page.read_text(encoding="utf-8")
+    scores = read_records(page.with_suffix(".csv"), SCORE_TEXT, SCORE_NUMBERS)
+    margins = {
+        measure: float(re.findall(rf"{title}.*?p, loss below ([\d.]+)", text)[0])
+        for measure, title in (("dsc", r"\| DSC,"), ("assd", r"\| ASSD"))
+    }
+    table = segmentation_table(scores, scores["combination"].iloc[0], margins)
+    assert format_comparison(table, margins) in text
+    assert {"t1+t1gd+t2+flair", "t1gd+flair"} <= set(table["combination"])
+
+
+def test_refuses_other_subjects(scores) -> None:
     data = scores()
     with pytest.raises(ValueError, match="t2 was tested on other subjects"):
         segmentation_table(data[(data["combination"] == "t1+t2") | (data["subject"] != "p1")], "t1+t2", MARGINS)
-    with pytest.raises(ValueError, match="no scores of the reference, t1"):
-        segmentation_table(data, "t1", MARGINS)
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_non_inferiority_against_scipy(confidence) -> None:
+    random = np.random.default_rng(0)
+    reference = random.uniform(0.6, 0.95, 11)
+    candidate = reference - random.normal(0.02, 0.04, 11)
+    result = non_inferiority(reference - candidate, 0.05, confidence)
+    assert result["loss"] == pytest.approx(np.mean(reference) - np.mean(candidate))
+    assert result["p_worse"] == pytest.approx(stats.ttest_rel(reference, candidate, alternative="greater").pvalue)
+    shifted = stats.ttest_rel(candidate + 0.05, reference, alternative="greater")
+    assert result["p_non_inferior"] == pytest.approx(shifted.pvalue)
+    # The one-sided limit is an end of the two-sided interval at twice the level.
+    interval = stats.ttest_rel(reference, candidate).confidence_interval(2 * confidence - 1)
+    assert result["upper"] == pytest.approx(interval.high)
+    assert result["non_inferior"] == (result["p_non_inferior"] < 1 - confidence)
+
+
+def test_non_inferiority_by_hand() -> None:
+    """Losses 1, 2, 3: mean 2, deviation 1, so t = 2 sqrt(3) with two degrees of freedom; p in closed form."""
+    result = non_inferiority(np.array([1.0, 2.0, 3.0]), 4.0)
+    t = 2 * math.sqrt(3)
+    p = 0.5 - t / (2 * math.sqrt(2 + t * t))  # of Student's distribution with two degrees of freedom
+    assert result["p_worse"] == result["p_non_inferior"] == pytest.approx(p)  # 4 lies as far above 2 as 0 lies below
+
+
+def test_a_large_p_is_not_non_inferiority() -> None:
+    result = non_inferiority(np.array([0.4, -0.3, 0.1]), 0.05)
+    assert result["p_worse"] > 0.3
+    assert not result["non_inferior"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "p_worse", "p_non_inferior", "non_inferior"),
+    [(-0.25, 1.0, 0.0, 1), (0.0, math.nan, 0.0, 1), (0.25, 0.0, 0.0, 1), (0.5, 0.0, math.nan, 0), (1.0, 0.0, 1.0, 0)],
+)
+def test_equal_losses(loss, p_worse, p_non_inferior, non_inferior) -> None:
+    result = non_inferiority(np.full(4, loss), 0.5)
+    assert list(result.values()) == pytest.approx([loss, loss, p_worse, p_non_inferior, non_inferior], nan_ok=True)

@@ -14,7 +14,8 @@ from monai.handlers import ROCAUC
 from monai.inferers import Inferer
 from torch.utils.data import Dataset
 
-from seq2seq_mri.training.labelled_images import LabelledImages
+from seq2seq_mri.losses.classification import ClassificationLoss
+from seq2seq_mri.training.classifier_images import ClassifierImages
 from seq2seq_mri.training.trainer import autocast
 
 __all__ = [
@@ -54,9 +55,9 @@ def key_metric_name(num_classes: int) -> str:
 
 
 def classifier_evaluator(
-    images: LabelledImages,
+    images: ClassifierImages,
     network: torch.nn.Module,
-    loss: torch.nn.Module,
+    loss: ClassificationLoss,
     *,
     batch_size: int = 2,
     device: torch.device | str = "cpu",
@@ -82,14 +83,14 @@ def classifier_evaluator(
         ValueError: when the task is binary and all labels are equal, which leaves the AUC undefined.
     """
     metrics: dict[str, Metric] = {
-        "accuracy": Accuracy(output_transform=decision_and_label if images.num_classes == 1 else logits_and_label),
+        "accuracy": Accuracy(output_transform=decision_and_label if loss.num_classes == 1 else logits_and_label),
         "validation_loss": Loss(loss, output_transform=logits_and_label),
     }
-    name = key_metric_name(images.num_classes)
+    name = key_metric_name(loss.num_classes)
     if name == "auc":
         if len(set(images.labels.tolist())) < 2:
             raise ValueError(
-                f"All {len(images)} subjects of the {images.name} data set have label {images.labels[0]}; the AUC "
+                f"All {len(images)} subjects of the validation data set have label {images.labels[0]}; the AUC "
                 "needs both classes. Stratify the split by the label."
             )
         metrics["auc"] = ROCAUC(output_transform=score_and_label)
@@ -131,12 +132,8 @@ def predict_probabilities(
 
     Returns:
         float32 ``[N]``, the probability of class 1, for a binary task (one logit); else ``[N, num_classes]``.
-
-    Raises:
-        ValueError: when the data set is empty, or an image has values that are not finite.
     """
-    images = LabelledImages(dataset, name="given", need_labels=False)
-    loader = DataLoader(images, batch_size=batch_size, num_workers=num_workers)
+    loader = DataLoader(dataset, batch_size=batch_size, num_workers=num_workers)
     inferer = LogitInferer(autocast_dtype)
     training = network.training
     network.to(device).eval()

@@ -11,24 +11,21 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.utils import convert_to_tensor
 from monai.visualize import GradCAM
 from torch import nn
 
-from seq2seq_mri.evaluation.differentiation.differentiation_figure import ANATOMY_BRIGHTNESS
 from seq2seq_mri.plots.panels import (
+    DIFFERENTIATION_LABEL,
     INTENSITY_LABEL,
-    Margins,
     add_colour_bar,
     add_corner_text,
     add_side_letters,
-    panel_grid,
-    panel_height,
-    row_label_room,
+    image_grid,
     show_image,
+    show_overlay,
     write_row_label,
 )
 from seq2seq_mri.plots.slices import as_array, axial_view
@@ -151,41 +148,25 @@ class ExplainedCases:
         views = np.stack([shown for _, _, shown in self._rows])
         bright = (self._brightest or 1.0) if self._only_maps else 1.0
         headings = ["image", "$M_d$", "Grad-CAM"] if views.shape[1] == 3 else ["image", "Grad-CAM"]
-        labels, width = [label for label, _, _ in self._rows], 1.6
-        height = panel_height(views[0, 0], width, self.spacing)
-        horizontal, room = row_label_room(labels, height)
-        figure, axes = panel_grid(
-            len(views),
-            len(headings),
-            (width, height),
-            Margins(left=room, right=1.6, top=0.28, bottom=0.1),
-            row_gaps=[0.04] * (len(views) - 1),
-            column_gaps=[0.04] * (len(headings) - 1),
-        )
+        figure, axes = image_grid(len(views), len(headings), views[0, 0], width=1.6, spacing=self.spacing)
         for column, heading in zip(axes[0], headings, strict=True):
             column.set_title(heading, pad=3)
         bars = [("Grad-CAM\n(fraction of its maximum)", (0.0, 1.0), MAP_COLOURS)]
         if len(headings) == 3:
             maximum = float(np.percentile(views[:, 1], 99.5)) or 1.0
             views[:, 1] /= maximum
-            bars.append(("$M_d$\n(fraction of range)", (0.0, maximum), MAP_COLOURS))
+            bars.append((DIFFERENTIATION_LABEL, (0.0, maximum), MAP_COLOURS))
         else:
             bars.append((INTENSITY_LABEL, (0.0, bright), ANATOMY_COLOURS))
         for row, (label, where, _), (image, *overlays) in zip(axes, self._rows, views, strict=True):
-            write_row_label(row[0], label, horizontal)
+            write_row_label(row[0], label)
             show_image(row[0], image, (0.0, bright))
             if where:
-                add_corner_text(row[0], where, 6)
+                add_corner_text(row[0], where)
             for panel, values in zip(row[1:], overlays, strict=True):
-                _overlay(panel, np.clip(image / bright, 0, 1), values)
+                show_overlay(panel, image / bright, values)
         if self._rows[0][1]:
             add_side_letters(axes[0, 0])
-        for place, (label, limits, colours) in enumerate(bars):
-            add_colour_bar(figure, axes[0, -1], axes[-1, -1], label, limits, colours, gap=0.1 + 0.8 * place)
+        for label, limits, colours in reversed(bars):
+            add_colour_bar(axes, label, limits, colours)
         return figure
-
-
-def _overlay(axes: Axes, anatomy: np.ndarray, values: np.ndarray) -> None:
-    """Draw ``values`` in colour over ``anatomy`` (both 0 to 1), the more opaque the larger."""
-    show_image(axes, ANATOMY_BRIGHTNESS * anatomy)
-    axes.imshow(values, cmap=MAP_COLOURS, vmin=0, vmax=1, alpha=np.clip(values, 0, 1), origin="upper", aspect="auto")

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Which sequence can stand in for the others, and which none can stand in for: C_t and C_d.
+"""Adjacency matrix A, totipotency C_t and imaging differentiation C_d of sequences (Eq. 4).
 
 Source: Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence 3D/4D MRI,
 Medical Image Analysis 2024, Eq. 4. From the table of image quality (``metrics.csv``) comes the adjacency matrix A:
@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from seq2seq_mri.evaluation.image_quality.image_quality import QUALITY_COLUMNS, Region, check_region
-from seq2seq_mri.evaluation.records import read_records, write_records
+from seq2seq_mri.evaluation.records import read_records
 
 __all__ = [
     "adjacency_from_values",
@@ -33,14 +33,9 @@ __all__ = [
     "contribution_scores",
     "pair_values",
     "read_adjacency",
-    "read_contribution",
-    "write_adjacency",
-    "write_contribution",
 ]
 
 logger = logging.getLogger(__name__)
-
-_RANKS = ("rank_t", "rank_d")
 
 
 def adjacency_matrix(table: pd.DataFrame, sequences: Iterable[str], region: Region = "foreground") -> pd.DataFrame:
@@ -87,19 +82,11 @@ def contribution(adjacency: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Table with ``sequence``, ``c_t``, ``rank_t`` (1 = highest C_t, the most totipotent), ``c_d``, ``rank_d``
         (1 = highest C_d, the hardest to synthesise from the others); equal values share the better rank.
-
-    Raises:
-        ValueError: when the matrix is not square with the same names on both sides.
     """
-    if list(adjacency.index) != list(adjacency.columns):
-        raise ValueError(
-            f"The adjacency matrix has sources {list(adjacency.index)} but targets {list(adjacency.columns)}."
-        )
     c_t, c_d = contribution_scores(adjacency.to_numpy(dtype=float))
-    table = pd.DataFrame({"sequence": list(adjacency.index), "c_t": c_t, "c_d": c_d})
-    for rank, scores in zip(_RANKS, (c_t, c_d), strict=True):
-        table[rank] = pd.Series(contribution_ranks(scores)).astype("Int64")
-    return table[["sequence", "c_t", "rank_t", "c_d", "rank_d"]]
+    rank_t, rank_d = (pd.Series(contribution_ranks(scores)).astype("Int64") for scores in (c_t, c_d))
+    columns = {"sequence": list(adjacency.index), "c_t": c_t, "rank_t": rank_t, "c_d": c_d, "rank_d": rank_d}
+    return pd.DataFrame(columns)
 
 
 def pair_values(table: pd.DataFrame, sequences: Iterable[str], region: Region = "foreground") -> np.ndarray:
@@ -113,38 +100,27 @@ def pair_values(table: pd.DataFrame, sequences: Iterable[str], region: Region = 
     names = list(sequences)
     check_region(region)
     psnr, ssim = QUALITY_COLUMNS[region]
-    measures = {psnr: 1.0, ssim: 1.0, "lpips": -1.0}  # the sign says whether a high value is good
-    absent = [column for column in ("subject", "source", "target", *measures) if column not in table.columns]
-    if absent:
-        raise ValueError(f"The image-quality table has no column {', '.join(absent)}.")
+    measures = [psnr, ssim, "lpips"]
     unknown = sorted({*table["source"], *table["target"]} - set(names))
     if unknown:
         raise ValueError(f"The image-quality table names {', '.join(unknown)}; known sequences: {', '.join(names)}.")
-    rows = table[table["source"] != table["target"]]
-    twice = rows.duplicated(["subject", "source", "target"])
-    if twice.any():
-        subject, source, target = rows.loc[twice, ["subject", "source", "target"]].iloc[0]
+    keyed = table[table["source"] != table["target"]].set_index(["subject", "source", "target"])[measures].astype(float)
+    twice = keyed.index[keyed.index.duplicated()]
+    if len(twice):
+        subject, source, target = twice[0]
         raise ValueError(f"Subject '{subject}': {source} to {target} was measured twice.")
-    infinite = np.isinf(rows[list(measures)].to_numpy(dtype=float)).any(axis=1)
-    if infinite.any():
-        subject, source, target = rows.loc[infinite, ["subject", "source", "target"]].iloc[0]
+    infinite = keyed.index[np.isinf(keyed).any(axis=1)]
+    if len(infinite):
+        subject, source, target = infinite[0]
         raise ValueError(
             f"Subject '{subject}': the measures of {source} to {target} are infinite, as for identical images; check"
             " that these are two different files, or remove the row."
         )
-
-    subjects = {subject: index for index, subject in enumerate(sorted(rows["subject"].unique()))}
-    position = {name: index for index, name in enumerate(names)}
-    values = np.full((len(subjects), len(measures), len(names), len(names)), np.nan)
-    where = tuple(
-        rows[column].map(order).to_numpy(dtype=int)
-        for column, order in (("subject", subjects), ("source", position), ("target", position))
-    )
-    for index, (measure, sign) in enumerate(measures.items()):
-        values[where[0], index, where[1], where[2]] = sign * rows[measure].to_numpy(dtype=float)
-    if np.isnan(values).all():
+    if keyed.isna().all(axis=None):
         raise ValueError("The image-quality table has no measured pair of two different sequences.")
-    return values
+    subjects = sorted(keyed.index.unique("subject"))
+    values = keyed.reindex(pd.MultiIndex.from_product([subjects, names, names])).to_numpy() * (1.0, 1.0, -1.0)
+    return np.ascontiguousarray(values.reshape(len(subjects), len(names), len(names), 3).transpose(0, 3, 1, 2))
 
 
 def adjacency_from_values(values: np.ndarray) -> np.ndarray:
@@ -176,13 +152,8 @@ def contribution_ranks(scores: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(scores), np.nan, better + 1.0)
 
 
-def write_adjacency(path: str | os.PathLike, adjacency: pd.DataFrame, overwrite: bool = False) -> None:
-    """Write ``adjacency.csv``: a column ``source``, then one column per target; unmeasured pairs are empty."""
-    write_records(path, adjacency.rename_axis("source").reset_index(), overwrite=overwrite)
-
-
 def read_adjacency(path: str | os.PathLike) -> pd.DataFrame:
-    """Read ``adjacency.csv`` into the form that ``adjacency_matrix`` returns.
+    """Read ``adjacency.csv`` (``source``, then a column for each target) into the form of ``adjacency_matrix``.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -192,22 +163,6 @@ def read_adjacency(path: str | os.PathLike) -> pd.DataFrame:
     if list(table.index) != list(table.columns):
         raise ValueError(f"{path} has sources {list(table.index)} but targets {list(table.columns)}.")
     return table
-
-
-def write_contribution(path: str | os.PathLike, table: pd.DataFrame, overwrite: bool = False) -> None:
-    """Write ``contribution.csv``: ``sequence,c_t,rank_t,c_d,rank_d``."""
-    write_records(path, table, overwrite=overwrite)
-
-
-def read_contribution(path: str | os.PathLike) -> pd.DataFrame:
-    """Read ``contribution.csv`` into the form that ``contribution`` returns.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it has other columns, or text where numbers belong.
-    """
-    table = read_records(path, ["sequence"], ["c_t", "rank_t", "c_d", "rank_d"])
-    return table.astype(dict.fromkeys(_RANKS, "Int64"))
 
 
 def _standardised_pair_means(values: np.ndarray) -> np.ndarray:

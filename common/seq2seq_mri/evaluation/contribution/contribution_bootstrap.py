@@ -1,15 +1,14 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""How far C_t and C_d depend on which subjects happened to be measured: a bootstrap over subjects.
+"""Bootstrap over subjects of C_t and C_d: their values in resampled cohorts, and how often each rank occurs.
 
 A bootstrap sample has as many subjects as the cohort, drawn with replacement, and is treated as a cohort of its own
 (Eq. 4): its pair means, and the mean and standard deviation that standardise them, are computed anew. All pairs of a
 subject stay together, because they share its images.
 
-Where subjects lack sequences, a sample may be without a pair that the cohort has. Such a pair is treated as in
-``analysis.contribution``: it counts as an average one, A_ij = 0, and a sequence that is left without any pair as source
-has no C_t in that sample, without any as target no C_d. Intervals are over the samples in which the sequence has a
-score; in the others it has no rank. Counting a pair as average draws the score towards 0 in that sample; how many
-samples are concerned is reported.
+Where subjects lack sequences, a sample may be without a pair that the cohort has. Such a pair counts as an average one,
+A_ij = 0, and a sequence that is left without any pair as source has no C_t in that sample, without any as target no
+C_d. Intervals are over the samples in which the sequence has a score; in the others it has no rank. Counting a pair as
+average draws the score towards 0 in that sample; how many samples are concerned is reported.
 """
 
 from __future__ import annotations
@@ -20,10 +19,21 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from seq2seq_mri.evaluation.contribution.contribution import adjacency_from_values, contribution_scores, pair_values
+from seq2seq_mri.evaluation.contribution.contribution import (
+    adjacency_from_values,
+    contribution_ranks,
+    contribution_scores,
+    pair_values,
+)
 from seq2seq_mri.evaluation.image_quality.image_quality import Region
 
-__all__ = ["SCORES", "ContributionBootstrap", "bootstrap_contribution", "check_bootstrap", "contribution_intervals"]
+__all__ = [
+    "SCORES",
+    "ContributionBootstrap",
+    "bootstrap_contribution",
+    "check_bootstrap",
+    "rank_frequencies",
+]
 
 #: The scores, in the order of the arrays of :class:`ContributionBootstrap`.
 SCORES = ("c_t", "c_d")
@@ -60,13 +70,13 @@ def bootstrap_contribution(
     Args:
         table: the image-quality table (``metrics.csv``).
         sequences: names of all sequences (or the sequence table).
-        region: where PSNR and SSIM are taken from, see ``analysis.contribution.adjacency_matrix``.
+        region: where PSNR and SSIM are taken from, see :func:`adjacency_matrix`.
         samples: number of bootstrap samples.
         seed: of the resampling, 0 or more.
 
     Raises:
         ValueError: when there are fewer than two subjects, ``samples`` or ``seed`` is out of range, or the table is not
-            valid (see ``analysis.contribution.adjacency_matrix``).
+            valid (see :func:`adjacency_matrix`).
     """
     check_bootstrap(samples, seed)
     names = list(sequences)
@@ -89,46 +99,34 @@ def bootstrap_contribution(
     )
 
 
-def contribution_intervals(bootstrap: ContributionBootstrap, confidence: float = 0.95) -> pd.DataFrame:
-    """Return C_t and C_d of all subjects with percentile confidence intervals.
-
-    The interval leaves out (1 - confidence) / 2 of the samples at either end. With few subjects it is too narrow,
-    because a sample can only have values that the cohort has.
-
-    Args:
-        bootstrap: what ``bootstrap_contribution`` returned.
-        confidence: coverage of the intervals, between 0 and 1.
-
-    Returns:
-        Table with ``sequence``, ``subjects``, and for ``c_t`` and ``c_d`` the estimate, ``<score>_low`` and
-        ``<score>_high``; NaN where a sequence has no measured pair.
+def check_bootstrap(samples: int, seed: int, confidence: float = 0.95) -> None:
+    """Check what a user asks of a bootstrap.
 
     Raises:
-        ValueError: when ``confidence`` is out of range.
-    """
-    check_bootstrap(confidence=confidence)
-    result = pd.DataFrame({"sequence": bootstrap.sequences, "subjects": bootstrap.subjects})
-    for place, score in enumerate(SCORES):
-        result[score] = bootstrap.estimates[place]
-        result[f"{score}_low"] = _percentile(bootstrap.scores[:, place], 50.0 * (1.0 - confidence))
-        result[f"{score}_high"] = _percentile(bootstrap.scores[:, place], 50.0 * (1.0 + confidence))
-    return result
-
-
-def check_bootstrap(samples: int = 1, seed: int = 0, confidence: float = 0.5) -> None:
-    """Check the options of a bootstrap.
-
-    Raises:
-        ValueError: when one is out of range; the message names it.
+        ValueError: when an option is out of range; the message names it.
     """
     for name, number, least in (("samples", samples, 1), ("seed", seed, 0)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        if not isinstance(number, int) or number < least:
             raise ValueError(f"{name} is {number!r}; give a whole number of at least {least}.")
-    if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
+    if not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence!r}; give a number between 0 and 1.")
 
 
-def _percentile(scores: np.ndarray, percentage: float) -> np.ndarray:
-    # Column by column: np.nanpercentile warns about columns without any value, which are legal here.
-    columns = [column[np.isfinite(column)] for column in scores.T]
-    return np.array([np.percentile(column, percentage) if column.size else np.nan for column in columns])
+def rank_frequencies(bootstrap: ContributionBootstrap) -> pd.DataFrame:
+    """Return the fraction of bootstrap samples in which each sequence has each rank.
+
+    Ranks are those of :func:`contribution_ranks`, among the sequences that have a score in the sample. Equal scores
+    share the better rank, so the fractions of a sequence sum to 1, those of a rank need not.
+
+    Returns:
+        Table with ``score`` (``c_t``, ``c_d``), ``sequence``, ``rank`` (1 to S, and 0 for no rank) and ``frequency``,
+        a row for each combination of these.
+    """
+    ranks = np.nan_to_num(contribution_ranks(bootstrap.scores), nan=0.0)
+    possible = [*range(1, len(bootstrap.sequences) + 1), 0]
+    return pd.DataFrame(
+        {"score": score, "sequence": name, "rank": rank, "frequency": float(np.mean(ranks[:, i, j] == rank))}
+        for i, score in enumerate(SCORES)
+        for j, name in enumerate(bootstrap.sequences)
+        for rank in possible
+    )

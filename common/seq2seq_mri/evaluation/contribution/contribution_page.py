@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Table 2 as a page in Markdown: the numbers come from the image quality beside it, and what made them stands above."""
+"""The command ``python -m seq2seq_mri contribution_table``, which ranks the sequences of cohorts (Table 2)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from seq2seq_mri.evaluation.contribution.contribution_table import CohortContribution, format_contribution
-from seq2seq_mri.evaluation.contribution.stability_figure import contribution_stability
+from seq2seq_mri.evaluation.contribution.contribution import read_adjacency
+from seq2seq_mri.evaluation.contribution.contribution_bootstrap import bootstrap_contribution, check_bootstrap
+from seq2seq_mri.evaluation.contribution.contribution_figure import contribution_stability
+from seq2seq_mri.evaluation.contribution.contribution_table import (
+    CohortContribution,
+    cohort_contribution,
+    format_contribution,
+)
 from seq2seq_mri.evaluation.image_quality.image_quality import Region
-from seq2seq_mri.evaluation.machine import describe_machine
-from seq2seq_mri.evaluation.page import write_results_page
+from seq2seq_mri.evaluation.image_quality.quality_table import read_metrics
+from seq2seq_mri.evaluation.page import command_line, describe_machine, write_results_page
 from seq2seq_mri.evaluation.records import write_records
+from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.io.datalists.datalist import names_in_list
 from seq2seq_mri.plots.style import save_figure
 
-__all__ = ["write_page"]
+__all__ = ["contribution_table"]
 
 _REGIONS = {
     "foreground": "in the foreground",
@@ -27,8 +35,116 @@ _REGIONS = {
 }
 
 
-def write_page(
-    path: str | os.PathLike,
+def contribution_table(
+    evaluation_dirs: str | Sequence[str],
+    output_dir: str | os.PathLike,
+    names: str | Sequence[str] | None = None,
+    region: Region = "foreground",
+    samples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    overwrite: bool = False,
+    page: str | os.PathLike | None = None,
+    data: str | None = None,
+) -> str:
+    """Rank the sequences of cohorts by C_t and C_d, with intervals, and say how often each rank occurs.
+
+    C_t (totipotency) is high for a sequence that generates the others well, C_d (imaging differentiation) for one that
+    the others generate badly. Both come from what a bundle's evaluation measured; subjects are resampled with
+    replacement, to see how far scores and ranks depend on who was measured. Source: Han et al., Medical Image Analysis
+    2024, Eq. 4 and Table 2.
+
+    Subjects that lack sequences are welcome. A pair of sequences that no subject of a bootstrap sample has counts there
+    as an average one, as it does in the evaluation's own contribution.csv; a sequence without any pair has no rank.
+
+    OUTPUT_DIR receives contribution_table.csv and contribution_table.md (scores, intervals and ranks),
+    rank_frequencies.csv (how often each sequence has each rank; rank 0 is none) and contribution_table.png.
+
+    Args:
+        evaluation_dirs: folders of evaluations (metrics.csv and adjacency.csv), one for each cohort, with commas.
+        output_dir: folder for the results; made when absent.
+        names: what to call the cohorts, with commas; by default as the folders, or as the folder around one that is
+            called evaluation.
+        region: foreground, whole or central_crop, where PSNR and SSIM are taken from; as the evaluation's own --region.
+        samples: number of bootstrap samples.
+        confidence: coverage of the intervals.
+        seed: of the bootstrap.
+        overwrite: whether results of an earlier run in output_dir may be replaced.
+        page: Markdown file to write the results to as a page, with its CSV and figure beside it.
+        data: what the page says about the data, for example the commands that simulated and evaluated it.
+
+    Returns:
+        The tables in Markdown.
+
+    Raises:
+        ValueError: when an option is wrong, or an evaluation has one subject or a table that is not valid.
+        FileNotFoundError: when a folder has no evaluation.
+        FileExistsError: when output_dir has results and overwrite is false.
+    """
+    options = dict(locals())
+    check_bootstrap(samples, seed, confidence)
+    directories = names_in_list(evaluation_dirs)
+    cohorts: list[CohortContribution] = []
+    metrics: dict[str, pd.DataFrame] = {}
+    for name, directory in zip(_name_evaluations(directories, names_in_list(names)), directories, strict=True):
+        folder = Path(directory).expanduser()
+        if not folder.is_dir():
+            raise FileNotFoundError(f"There is no folder {folder}; give the --evaluation_dir of a bundle's evaluation.")
+        metrics[name] = read_metrics(folder / "metrics.csv")
+        sequences = read_adjacency(folder / "adjacency.csv").index  # all, also those that no subject has
+        try:
+            bootstrap = bootstrap_contribution(metrics[name], sequences, region, samples, seed)
+            cohorts.append(cohort_contribution(name, bootstrap, confidence))
+        except ValueError as error:
+            raise ValueError(f"{directory}: {error}") from error
+    text = _write_results(output_dir, cohorts, overwrite)
+    if page is not None:
+        about = data or "; ".join(f"{name}: {directory}" for name, directory in zip(metrics, directories, strict=True))
+        _write_page(Path(page), command_line(contribution_table, options), about, cohorts, metrics, region, seed)
+    return text
+
+
+def _name_evaluations(directories: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return a name for each evaluation: those given, or those of the folders.
+
+    A bundle writes to OUTPUT_DIR/evaluation by default, which is named after OUTPUT_DIR.
+    """
+    if not directories:
+        raise ValueError("There is no evaluation; give one folder or several, with commas between them.")
+    if names and len(names) != len(directories):
+        raise ValueError(f"There are {len(directories)} evaluations but {len(names)} names; give a name for each.")
+    paths = [Path(directory).expanduser().resolve() for directory in directories]
+    found = list(names) or [path.parent.name if path.name == "evaluation" else path.name for path in paths]
+    for name in found:
+        if found.count(name) > 1:
+            raise ValueError(f"Two evaluations are named {name}; tell them apart by --names, with commas between them.")
+    return found
+
+
+def _write_results(output_dir: str | os.PathLike, cohorts: Sequence[CohortContribution], overwrite: bool) -> str:
+    """Write tables and figure of all cohorts, and return the tables in Markdown."""
+    folder = check_writable_directory(output_dir)
+    files = [folder / f"contribution_table{ending}" for ending in (".csv", ".md", ".png")]
+    files.append(folder / "rank_frequencies.csv")
+    for file in files:
+        if file.exists() and not overwrite:
+            raise FileExistsError(f"{file} exists; give another output_dir, or --overwrite.")
+    table, markdown, figure, frequencies = files
+    _write_by_cohort(table, {cohort.name: cohort.table for cohort in cohorts})
+    _write_by_cohort(frequencies, {cohort.name: cohort.frequencies for cohort in cohorts})
+    text = "\n\n".join(map(format_contribution, cohorts))
+    with atomic_path(markdown, overwrite=True) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    save_figure(contribution_stability(cohorts), figure, overwrite=True)
+    return text
+
+
+def _write_by_cohort(path: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    write_records(path, pd.concat(tables, names=["cohort"]).reset_index(level="cohort"), overwrite=True)
+
+
+def _write_page(
+    path: Path,
     command: str,
     data: str,
     cohorts: Sequence[CohortContribution],
@@ -36,20 +152,8 @@ def write_page(
     region: Region,
     seed: int,
 ) -> None:
-    """Write the page, and the image quality of all subjects (``.csv``) and the figure (``.png``) of the same name.
-
-    Args:
-        path: the Markdown file; replaced when it exists.
-        command: what makes the page.
-        data: what was evaluated, and by which weights.
-        cohorts: the table of each cohort.
-        metrics: cohort → its image-quality table.
-        region: where PSNR and SSIM were measured.
-        seed: of the bootstrap.
-    """
-    path = Path(path)
-    image_quality = pd.concat(metrics, names=["cohort"]).reset_index(level="cohort")
-    write_records(path.with_suffix(".csv"), image_quality, overwrite=True)
+    """Write the page, and the image quality of all subjects (``.csv``) and the figure (``.png``) of the same name."""
+    _write_by_cohort(path.with_suffix(".csv"), metrics)
     save_figure(contribution_stability(cohorts), path.with_suffix(".png"), overwrite=True)
     subjects = ", ".join(f"{metrics[cohort.name]['subject'].nunique()} subjects of {cohort.name}" for cohort in cohorts)
     tables_text = "\n\n".join(map(format_contribution, cohorts))

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Table 2 of a cohort: C_t and C_d with intervals, ranks, and how often each rank occurs."""
+"""Table 2 of a cohort, C_t and C_d with intervals and ranks and how often each rank occurs, and its Markdown."""
 
 from __future__ import annotations
 
@@ -10,13 +10,8 @@ import numpy as np
 import pandas as pd
 
 from seq2seq_mri.evaluation.contribution.contribution import contribution_ranks
-from seq2seq_mri.evaluation.contribution.contribution_bootstrap import (
-    SCORES,
-    ContributionBootstrap,
-    contribution_intervals,
-)
-from seq2seq_mri.evaluation.contribution.rank_stability import order_frequencies, rank_frequencies
-from seq2seq_mri.evaluation.markdown import markdown_table
+from seq2seq_mri.evaluation.contribution.contribution_bootstrap import SCORES, ContributionBootstrap, rank_frequencies
+from seq2seq_mri.evaluation.page import markdown_table
 
 __all__ = ["CohortContribution", "cohort_contribution", "format_contribution"]
 
@@ -32,7 +27,7 @@ class CohortContribution:
         table: a row for each sequence: ``sequence``, ``subjects`` (that have a measured pair with it), and for ``c_t``
             and ``c_d`` the score, ``<score>_low``, ``<score>_high``, ``<score>_rank`` and ``<score>_rank_frequency``,
             the fraction of bootstrap samples in which the sequence has this rank.
-        frequencies: of every rank, as ``analysis.rank_stability.rank_frequencies`` gives them.
+        frequencies: of every rank, as :func:`rank_frequencies` gives them.
         orders: for ``c_t`` and ``c_d``, the fraction of samples in which all ranks are those of the table.
         samples: number of bootstrap samples.
         lacking: number of samples without some pair that the cohort has.
@@ -60,28 +55,39 @@ class CohortContribution:
 def cohort_contribution(name: str, bootstrap: ContributionBootstrap, confidence: float = 0.95) -> CohortContribution:
     """Gather the table of a cohort from its bootstrap.
 
-    Raises:
-        ValueError: when ``confidence`` is not between 0 and 1.
+    The percentile intervals leave out (1 - ``confidence``) / 2 of the samples at either end. With few subjects they are
+    too narrow, because a sample can only have values that the cohort has.
     """
-    table = contribution_intervals(bootstrap, confidence)
     frequencies = rank_frequencies(bootstrap)
     by_rank = frequencies.set_index(["score", "sequence", "rank"])["frequency"]
-    for score, ranks in zip(SCORES, contribution_ranks(bootstrap.estimates), strict=True):
-        table[f"{score}_rank"] = pd.Series(ranks).astype("Int64")
+    table = pd.DataFrame({"sequence": bootstrap.sequences, "subjects": bootstrap.subjects})
+    ranks = contribution_ranks(bootstrap.estimates)
+    for place, score in enumerate(SCORES):
+        table[score] = bootstrap.estimates[place]
+        table[f"{score}_low"] = _percentile(bootstrap.scores[:, place], 50.0 * (1.0 - confidence))
+        table[f"{score}_high"] = _percentile(bootstrap.scores[:, place], 50.0 * (1.0 + confidence))
+        table[f"{score}_rank"] = pd.Series(ranks[place]).astype("Int64")
         table[f"{score}_rank_frequency"] = [
             np.nan if math.isnan(rank) else by_rank[(score, sequence, int(rank))]
-            for sequence, rank in zip(bootstrap.sequences, ranks, strict=True)
+            for sequence, rank in zip(bootstrap.sequences, ranks[place], strict=True)
         ]
-    columns = [f"{score}{part}" for score in SCORES for part in ("", "_low", "_high", "_rank", "_rank_frequency")]
+    # A sequence without a rank in the cohort has none in any sample.
+    same = np.nan_to_num(contribution_ranks(bootstrap.scores)) == np.nan_to_num(ranks)
     return CohortContribution(
         name=name,
-        table=table[["sequence", "subjects", *columns]],
+        table=table,
         frequencies=frequencies,
-        orders=order_frequencies(bootstrap),
+        orders=dict(zip(SCORES, same.all(axis=-1).mean(axis=0).tolist(), strict=True)),
         samples=len(bootstrap.scores),
         lacking=int((bootstrap.lacking > 0).sum()),
         confidence=confidence,
     )
+
+
+def _percentile(scores: np.ndarray, percentage: float) -> np.ndarray:
+    # Column by column: np.nanpercentile warns about columns without any value, which are legal here.
+    columns = [column[np.isfinite(column)] for column in scores.T]
+    return np.array([np.percentile(column, percentage) if column.size else np.nan for column in columns])
 
 
 def format_contribution(cohort: CohortContribution) -> str:

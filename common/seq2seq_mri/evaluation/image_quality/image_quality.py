@@ -7,14 +7,14 @@ import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from monai.transforms import CenterSpatialCrop
 from numpy.typing import ArrayLike
 
-from seq2seq_mri.evaluation.image_quality.ssim import SSIMWindow, check_window, ssim_map, window_radius
-from seq2seq_mri.evaluation.image_quality.volume_pair import check_volume_pair
+from seq2seq_mri.evaluation.image_quality.ssim import WINDOW_RADIUS, ssim_map
 
-__all__ = ["CENTRAL_CROP", "QUALITY_COLUMNS", "Region", "check_region", "image_quality"]
+__all__ = ["CENTRAL_CROP", "QUALITY_COLUMNS", "Region", "check_region", "check_volume_pair", "image_quality"]
 
 Region = Literal["foreground", "whole", "central_crop"]
 
@@ -34,7 +34,6 @@ def image_quality(
     truth: ArrayLike | torch.Tensor,
     foreground: ArrayLike | torch.Tensor,
     data_range: float = 1.0,
-    ssim_window: SSIMWindow = "gaussian",
     regions: Sequence[Region] = ("foreground", "whole"),
     central_crop: Sequence[int] = CENTRAL_CROP,
 ) -> dict[str, float]:
@@ -49,7 +48,6 @@ def image_quality(
         foreground: mask of the same shape, or ``[X, Y, Z]`` for all timepoints; voxels other than 0 belong to it.
         data_range: largest minus smallest value that the intensities can take; both measures depend on it, so it
             has to be reported with them.
-        ssim_window: ``"gaussian"`` or ``"uniform"``, see :mod:`seq2seq_mri.evaluation.image_quality.ssim`.
         regions: where to measure.
         central_crop: voxels of the central crop along X, Y, Z; an axis that is shorter is taken whole.
 
@@ -65,8 +63,8 @@ def image_quality(
         - ``psnr_central_crop`` and ``ssim_central_crop``: the same of the crop, as if it were the volume.
 
     Raises:
-        ValueError: when shapes differ, the foreground is empty, an image has NaN or infinite values, ``data_range``
-            is not positive, a region or window is unknown, or a volume is smaller than the window.
+        ValueError: when shapes differ, the foreground is empty, an image has NaN or infinite values, or a volume is
+            smaller than the SSIM window.
 
     Example:
         >>> truth = torch.zeros(16, 16, 16)
@@ -74,33 +72,32 @@ def image_quality(
         >>> round(measures["psnr"], 3)
         20.0
     """
-    if not (math.isfinite(data_range) and data_range > 0):
-        raise ValueError(f"data_range is {data_range}; give the positive range of the intensities, for example 1.0.")
-    check_window(ssim_window)
-    for region in regions:
-        check_region(region)
     predictions, truths, masks = check_volume_pair(prediction, truth, foreground)
     shape = truths.shape[1:]
     boxes: dict[Region, tuple[slice, ...]] = {
         "whole": tuple(slice(0, size) for size in shape),
         "central_crop": CenterSpatialCrop(list(central_crop)[: len(shape)]).compute_slices(list(shape)),
     }
-    radius = window_radius(ssim_window)
+    inner = (slice(WINDOW_RADIUS, -WINDOW_RADIUS),) * len(shape)
+    size = 2 * WINDOW_RADIUS + 1
     for region in regions:
-        if region != "foreground":
-            _check_size(truths[0][boxes[region]], ssim_window)
+        if region != "foreground" and min(truths[0][boxes[region]].shape) < size:
+            raise ValueError(
+                f"Images of shape {tuple(truths[0][boxes[region]].shape)} are smaller than the SSIM window of {size}"
+                " voxels along each axis; give larger images, or measure the foreground alone."
+            )
 
     timepoints = []
     for image, target, mask in zip(predictions, truths, masks, strict=True):
         squared_error = (image - target).square_()
-        similarity = ssim_map(image, target, data_range, ssim_window)
+        similarity = ssim_map(image, target, data_range)
         measures: list[float] = []
         for region in regions:
             if region == "foreground":
                 errors, similarities = squared_error[mask], similarity[mask]
             else:
                 errors = squared_error[boxes[region]]
-                similarities = similarity[boxes[region]][(slice(radius, -radius),) * len(shape)]
+                similarities = similarity[boxes[region]][inner]
             measures += [_psnr(errors, data_range), _mean(similarities)]
         timepoints.append(measures)
     names = [name for region in regions for name in QUALITY_COLUMNS[region]]
@@ -128,11 +125,44 @@ def _mean(values: torch.Tensor) -> float:
     return values.mean(dtype=torch.float64).item()
 
 
-def _check_size(image: torch.Tensor, window: SSIMWindow) -> None:
-    size = 2 * window_radius(window) + 1
-    if min(image.shape) < size:
-        raise ValueError(
-            f"Images of shape {tuple(image.shape)} are smaller than the {window} SSIM window of {size} voxels"
-            " along each axis; give larger images, measure the foreground alone"
-            + (", or take the uniform window (7)." if window == "gaussian" else ".")
-        )
+def check_volume_pair(
+    prediction: ArrayLike | torch.Tensor,
+    truth: ArrayLike | torch.Tensor,
+    foreground: ArrayLike | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Check that a prediction can be compared with its truth, and give both a leading axis of timepoints.
+
+    Args:
+        prediction: synthesised image ``[X, Y]``, ``[X, Y, Z]`` or ``[T, X, Y, Z]``.
+        truth: measured image of the same shape.
+        foreground: mask of the same shape, or ``[X, Y, Z]`` for all timepoints; voxels other than 0 belong to it.
+
+    Returns:
+        ``(prediction, truth, foreground)``, plain tensors ``[T, X, Y(, Z)]`` on the prediction's device, with ``T = 1``
+        for images without that axis; the images in floating point, in the wider of their two precisions but at least
+        float32; the mask boolean.
+
+    Raises:
+        ValueError: when the images' shapes differ, an image has NaN or infinite values, or a timepoint of the
+            foreground is empty.
+    """
+    prediction = _as_tensor(prediction)
+    truth = _as_tensor(truth).to(prediction.device)
+    if prediction.shape != truth.shape:
+        raise ValueError(f"The prediction has shape {tuple(prediction.shape)} but the truth {tuple(truth.shape)}.")
+    for name, image in (("prediction", prediction), ("truth", truth)):
+        if not bool(image.isfinite().all()):
+            raise ValueError(f"The {name} has NaN or infinite values.")
+    mask = (_as_tensor(foreground).to(prediction.device) != 0).expand(truth.shape)
+    if truth.ndim < 4:
+        prediction, truth, mask = prediction[None], truth[None], mask[None]
+    if not bool(mask.flatten(1).any(dim=1).all()):
+        raise ValueError("The foreground is empty; check the mask, or the truth that it was made from.")
+    dtype = torch.promote_types(torch.promote_types(prediction.dtype, truth.dtype), torch.float32)
+    return prediction.to(dtype), truth.to(dtype), mask
+
+
+def _as_tensor(values: ArrayLike | torch.Tensor) -> torch.Tensor:
+    if isinstance(values, torch.Tensor):
+        return values.detach().as_subclass(torch.Tensor)  # MetaTensor would copy its metadata at every step
+    return torch.from_numpy(np.array(values))  # a copy: the array may be read-only, or run backwards

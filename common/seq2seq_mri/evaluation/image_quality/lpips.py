@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import torch
 from numpy.typing import ArrayLike
 
-from seq2seq_mri.evaluation.image_quality.volume_pair import check_volume_pair
+from seq2seq_mri.evaluation.image_quality.image_quality import check_volume_pair
 
 __all__ = ["LPIPSNetwork", "SliceLPIPS"]
 
@@ -27,21 +27,20 @@ _NETWORKS = {
     "vgg": ("VGG16_Weights", 16),
     "squeeze": ("SqueezeNet1_1_Weights", 17),
 }
+_SLICES_AT_ONCE = 16
 
 
 class SliceLPIPS:
     """Learned perceptual image patch similarity of two volumes; lower is closer, 0 is identical.
 
-    Each axial slice (last axis) that holds foreground is scaled from ``value_range`` to [-1, 1], repeated to the three
-    channels that the networks expect, and compared; the result is the mean over these slices, and over timepoints.
+    Each axial slice (last axis) that holds foreground is scaled from [0, 1] to [-1, 1], repeated to the three channels
+    that the networks expect, and compared; the result is the mean over these slices, and over timepoints.
 
     Args:
         network: ``"alex"`` (the LPIPS authors' choice for measuring), ``"vgg"``, ``"squeeze"`` (5 MB of weights), or
             ``"none"``, which builds nothing and gives NaN for every pair. Numbers of different networks cannot be
             compared.
         reduction: ``"mean"`` over slices, or ``"sum"`` as in the paper's released code.
-        value_range: the smallest and largest intensity, which become -1 and 1.
-        batch_size: number of slices compared at once.
         device: where the network runs.
 
     Raises:
@@ -53,22 +52,14 @@ class SliceLPIPS:
         self,
         network: LPIPSNetwork = "alex",
         reduction: Literal["mean", "sum"] = "mean",
-        value_range: tuple[float, float] = (0.0, 1.0),
-        batch_size: int = 16,
         device: str | torch.device = "cpu",
     ) -> None:
         if network not in get_args(LPIPSNetwork):
             raise ValueError(f"Unknown LPIPS network {network!r}; choose one of {', '.join(get_args(LPIPSNetwork))}.")
         if reduction not in ("mean", "sum"):
             raise ValueError(f"Unknown LPIPS reduction {reduction!r}; choose mean or sum.")
-        if not value_range[0] < value_range[1]:
-            raise ValueError(f"The LPIPS value range {value_range} is empty; give (smallest, largest).")
-        if batch_size < 1:
-            raise ValueError(f"The LPIPS batch size is {batch_size}; give a positive number of slices.")
         self.network = network
         self.reduction = reduction
-        self.value_range = value_range
-        self.batch_size = batch_size
         self.device = torch.device(device)
         self.distance = None if network == "none" else _load_distance(network).to(self.device)
 
@@ -76,37 +67,34 @@ class SliceLPIPS:
         self,
         prediction: ArrayLike | torch.Tensor,
         truth: ArrayLike | torch.Tensor,
-        foreground: ArrayLike | torch.Tensor | None = None,
+        foreground: ArrayLike | torch.Tensor,
     ) -> float:
         """Compare two volumes.
 
         Args:
-            prediction: synthesised volume ``[X, Y, Z]`` or ``[T, X, Y, Z]``, values in ``value_range``.
+            prediction: synthesised volume ``[X, Y, Z]`` or ``[T, X, Y, Z]``, values in [0, 1].
             truth: measured volume of the same shape.
             foreground: mask of the same shape, or ``[X, Y, Z]`` for all timepoints; slices in which it is empty are
-                left out. None takes every slice.
+                left out.
 
         Returns:
             The distance, at least 0; NaN when the network is ``"none"``.
 
         Raises:
-            ValueError: when shapes differ, the foreground is empty, an image has NaN or infinite values, the images
-                are not volumes, or the slices are too small for the network.
+            ValueError: when shapes differ, the foreground is empty, an image has NaN or infinite values, or the slices
+                are too small for the network.
         """
         if self.distance is None:
             return math.nan
         predictions, truths, masks = check_volume_pair(prediction, truth, foreground)
-        if truths.ndim != 4:
-            raise ValueError(f"LPIPS compares volumes [X, Y, Z] or [T, X, Y, Z], not images of {truths.ndim - 1} axes.")
         smallest = _NETWORKS[self.network][1]
         if min(truths.shape[1:3]) < smallest:
             raise ValueError(
                 f"Slices of {truths.shape[1]} x {truths.shape[2]} are too small for LPIPS with network"
                 f" '{self.network}', which needs {smallest} x {smallest}; choose another network, or none."
             )
-        timepoints = [
-            self._one_timepoint(self.distance, *images) for images in zip(predictions, truths, masks, strict=True)
-        ]
+        images = zip(predictions, truths, masks, strict=True)
+        timepoints = [self._one_timepoint(self.distance, *one) for one in images]
         return math.fsum(timepoints) / len(timepoints)
 
     @torch.inference_mode()
@@ -114,18 +102,13 @@ class SliceLPIPS:
         self, distance: torch.nn.Module, prediction: torch.Tensor, truth: torch.Tensor, foreground: torch.Tensor
     ) -> float:
         slices = foreground.any(dim=0).any(dim=0).nonzero()[:, 0]
-        distances = []
-        for start in range(0, len(slices), self.batch_size):
-            batch = slices[start : start + self.batch_size]
-            distances.append(distance(self._as_colour(prediction, batch), self._as_colour(truth, batch)))
+        images = [
+            volume[..., slices].movedim(-1, 0)[:, None].to(self.device, torch.float32) for volume in (prediction, truth)
+        ]
+        batches = zip(*(image.split(_SLICES_AT_ONCE) for image in images), strict=True)
+        distances = [distance(*(batch.expand(-1, 3, -1, -1) for batch in pair), normalize=True) for pair in batches]
         total = torch.cat(distances).double()
         return (total.mean() if self.reduction == "mean" else total.sum()).item()
-
-    def _as_colour(self, volume: torch.Tensor, slices: torch.Tensor) -> torch.Tensor:
-        low, high = self.value_range
-        images = volume[..., slices].movedim(-1, 0).to(self.device, torch.float32, copy=True)
-        scaled = images.sub_(low).mul_(2.0 / (high - low)).sub_(1.0)
-        return scaled[:, None].expand(-1, 3, -1, -1)
 
 
 def _load_distance(network: str) -> torch.nn.Module:

@@ -1,56 +1,35 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 """The structural similarity of two images at every voxel, in 2D or 3D, on a CPU or a GPU.
 
-Which SSIM: Wang et al. 2004 (K1 = 0.01, K2 = 0.03), over all spatial axes at once, with one of two windows:
+Which SSIM: Wang et al. 2004 (K1 = 0.01, K2 = 0.03), over all spatial axes at once, with their Gaussian window of 11
+voxels along each axis and a standard deviation of 1.5 voxels, and the population covariance.
 
-- ``"gaussian"`` (default, as in Wang et al.): 11 voxels along each axis, standard deviation 1.5 voxels, population
-  covariance;
-- ``"uniform"`` (scikit-image's default): 7 voxels along each axis, sample covariance.
-
-Both windows are separable. Each axis is filtered by products with a banded matrix, block by block, in float64: the
+The window is separable. Each axis is filtered by products with a banded matrix, block by block, in float64: the
 variances are differences of larger numbers, of which float32 (and more so the TF32 of a GPU) leaves too little in
 smooth bright tissue. On one CPU thread a 240 × 240 × 155 volume takes 1.5 s so, with scikit-image 2.2 s in float64 and
-1.3 s in float32, with MONAI's dense 3D convolution 15 s.
+1.3 s in float32, with MONAI's dense 3D convolution (SSIMMetric, float32, no map beyond the edges) 15 s.
 """
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
+from monai.transforms import generate_spatial_bounding_box
 
-__all__ = ["SSIMWindow", "check_window", "ssim_map", "window_radius"]
+__all__ = ["WINDOW_RADIUS", "ssim_map"]
 
-SSIMWindow = Literal["gaussian", "uniform"]
-
-_RADIUS = {"gaussian": 5, "uniform": 3}
+#: By how many voxels the window reaches to either side.
+WINDOW_RADIUS = 5
 _SIGMA = 1.5
 # Rows of a banded matrix, whose other side is wider by the window; and planes that are filtered at once. A CPU wants
 # what stays in its cache, a GPU few and large products.
 _BLOCK = {"cpu": 16, "cuda": 128}
 
 
-def window_radius(window: SSIMWindow) -> int:
-    """Return by how many voxels a window reaches to either side."""
-    return _RADIUS[window]
-
-
-def check_window(window: str) -> None:
-    """Check a window's name.
-
-    Raises:
-        ValueError: when there is no such window.
-    """
-    if window not in _RADIUS:
-        raise ValueError(f"Unknown SSIM window {window!r}; choose one of {', '.join(get_args(SSIMWindow))}.")
-
-
-def ssim_map(
-    prediction: torch.Tensor, truth: torch.Tensor, data_range: float = 1.0, window: SSIMWindow = "gaussian"
-) -> torch.Tensor:
+def ssim_map(prediction: torch.Tensor, truth: torch.Tensor, data_range: float = 1.0) -> torch.Tensor:
     """Return the structural similarity at every voxel.
 
     Beyond the images' edges both are taken as 0, which is the background of MRI. So the map does not depend on how much
@@ -60,17 +39,17 @@ def ssim_map(
         prediction: synthesised image ``[X, Y]`` or ``[X, Y, Z]``.
         truth: measured image of the same shape, on the same device.
         data_range: largest minus smallest value that the intensities can take.
-        window: ``"gaussian"`` or ``"uniform"``, see this module's description.
 
     Returns:
         float64 map of the same shape and device, with values in [-1, 1]; 1 where all that the window sees is equal.
     """
-    radius = window_radius(window)
+    radius = WINDOW_RADIUS
     similarity = torch.ones_like(truth, dtype=torch.float64)
     # Where the images are equal as far as a window reaches, both windows hold the same values and the map is 1.
-    box = _bounding_box(prediction != truth)
-    if box is None:
+    starts, ends = generate_spatial_bounding_box((prediction != truth)[None])
+    if not any(ends):
         return similarity
+    box = list(zip(starts, ends, strict=True))
     inner = tuple(slice(max(0, low - radius), high + radius) for low, high in box)
     seen = tuple(slice(max(0, low - 2 * radius), high + 2 * radius) for low, high in box)
     # By how much what the windows see ends before their reach does: at the images' edges only.
@@ -82,40 +61,37 @@ def ssim_map(
     block = _BLOCK[truth.device.type]
     for start in range(0, len(result), block):
         planes = slice(start, start + block + 2 * radius)
-        result[start : start + block] = _similarity(x[planes].double(), y[planes].double(), data_range, window)
+        result[start : start + block] = _similarity(x[planes].double(), y[planes].double(), data_range)
     return similarity
 
 
-def _similarity(x: torch.Tensor, y: torch.Tensor, data_range: float, window: SSIMWindow) -> torch.Tensor:
+def _similarity(x: torch.Tensor, y: torch.Tensor, data_range: float) -> torch.Tensor:
     """Return the map of the voxels whose windows lie inside the images."""
-    voxels = (2 * window_radius(window) + 1) ** x.ndim
     # One after the other: five images at once take twice as long, because they leave the cache.
-    mean_x, mean_y, mean_xx, mean_yy, mean_xy = (_filtered(image, window) for image in (x, y, x * x, y * y, x * y))
-    unbiased = voxels / (voxels - 1) if window == "uniform" else 1.0
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = (_filtered(image) for image in (x, y, x * x, y * y, x * y))
     product = mean_x * mean_y
     squares = mean_x.square_().add_(mean_y.square_())
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    covariance = mean_xy.sub_(product).mul_(unbiased)
-    variances = mean_xx.add_(mean_yy).sub_(squares).mul_(unbiased)
+    covariance = mean_xy.sub_(product)
+    variances = mean_xx.add_(mean_yy).sub_(squares)
     numerator = product.mul_(2.0).add_(c1).mul_(covariance.mul_(2.0).add_(c2))
     return numerator.div_(squares.add_(c1).mul_(variances.add_(c2)))
 
 
-def _filtered(image: torch.Tensor, window: SSIMWindow) -> torch.Tensor:
+def _filtered(image: torch.Tensor) -> torch.Tensor:
     """Return the means of the windows that lie inside an image ``[X, Y(, Z)]``: 2 radii fewer along each axis."""
-    radius = window_radius(window)
     block = _BLOCK[image.device.type]
-    band = _band(window, block).to(image.device)
+    band = _band(block).to(image.device)
     for axis, size in enumerate(image.shape):
         # [before, axis, after]; the last axis is multiplied from its own side, without a copy of its transpose.
         shape = list(image.shape)
-        shape[axis] = size - 2 * radius
+        shape[axis] = size - 2 * WINDOW_RADIUS
         before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
         given = image.reshape(before, size, after)
         result = image.new_empty(before, shape[axis], after)
         for start in range(0, shape[axis], block):
             rows = slice(start, min(start + block, shape[axis]))
-            part = given[:, start : rows.stop + 2 * radius]
+            part = given[:, start : rows.stop + 2 * WINDOW_RADIUS]
             matrix = band[: rows.stop - start, : part.shape[1]]
             if after == 1:
                 result[:, rows, 0] = part[..., 0] @ matrix.T
@@ -126,24 +102,11 @@ def _filtered(image: torch.Tensor, window: SSIMWindow) -> torch.Tensor:
 
 
 @lru_cache
-def _band(window: SSIMWindow, block: int) -> torch.Tensor:
+def _band(block: int) -> torch.Tensor:
     """Return the matrix that filters a block: in each row the window's weights, one voxel further than in the last."""
-    radius = window_radius(window)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    weights = torch.exp(-offsets.square() / (2 * _SIGMA**2)) if window == "gaussian" else torch.ones_like(offsets)
-    band = torch.zeros(block, block + 2 * radius, dtype=torch.float64)
+    offsets = torch.arange(-WINDOW_RADIUS, WINDOW_RADIUS + 1, dtype=torch.float64)
+    weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
+    band = torch.zeros(block, block + 2 * WINDOW_RADIUS, dtype=torch.float64)
     for row in range(block):
-        band[row, row : row + 2 * radius + 1] = weights / weights.sum()
+        band[row, row : row + 2 * WINDOW_RADIUS + 1] = weights / weights.sum()
     return band
-
-
-def _bounding_box(mask: torch.Tensor) -> list[tuple[int, int]] | None:
-    """Return first and last + 1 along each axis of the voxels in a mask, or ``None`` where there are none."""
-    sides = []
-    for axis in range(mask.ndim):
-        others = [other for other in range(mask.ndim) if other != axis]
-        occupied = mask.any(dim=others).nonzero()
-        if len(occupied) == 0:
-            return None
-        sides.append((int(occupied[0]), int(occupied[-1]) + 1))
-    return sides

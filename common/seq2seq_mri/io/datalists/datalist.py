@@ -30,12 +30,7 @@ _NO_SEQUENCES = ("subject", "patient", "label", "lesion", "withheld", "unique")
 
 
 def write_datalist(content: Mapping, path: str | os.PathLike, *, overwrite: bool = False) -> None:
-    """Write a datalist as JSON, at once or not at all.
-
-    Raises:
-        FileExistsError: when ``path`` exists and ``overwrite`` is false.
-        OSError: when it cannot be written.
-    """
+    """Write a datalist as JSON, at once or not at all; an existing one only with ``overwrite``."""
     with atomic_path(path, overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 
@@ -59,8 +54,7 @@ def load_datalist(
             others.
 
     Returns:
-        the subjects' dictionaries, with absolute paths, in the order of the file; ``"patient"`` and ``"label"`` as they
-        stand there.
+        the subjects' dictionaries, in the order of the file; ``"patient"`` and ``"label"`` as they stand there.
 
     Raises:
         FileNotFoundError: when the datalist, the folder or images do not exist; it lists them.
@@ -80,15 +74,16 @@ def load_datalist(
             raise ValueError(
                 f"{path}: {name} has {content['sequences'][name]} timepoints, in the sequence table {table[name]}."
             )
+    sections = {name: entries for name, entries in content.items() if isinstance(entries, list)}
     subjects: dict[str, str] = {}
     patients: dict[str, str] = {}
-    for known in (name for name in content if isinstance(content[name], list)):
-        for number, entry in enumerate(content[known]):
-            subject = _check_entry(entry, table if check_files else None, f"{path}, {known}[{number}]")
+    for known, known_entries in sections.items():
+        for number, entry in enumerate(known_entries):
+            _check_entry(entry, table if check_files else None, f"{path}, {known}[{number}]")
+            subject, patient = entry["subject"], entry.get("patient")
             if subject in subjects:
                 raise ValueError(f"{path}: subject {subject} stands twice, in {subjects[subject]} and in {known}.")
             subjects[subject] = known
-            patient = entry.get("patient")
             if patient and known in SECTIONS and patients.setdefault(patient, known) != known:
                 raise ValueError(
                     f"{path}: patient {patient} stands in {patients[patient]} and, as subject {subject}, in {known}; "
@@ -96,10 +91,9 @@ def load_datalist(
                 )
     entries = []
     for name in names_in_list(section):
-        if not isinstance(content.get(name), list):
-            known_sections = ", ".join(key for key in content if isinstance(content[key], list))
-            raise ValueError(f"{path} has no section '{name}'; it has {known_sections or 'none'}.")
-        entries += [_resolved(entry, root) for entry in content[name]]
+        if name not in sections:
+            raise ValueError(f"{path} has no section '{name}'; it has {', '.join(sections) or 'none'}.")
+        entries += [_resolved(entry, root) for entry in sections[name]]
     if not entries:
         raise ValueError(f"{path}: no subject is in {' or '.join(names_in_list(section))}.")
     if check_files:
@@ -108,12 +102,7 @@ def load_datalist(
 
 
 def read_sequence_table(datalist: str | os.PathLike) -> dict[str, int]:
-    """Return the sequence table of a datalist.
-
-    Raises:
-        FileNotFoundError: when the datalist does not exist.
-        ValueError: when it is not JSON, or has no sequence table.
-    """
+    """Return the sequence table of a datalist."""
     return check_sequences(_read_json(Path(datalist).expanduser())["sequences"])
 
 
@@ -131,49 +120,47 @@ def _read_json(path: Path) -> dict:
     return content
 
 
-def _check_entry(entry: object, table: Mapping[str, int] | None, where: str) -> str:
-    """Check the form of one entry, and its sequences if a table is given, and return its subject."""
+def _check_entry(entry: object, table: Mapping[str, int] | None, where: str) -> None:
+    """Check the form of one entry and, if a table is given, the names of its sequences.
+
+    By hand, not by a JSON schema: a bundle that was downloaded would need one package more, and the messages have to
+    say what to write instead.
+    """
     if not isinstance(entry, dict) or not isinstance(entry.get("subject"), str):
         raise ValueError(f'{where} is not of the form {{"subject": "name", "t1": "path", ...}}.')
     subject = entry["subject"]
     # Results are written to a folder of the subject's name.
     if subject in ("", ".", "..") or set(subject) & set("/\\"):
         raise ValueError(f"{where}: subject '{subject}' cannot be the name of a folder.")
-    _check_others(entry, f"{where}, subject {subject}")
-    groups = {"": {key: value for key, value in entry.items() if key not in _NO_SEQUENCES}}
-    groups |= {f"{key}: ": entry[key] for key in ("withheld", "unique") if key in entry}
+    where = f"{where}, subject {subject}:"
+    for key, what in (("lesion", "the path of a mask"), ("patient", "the patient's name")):
+        if key in entry and not (isinstance(entry[key], str) and entry[key]):
+            raise ValueError(f"{where} {key} is {entry[key]!r}; give {what}, or leave out the key.")
+    label = entry.get("label", 0)
+    labels = list(label.values()) if isinstance(label, dict) else [label]
+    if not labels or not all(isinstance(value, (int, float)) and math.isfinite(value) for value in labels):
+        raise ValueError(
+            f'{where} label is {label!r}; give a number, or numbers by name such as {{"pcr": 1}}, and leave out what '
+            "is not known."
+        )
+    own = {key: value for key, value in entry.items() if key not in _NO_SEQUENCES}
+    groups = {"": own} | {f" {key}:": entry[key] for key in ("withheld", "unique") if key in entry}
     for group, paths in groups.items():
         if not isinstance(paths, dict):
-            raise ValueError(f"{where}, subject {subject}: {group}not a mapping from sequences to paths.")
+            raise ValueError(f"{where}{group} not a mapping from sequences to paths.")
         for name, value in paths.items():
             if table is not None and name not in table:
                 raise ValueError(
-                    f"{where}, subject {subject}: {group}unknown sequence '{name}'; "
-                    f"the sequence table has {', '.join(table)}."
+                    f"{where}{group} unknown sequence '{name}'; the sequence table has {', '.join(table)}."
                 )
             if not value or not all(isinstance(item, str) and item for item in _as_list(value)):
                 raise ValueError(
-                    f"{where}, subject {subject}: {group}{name} is {value!r}; give a path, or a list of paths, one for "
-                    "each timepoint, and leave out the key of a sequence that is absent."
+                    f"{where}{group} {name} is {value!r}; give a path, or a list of paths, one for each timepoint, and "
+                    "leave out the key of a sequence that is absent."
                 )
     twice = entry.get("withheld", {}).keys() & entry.keys()
     if twice:
-        raise ValueError(f"{where}, subject {subject}: {min(twice)} is both available and withheld.")
-    return subject
-
-
-def _check_others(entry: Mapping, where: str) -> None:
-    """Check what an entry may hold beside its sequences."""
-    for key, what in (("lesion", "the path of a mask"), ("patient", "the patient's name")):
-        if key in entry and not (isinstance(entry[key], str) and entry[key]):
-            raise ValueError(f"{where}: {key} is {entry[key]!r}; give {what}, or leave out the key.")
-    label = entry.get("label", 0)
-    values = list(label.values()) if isinstance(label, dict) else [label]
-    if not values or not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values):
-        raise ValueError(
-            f'{where}: label is {label!r}; give a number, or numbers by name such as {{"pcr": 1}}, and leave out what '
-            "is not known."
-        )
+        raise ValueError(f"{where} {min(twice)} is both available and withheld.")
 
 
 def _resolved(entry: Mapping, root: Path) -> dict:
@@ -190,7 +177,7 @@ def _resolved(entry: Mapping, root: Path) -> dict:
     return result
 
 
-def _as_list(value) -> list:
+def _as_list(value: str | list[str]) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 

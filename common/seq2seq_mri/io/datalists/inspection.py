@@ -1,19 +1,46 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What a subject's images are like: grids, orientations, and whatever would stop them from being loaded."""
+"""Checks of a subject's images before they are listed: readable, on one grid, as many timepoints as the table says."""
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seq2seq_mri.io.datalists.image_checks import Grid, first_line, grid_difference, inspect_series
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+
 from seq2seq_mri.io.datalists.layouts import patient_of
 from seq2seq_mri.io.datalists.scan import FoundSubject, Series
-from seq2seq_mri.io.read_nifti import read_volume
+from seq2seq_mri.io.dicom.read_dicom import read_dicom_grid, read_dicom_series
+from seq2seq_mri.io.grids import match_grid
+from seq2seq_mri.io.read_nifti import Volume, read_volume
 
-__all__ = ["SubjectReport", "datalist_table", "inspect_subject"]
+__all__ = ["Checks", "SubjectReport", "datalist_table", "inspect_series", "inspect_subject"]
+
+# In mm; the default of LoadImageSequencesd. Headers differ by rounding.
+_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Checks:
+    """How closely images are looked at, and what is only worth a note.
+
+    Attributes:
+        check_images: whether to read the voxels, not only the headers, and so to find damage inside, NaN, infinite
+            values and constant images.
+        allow_different_grids: whether unequal grids are only worth a note, for images that are resampled on loading.
+        allow_other_timepoints: likewise for another number of timepoints than the table says, where both it and the
+            image have several: loading may resample a series in time, or pick its b-values.
+    """
+
+    check_images: bool = False
+    allow_different_grids: bool = False
+    allow_other_timepoints: bool = False
 
 
 @dataclass
@@ -22,11 +49,11 @@ class SubjectReport:
 
     Attributes:
         name: the subject.
-        files: its usable image of each sequence.
         patient: whose examination it is.
+        files: its usable image of each sequence.
         unique: its mask of what each sequence alone shows, if any.
         lesion: its mask of the lesion, if any.
-        grids: of each sequence whose header could be read.
+        grids: of each usable image, :class:`Volume` whose voxels are zeros that take no memory.
         problems: what makes the subject unusable; each names the files.
         notes: what a user may want to know, but is legal.
     """
@@ -36,31 +63,13 @@ class SubjectReport:
     files: dict[str, Series] = field(default_factory=dict)
     unique: dict[str, Path] = field(default_factory=dict)
     lesion: Path | None = None
-    grids: dict[str, Grid] = field(default_factory=dict)
+    grids: dict[str, Volume] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def inspect_subject(
-    subject: FoundSubject,
-    sequences: Mapping[str, int],
-    *,
-    check_images: bool = False,
-    allow_different_grids: bool = False,
-    allow_other_timepoints: bool = False,
-) -> SubjectReport:
-    """Check every image of a subject, and whether their grids agree.
-
-    Args:
-        subject: the files that were found for it.
-        sequences: the sequence table; an image of several timepoints has them as its fourth axis.
-        check_images: whether to read the voxels too, not only the headers.
-        allow_different_grids: whether unequal grids are only worth a note, for images that are resampled on loading.
-        allow_other_timepoints: likewise for series whose timepoints are not as many as the table says.
-
-    Returns:
-        the subject's files in the table's order, with problems and notes.
-    """
+def inspect_subject(subject: FoundSubject, sequences: Mapping[str, int], checks: Checks) -> SubjectReport:
+    """Check every image of a subject, and whether their grids agree; its files come in the table's order."""
     report = SubjectReport(subject.name, subject.patient or patient_of(subject.name))
     for name in sequences:
         images = subject.files.get(name, [])
@@ -80,25 +89,132 @@ def inspect_subject(
         report.notes.append(f"no {', '.join(missing)}")
     noted: dict[str, list[str]] = defaultdict(list)
     for name, series in report.files.items():
-        grid, problems, notes = inspect_series(
-            series,
-            subject.name,
-            sequences[name],
-            check_voxels=check_images,
-            allow_other_timepoints=allow_other_timepoints,
-        )
+        grid, problems, notes = inspect_series(series, subject.name, sequences[name], checks)
         if grid is not None:
             report.grids[name] = grid
         report.problems += [f"{name}: {problem}" for problem in problems]
         for note in notes:
             noted[note].append(name)
     report.notes += [f"{', '.join(names)}: {note}" for note, names in noted.items()]
-    for difference in _differences(report):
-        if allow_different_grids:
-            report.notes.append(difference)
-        else:
-            report.problems.append(f"{difference} --allow_different_grids keeps such subjects in the datalist.")
+    first, *others = report.grids or [""]
+    for name in others:
+        difference = _difference(report.grids[first], report.grids[name], subject.name)
+        if difference and checks.allow_different_grids:
+            report.notes.append(f"{first} and {name}: {difference}")
+        elif difference:
+            keep = "--allow_different_grids keeps such subjects in the datalist."
+            report.problems.append(f"{first} and {name}: {difference} {keep}")
     return report
+
+
+def _only_mask(masks: Sequence[Path], what: str, report: SubjectReport) -> Path | None:
+    """Return the one mask found; ``None``, with the problem in the report, where it is not one or not readable."""
+    if len(masks) > 1:
+        report.problems.append(f"{what} found {len(masks)} times, keep one of {', '.join(map(str, masks))}")
+    elif masks:
+        try:
+            # A mask without a voxel measures nothing.
+            return masks[0] if read_volume(masks[0], report.name, allow_constant=True).voxels.any() else None
+        except (FileNotFoundError, ValueError) as error:
+            report.problems.append(f"{what}: {_first_line(error, report.name)}")
+    return None
+
+
+def inspect_series(
+    series: Series, subject: str, timepoints: int, checks: Checks
+) -> tuple[Volume | None, list[str], list[str]]:
+    """Check the image of a sequence: a NIfTI file, a folder of DICOM files, or one 3D NIfTI file for each timepoint.
+
+    Returns:
+        the grid, ``None`` where there are problems; the problems, each naming a file or folder; the notes.
+    """
+    frames = series if isinstance(series, tuple) else (series,)
+    grids: list[Volume] = []
+    problems: list[str] = []
+    notes: dict[str, None] = {}
+    for path in frames:
+        try:
+            grid, found = _inspect_image(path, subject, checks.check_images)
+        except (FileNotFoundError, ValueError) as error:
+            problems.append(_first_line(error, subject))
+            continue
+        grids.append(grid)
+        notes |= dict.fromkeys(found)
+        shape = grid.voxels.shape[1:]
+        if len(frames) > 1 and len(grid.voxels) > 1:
+            problems.append(f"{len(grid.voxels)} timepoints ({path}), a file of several has to have one")
+        elif timepoints == 1 and min(shape) == 1:
+            problems.append(f"2D ({' x '.join(map(str, shape))}) where 3D is expected, {path}")
+    if not problems:
+        differences = [_difference(grids[0], grid, subject) for grid in grids[1:]]
+        problems += [difference for difference in differences if difference][:1]
+        number = len(frames) if len(frames) > 1 else len(grids[0].voxels)
+        where = f"{frames[0]} to {frames[-1].name}" if len(frames) > 1 else f"{series}"
+        text = f"{number} timepoints ({where}), the sequence table says {timepoints}"
+        if number != timepoints and min(number, timepoints) == 1:
+            problems.append(text)
+        elif number != timepoints and checks.allow_other_timepoints:
+            notes[text] = None
+        elif number != timepoints:
+            problems.append(f"{text}; --allow_other_timepoints keeps such subjects in the datalist")
+    return None if problems else grids[0], problems, list(notes)
+
+
+def _inspect_image(path: Path, subject: str, check_voxels: bool) -> tuple[Volume, list[str]]:
+    """Return the grid and the number of timepoints of a file or folder, as zeros that take no memory, and notes.
+
+    Raises:
+        FileNotFoundError, ValueError: when it cannot be read; the message names it.
+    """
+    notes = []
+    if path.is_dir():
+        volume = (read_dicom_series if check_voxels else read_dicom_grid)(path, subject)
+        shape, affine = volume.voxels.shape, volume.affine
+    else:
+        if (check_voxels or not _seems_complete(path)) and read_volume(path, subject).voxels.min() < 0:
+            notes.append("negative values, which loading clips to 0")
+        image: nib.Nifti1Image = nib.load(path)  # type: ignore[assignment]
+        if not (image.header["qform_code"] or image.header["sform_code"]):
+            notes.append("the header does not say how the image is oriented")
+        shape, affine = (int(np.prod(image.shape[3:])), *image.shape[:3]), image.affine
+    return Volume(np.broadcast_to(np.float32(0), shape), np.asarray(affine, dtype=np.float64), path), notes
+
+
+def _seems_complete(path: Path) -> bool:
+    """Return whether a NIfTI file's header is usable and the file as large as it says, without reading voxels.
+
+    A truncated file shows in its size alone: a gzip file ends with the length of what it holds.
+    """
+    try:
+        image: nib.Nifti1Image = nib.load(path)  # type: ignore[assignment]
+        affine, shape, dtype = image.affine, image.shape, image.get_data_dtype()
+        # nibabel resets the header's own vox_offset on reading.
+        expected = getattr(image.dataobj, "offset", 0) + int(np.prod(shape)) * dtype.itemsize
+        if path.name.lower().endswith(".gz"):
+            with open(path, "rb") as file:
+                file.seek(-4, 2)
+                complete = int.from_bytes(file.read(4), "little") == expected % 2**32
+        else:
+            complete = path.stat().st_size >= expected
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error):
+        return False
+    is_series = len(shape) >= 3 and 0 not in shape and sum(size != 1 for size in shape[3:]) < 2
+    has_place = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-12
+    return bool(complete and is_series and has_place and isinstance(image, nib.Nifti1Image) and dtype.kind in "iuf")
+
+
+def _difference(first: Volume, other: Volume, subject: str) -> str:
+    """Return why an image cannot be brought onto the grid of another by reorienting; empty where it can."""
+    try:
+        match_grid(other, first, subject, _TOLERANCE)
+    except ValueError as error:
+        return _first_line(error, subject)
+    return ""
+
+
+def _first_line(error: Exception, subject: str) -> str:
+    """Return the first line of an error's message, without the subject that a table names anyway."""
+    return str(error).splitlines()[0].removeprefix(f"Subject '{subject}': ")
 
 
 def datalist_table(
@@ -115,7 +231,7 @@ def datalist_table(
         reports: of every subject found, those that are left out of the datalist as well.
         remarks: further lines about the dataset as a whole.
     """
-    lines = [" " * 12 + "".join(f"{f'{name} ({len(entries)})':^30}" for name, entries in split.items()).rstrip()]
+    lines = [" " * 12 + "".join(f"{f'{name} ({len(entries)})':^30}" for name, entries in split.items())]
     lines.append("sequence".ljust(12) + f"{'have':>8}{'missing':>10}{'withheld':>10}  " * len(split))
     for name in sequences:
         cells = ""
@@ -125,8 +241,11 @@ def datalist_table(
             cells += f"{have:>8}{len(entries) - have - withheld:>10}{withheld:>10}  "
         lines.append(name.ljust(12) + cells)
     lines += ["", *remarks] if remarks else []
-    grids = Counter(text for report in reports for text in {str(grid) for grid in report.grids.values()})
-    axes = Counter(text for report in reports for text in {grid.orientation for grid in report.grids.values()})
+    grids: Counter[str] = Counter()
+    axes: Counter[str] = Counter()
+    for report in reports:
+        grids.update({_grid_text(grid) for grid in report.grids.values()})
+        axes.update({"".join(nib.aff2axcodes(grid.affine)) for grid in report.grids.values()})
     lines += ["", "Grids (subjects)", *_counted(grids), "", "Orientations (subjects)", *_counted(axes)]
     unusable = sum(bool(report.problems) for report in reports)
     lines += ["", f"Problems: {f'{unusable} subjects are left out' if unusable else 'none'}"]
@@ -136,29 +255,10 @@ def datalist_table(
     return "\n".join(line.rstrip() for line in lines)
 
 
+def _grid_text(grid: Volume) -> str:
+    spacing = " x ".join(f"{size:.3g}" for size in nib.affines.voxel_sizes(grid.affine))
+    return f"{' x '.join(map(str, grid.voxels.shape[1:]))}, {spacing} mm"
+
+
 def _counted(counter: Counter[str]) -> Iterable[str]:
     return (f"  {text:<40}{count:>6}" for text, count in counter.most_common())
-
-
-def _only_mask(masks: Sequence[Path], what: str, report: SubjectReport) -> Path | None:
-    """Return the one mask found; ``None``, with the problem in the report, where it is not one or not readable."""
-    if len(masks) > 1:
-        report.problems.append(f"{what} found {len(masks)} times, keep one of {', '.join(map(str, masks))}")
-    elif masks:
-        try:
-            # A mask without a voxel measures nothing.
-            return masks[0] if read_volume(masks[0], report.name, allow_constant=True).voxels.any() else None
-        except (FileNotFoundError, ValueError) as error:
-            report.problems.append(f"{what}: {first_line(error, report.name)}")
-    return None
-
-
-def _differences(report: SubjectReport) -> list[str]:
-    """Return one text for each sequence that cannot be brought onto the grid of the subject's first by reorienting."""
-    paths = {name: image[0] if isinstance(image, tuple) else image for name, image in report.files.items()}
-    first, *others = report.grids or [""]
-    texts = [
-        (name, grid_difference(report.grids[first], paths[first], report.grids[name], paths[name], report.name))
-        for name in others
-    ]
-    return [f"{first} and {name}: {text}" for name, text in texts if text]

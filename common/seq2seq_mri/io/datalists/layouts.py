@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Which subject and which sequence an image in a dataset's folder is, told from its name.
+"""Recognisers of subject, patient and sequence from the names of files and folders, and the layouts known to them.
 
 The known naming styles end a file's name with the sequence (``BraTS2021_00000_t1ce.nii.gz``,
 ``BraTS-GLI-00002-000-t1c.nii.gz``, ``patient07_T1POST.nii.gz``), whatever the folders above are; the breast style has
@@ -11,20 +11,11 @@ a folder for each patient, in it one for each visit, and in that a file or a fol
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-__all__ = [
-    "LAYOUTS",
-    "Recognised",
-    "Recogniser",
-    "file_stem",
-    "layout_recogniser",
-    "parse_names",
-    "patient_of",
-    "pattern_recogniser",
-]
+__all__ = ["Recognised", "Recogniser", "file_stem", "layout_recogniser", "patient_of", "pattern_recogniser"]
 
 _BREAST_NAMES = {
     "t1": ("t1", "t1w"),
@@ -37,8 +28,8 @@ _BREAST_NAMES = {
     "dwi": ("dwi",),
 }
 
-#: For each layout, how the names of its files may end, and the sequence that this ending means.
-LAYOUTS: dict[str, dict[str, str]] = {
+# For each layout, how the names of its files may end, and the sequence that this ending means.
+_LAYOUTS: dict[str, dict[str, str]] = {
     "brats": {
         # 2018 to 2021 (_t1gd: the TCGA collections of 2017, still in use)
         **{"_t1": "t1", "_t1ce": "t1gd", "_t1gd": "t1gd", "_t2": "t2", "_flair": "flair"},
@@ -98,93 +89,54 @@ def patient_of(subject: str) -> str:
     return subject if match is None else match["patient"] or match["patient_ms"]
 
 
-def parse_names(names: str | Mapping[str, str | Sequence[str]] | None, sequences: Mapping[str, int]) -> dict[str, str]:
-    """Return a user's names of sequences as a mapping from their name to ours.
-
-    Args:
-        names: ``"t1=MPRAGE,t1gd=MPRAGE_GD"``, or the same as a mapping from our name to theirs; a sequence may have
-            several names (``t1`` repeated, or a list in the mapping).
-        sequences: the sequence table.
-
-    Raises:
-        ValueError: when ``names`` is not of this form, names a sequence that the table does not have, or gives one
-            name to two sequences.
-    """
-    if names is None:
-        return {}
-    pairs: list[tuple[str, str]] = []
-    if isinstance(names, str):
-        for item in names.split(","):
-            ours, equals, theirs = (part.strip() for part in item.partition("="))
-            if not (ours and equals and theirs):
-                raise ValueError(f"'{item}' in names is not of the form ours=theirs, for example t1=MPRAGE.")
-            pairs.append((ours, theirs))
-    else:
-        for ours, value in names.items():
-            pairs += [(ours, str(theirs)) for theirs in ([value] if isinstance(value, (str, int)) else value)]
-    result: dict[str, str] = {}
-    for ours, theirs in pairs:
-        if ours not in sequences:
-            raise ValueError(f"Unknown sequence '{ours}' in names; the sequence table has {', '.join(sequences)}.")
-        if result.setdefault(theirs, ours) != ours:
-            raise ValueError(f"names gives '{theirs}' to both {result[theirs]} and {ours}.")
-    return result
-
-
 def layout_recogniser(layout: str, aliases: Mapping[str, str], sequences: Mapping[str, int]) -> Recogniser:
-    """Return what recognises the names of a layout, or of all of them for ``"auto"``.
+    """Return what recognises the names of a layout.
 
     Args:
-        layout: ``"auto"`` or a key of :data:`LAYOUTS`.
-        aliases: the user's names of sequences, see :func:`parse_names`.
+        layout: ``"brats"``, ``"open_ms"``, ``"breast"``, or ``"auto"`` for all names of files that these have.
+        aliases: the user's names of sequences, theirs → ours.
         sequences: the sequence table; its own names hold in every layout.
-
-    Raises:
-        ValueError: when the layout is unknown.
     """
-    if layout not in ("auto", *LAYOUTS):
-        raise ValueError(f"Unknown layout '{layout}'; give auto, {', '.join(LAYOUTS)}, or describe it by a pattern.")
+    if layout not in ("auto", *_LAYOUTS):
+        raise ValueError(f"Unknown layout '{layout}'; give auto, {', '.join(_LAYOUTS)}, or describe it by a pattern.")
     endings: dict[str, str] = {}
-    for known in LAYOUTS.values() if layout == "auto" else [LAYOUTS[layout]]:
+    for known in _LAYOUTS.values() if layout == "auto" else [_LAYOUTS[layout]]:
         endings |= known
-    own = {**{name.lower(): name for name in sequences}, **{theirs.lower(): ours for theirs, ours in aliases.items()}}
-    endings.update({separator + name: ours for name, ours in own.items() for separator in "_-"})
+    for theirs, ours in [*((name, name) for name in sequences), *aliases.items()]:
+        endings |= {separator + theirs.lower(): ours for separator in "_-"}
     alone = {ending[1:]: name for ending, name in endings.items()}
     # The longest first, so that a name such as "t1_post" is not taken for "post". Names of sequences that the table
     # does not have are among them, so that "fs_t1" is not taken for a "t1".
     ordered = sorted(endings, key=len, reverse=True)
 
-    def recognise(path: PurePath, is_folder: bool) -> Recognised | None:
+    def told(path: PurePath, is_folder: bool) -> Recognised | None:
         stem, folder = file_stem(path), path.parent.name
-        name = alone.get(stem.lower())
-        if is_folder or (layout == "breast" and folder and name is not None):
-            # Elsewhere a folder "t1" may hold the T1 of all subjects.
-            if layout != "breast" or not folder or name is None or name not in sequences:
-                return None
+        name = alone.get(stem.lower(), "")
+        if name and folder and layout == "breast":
             return _of_visit(path, name)
-        unique = _UNIQUE.fullmatch(stem)
+        if is_folder:  # A folder "t1" may hold the T1 of all subjects.
+            return None
+        unique, lesion = _UNIQUE.fullmatch(stem), _LESION.fullmatch(stem)
         if unique is not None:
-            only = alone.get(unique["sequence"].lower(), "")
-            return Recognised(unique["subject"], "unique", only) if only in sequences else None
-        lesion = _LESION.fullmatch(stem)
-        if lesion is not None:
-            if lesion["subject"]:
-                return Recognised(lesion["subject"], "lesion", "", _folder_of_patient(path, lesion["subject"], layout))
-            if not folder or layout == "brats":
-                return None
-            return _of_visit(path, "") if layout == "breast" else Recognised(folder, "lesion", "")
-        if name is not None and folder and layout != "brats":
-            return Recognised(folder, "files", name) if name in sequences else None
+            return Recognised(unique["subject"], "unique", alone.get(unique["sequence"].lower(), ""))
+        if lesion is not None and lesion["subject"]:
+            return Recognised(lesion["subject"], "lesion", "", _folder_of_patient(path, lesion["subject"], layout))
+        if lesion is not None and folder and layout == "breast":
+            return _of_visit(path, "")
+        if (lesion is not None or name) and folder and layout != "brats":
+            return Recognised(folder, "files" if name else "lesion", name)
         for ending in ordered:
             if stem.lower().endswith(ending) and len(stem) > len(ending):
                 subject = stem[: -len(ending)]
                 # open_ms names the examinations of every patient study1, study2; the folder tells the patient.
                 if re.fullmatch(r"study\d+", subject, re.IGNORECASE) and folder:
                     subject = f"{folder}_{subject}"
-                if endings[ending] not in sequences:
-                    return None
                 return Recognised(subject, "files", endings[ending], _folder_of_patient(path, subject, layout))
         return None
+
+    def recognise(path: PurePath, is_folder: bool) -> Recognised | None:
+        found = told(path, is_folder)
+        return found if found and (found.kind == "lesion" or found.sequence in sequences) else None
 
     return recognise
 
@@ -205,18 +157,15 @@ def _folder_of_patient(path: PurePath, subject: str, layout: str) -> str | None:
 
 
 def pattern_recogniser(pattern: str, aliases: Mapping[str, str], sequences: Mapping[str, int]) -> Recogniser:
-    """Return what recognises the names that a pattern describes.
+    """Return what recognises the names that a user's pattern describes.
 
     Args:
         pattern: the path of a file or folder below the dataset's folder, with ``{sequence}`` in it, and ``{subject}``,
             ``{patient}`` or both ``{patient}`` and ``{visit}``; ``*`` stands for anything within one name. Without
             ``.nii`` at its end, it stands for folders and for NIfTI files of both endings. With ``{patient}``, the
             breast layout's names of sequences hold too.
-        aliases: the user's names of sequences, see :func:`parse_names`.
+        aliases: the user's names of sequences, theirs → ours.
         sequences: the sequence table; its own names hold for sequences that the user has not named.
-
-    Raises:
-        ValueError: when the pattern is not of this form.
     """
     fields = [field for field in _FIELDS if field in pattern]
     subject_fields = [field for field in fields if field != "{sequence}"]
@@ -230,8 +179,7 @@ def pattern_recogniser(pattern: str, aliases: Mapping[str, str], sequences: Mapp
     unnamed = {name for name in sequences if name not in aliases.values()}
     known = {**{name: name for name in unnamed}, **aliases}
     if "{patient}" in fields:
-        common = {ending[1:]: name for ending, name in LAYOUTS["breast"].items() if name in unnamed}
-        known |= {spelling: name for spelling, name in common.items() if spelling not in known}
+        known = {ending[1:]: name for ending, name in _LAYOUTS["breast"].items() if name in unnamed} | known
     by_lower = {theirs.lower(): ours for theirs, ours in known.items()}
     alternatives = "|".join(re.escape(name) for name in sorted(known, key=len, reverse=True))
     if "{patient}" in fields:

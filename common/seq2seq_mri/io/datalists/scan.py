@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Finding the subjects and sequences in a dataset's folder."""
+"""A scan of a dataset's folder for its subjects and the images of their sequences."""
 
 from __future__ import annotations
 
@@ -9,14 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seq2seq_mri.io.datalists.layouts import (
-    Recognised,
-    Recogniser,
-    file_stem,
-    layout_recogniser,
-    parse_names,
-    pattern_recogniser,
-)
+from seq2seq_mri.io.datalists.datalist import names_in_list
+from seq2seq_mri.io.datalists.layouts import Recognised, file_stem, layout_recogniser, pattern_recogniser
 
 __all__ = ["FoundSubject", "Scan", "Series", "scan_dataset"]
 
@@ -28,8 +22,6 @@ _MASK = re.compile(
     r"(.*[_-])?(seg|gt|consensus_gt|gold_standard|(brain)?_?mask|glistrboost(_manuallycorrected)?|tissue|ktrans|adc)",
     re.IGNORECASE,
 )
-_NIFTI = (".nii", ".nii.gz")
-_DICOM = (".dcm", ".dicom", ".ima")
 
 
 @dataclass
@@ -83,20 +75,19 @@ def scan_dataset(
             frames, in the folder of a visit, in the folder of a patient), or ``"auto"``: all known names of files,
             mixed in one folder as well, the table's own names, and files named by the sequence alone
             (``t1.nii.gz``), whose subject is their folder.
-        pattern: the path of a file or folder below ``dataset_dir``, see
-            :func:`pattern_recogniser`; takes the place of a layout.
-        names: the user's own names of sequences, see :func:`parse_names`; the table's own
-            names hold for the rest.
+        pattern: in the place of a layout, see :func:`pattern_recogniser`.
+        names: the user's own names of sequences, ``"t1=MPRAGE,t1gd=MPRAGE_GD"``, or a mapping from our name to theirs,
+            which may be several; the table's own names hold for the rest.
 
     Raises:
         FileNotFoundError: when ``dataset_dir`` is not a folder.
-        ValueError: when the layout is unknown, the pattern is not of its form, or two patients' examinations have the
-            same name.
+        ValueError: when the layout is unknown, pattern or names are not of their form, or two patients' examinations
+            have the same name.
     """
     root = Path(dataset_dir).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"The dataset's folder {root} does not exist or is not a folder.")
-    aliases = parse_names(names, sequences)
+    aliases = _aliases(names, sequences)
     if pattern is None:
         recognise = layout_recogniser(layout, aliases, sequences)
     elif layout == "auto":
@@ -104,29 +95,33 @@ def scan_dataset(
     else:
         raise ValueError(f"Both pattern and layout '{layout}' are given; give one of them.")
     scan = Scan({}, [], [])
-    folders, files = _walk(root, recognise)
-    for folder, found in folders:
-        frames: list[Path] = []
-        contents = [path for parent, _, names_in in _folders(folder) for path in (parent / name for name in names_in)]
-        for path in sorted(contents, key=_in_natural_order):
-            if path.name.lower().endswith(_NIFTI):
-                (scan.masks if _MASK.fullmatch(file_stem(path)) else frames).append(path)
+    folders: dict[Path, Recognised] = {}
+
+    def is_sequence(folder: Path) -> bool:
+        found = recognise(folder.relative_to(root), True)
+        if found is not None:
+            folders[folder] = found
+        return found is not None
+
+    files = sorted(path for path in _files(root, is_sequence) if _is_nifti(path))
+    for folder, found in sorted(folders.items(), key=lambda item: item[0]):
+        contents = sorted(_files(folder), key=_in_natural_order)
+        masks = [path for path in contents if _is_nifti(path) and _MASK.fullmatch(file_stem(path))]
+        frames = [path for path in contents if _is_nifti(path) and path not in masks]
+        scan.masks += masks
         if frames:
             _add(scan, found, frames[0] if len(frames) == 1 else tuple(frames))
         if any(_is_dicom(path) for path in contents):
             _add(scan, found, folder)
     for path in files:
-        relative = path.relative_to(root)
-        named = recognise(relative, False)
+        named = recognise(path.relative_to(root), False)
         if named is not None:
             _add(scan, named, path)
-        elif _MASK.fullmatch(file_stem(relative)):
-            scan.masks.append(path)
         else:
-            scan.unrecognised.append(path)
+            (scan.masks if _MASK.fullmatch(file_stem(path)) else scan.unrecognised).append(path)
     for name in [name for name, subject in scan.subjects.items() if not subject.files and not subject.unique]:
         scan.masks += scan.subjects.pop(name).lesion
-    scan.subjects = {name: scan.subjects[name] for name in sorted(scan.subjects)}
+    scan.subjects = dict(sorted(scan.subjects.items()))
     return scan
 
 
@@ -144,25 +139,28 @@ def _add(scan: Scan, found: Recognised, series: Series) -> None:
         getattr(subject, found.kind).setdefault(found.sequence, []).append(series)
 
 
-def _walk(root: Path, recognise: Recogniser) -> tuple[list[tuple[Path, Recognised]], list[Path]]:
-    """Return the folders that are sequences, and the NIfTI files outside of them, in a fixed order."""
-    folders, files = [], []
+def _aliases(names: str | Mapping[str, str | Sequence[str]] | None, sequences: Mapping[str, int]) -> dict[str, str]:
+    """Return a user's names of sequences as a mapping from their name to ours."""
+    if isinstance(names, Mapping):
+        pairs = [(ours, theirs) for ours, value in names.items() for theirs in names_in_list(value)]
+    else:
+        pairs = []
+        for item in names_in_list(names):
+            ours, _, theirs = (part.strip() for part in item.partition("="))
+            if not (ours and theirs):
+                raise ValueError(f"'{item}' in names is not of the form ours=theirs, for example t1=MPRAGE.")
+            pairs.append((ours, theirs))
+    result: dict[str, str] = {}
+    for ours, theirs in pairs:
+        if ours not in sequences:
+            raise ValueError(f"Unknown sequence '{ours}' in names; the sequence table has {', '.join(sequences)}.")
+        if result.setdefault(theirs, ours) != ours:
+            raise ValueError(f"names gives '{theirs}' to both {result[theirs]} and {ours}.")
+    return result
 
-    def is_sequence(folder: Path) -> bool:
-        found = recognise(folder.relative_to(root), True)
-        if found is not None:
-            folders.append((folder, found))
-        return found is not None
 
-    for folder, _, names in _folders(root, is_sequence):
-        files += [folder / name for name in names if name.lower().endswith(_NIFTI)]
-    return sorted(folders, key=lambda item: item[0]), sorted(files)
-
-
-def _folders(
-    root: Path, leave_out: Callable[[Path], bool] = lambda folder: False
-) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Walk over ``root`` as ``os.walk`` does; hidden names are left out, linked folders are entered once."""
+def _files(root: Path, leave_out: Callable[[Path], bool] = lambda folder: False) -> Iterator[Path]:
+    """Give all files below ``root`` but hidden ones and those in folders to leave out; links are entered once."""
     visited: set[str] = set()
     for text, subfolders, names in os.walk(root, followlinks=True):
         folder, real = Path(text), os.path.realpath(text)
@@ -172,11 +170,15 @@ def _folders(
         visited.add(real)
         visible = sorted(name for name in subfolders if not name.startswith("."))
         subfolders[:] = [name for name in visible if not leave_out(folder / name)]
-        yield folder, subfolders, sorted(name for name in names if not name.startswith("."))
+        yield from (folder / name for name in names if not name.startswith("."))
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
 def _is_dicom(path: Path) -> bool:
-    if path.name.lower().endswith(_DICOM):
+    if path.name.lower().endswith((".dcm", ".dicom", ".ima")):
         return True
     with open(path, "rb") as file:
         return file.read(132)[128:] == b"DICM"

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Which subjects are for training, validation and testing, and which of their sequences are withheld.
+"""Divisions of subjects into training, validation and testing, and choices of sequences that are withheld.
 
 The examinations of one patient always share a section, so that no patient is both trained on and tested.
 """
@@ -19,21 +19,13 @@ import numpy as np
 from seq2seq_mri.io.datalists.datalist import SECTIONS
 from seq2seq_mri.io.datalists.layouts import patient_of
 
-__all__ = [
-    "PAPER_COUNTS",
-    "PUBLISHED_SEQUENCES",
-    "SECTIONS",
-    "choose_withheld",
-    "published_split",
-    "read_published_lists",
-    "split_subjects",
-]
+__all__ = ["PAPER_COUNTS", "choose_withheld", "published_split", "read_published_lists", "split_subjects"]
 
 #: The number of BraTS2021 subjects in each section in the paper.
 PAPER_COUNTS = (830, 93, 328)
 
-#: The sequences that the bits of a published mask stand for, most significant bit first.
-PUBLISHED_SEQUENCES = ("t1", "t1gd", "t2", "flair")
+# The sequences that the bits of a published mask stand for, most significant bit first.
+_PUBLISHED_SEQUENCES = ("t1", "t1gd", "t2", "flair")
 
 
 def split_subjects(
@@ -62,10 +54,6 @@ def split_subjects(
 
     Returns:
         the names in each section, sorted; the sections are disjoint.
-
-    Raises:
-        ValueError: when fractions or counts are not three such numbers, there are fewer subjects than the counts
-            ask for, or a name is unknown or in two sections.
     """
     named = {section: names for section, names in (named or {}).items() if names}
     of = {subject: (patients or {}).get(subject) or patient_of(subject) for subject in subjects}
@@ -105,7 +93,7 @@ def _targets(
 ) -> dict[str, int]:
     """Return how many of ``number`` subjects each of ``sections`` gets."""
     if counts is not None:
-        if len(counts) != 3 or any(isinstance(c, bool) or not isinstance(c, int) or c < 0 for c in counts):
+        if len(counts) != 3 or not all(isinstance(count, int) and count >= 0 for count in counts):
             raise ValueError(f"counts is {counts}; give three whole numbers for training, validation, testing.")
         wanted = dict(zip(SECTIONS, counts, strict=True))
         targets = {section: wanted[section] for section in sections}
@@ -117,8 +105,7 @@ def _targets(
     if not valid or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"fractions is {fractions}; give three for training, validation, testing with sum 1.")
     shares = {s: f for s, f in zip(SECTIONS, fractions, strict=True) if s in sections and f > 0}
-    total = sum(shares.values())
-    exact = {section: number * share / total for section, share in shares.items()}
+    exact = {section: number * share / sum(shares.values()) for section, share in shares.items()}
     targets = {section: int(value) for section, value in exact.items()}
     # Largest remainder; ties in the order of the sections.
     by_remainder = sorted(exact, key=lambda section: targets[section] - exact[section])
@@ -132,25 +119,15 @@ def _targets(
 
 
 def read_published_lists(folder: str | os.PathLike) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Read the split that was published with the paper: ``*train.csv``, ``*valid.csv`` and ``*test.csv``.
+    """Read the split that was published with the paper: section → subject → the sequences that it keeps.
 
-    A row is ``NAME,MASK``. Written with four binary digits, the mask has one digit for each of t1, t1ce, t2 and
-    flair, in this order, that is, the most significant bit is t1; 1 = available. So 1 is a subject with FLAIR only
-    and 8 one with T1 only. The masks of the published lists go through 1 to 14 in turn: every subject has one to
+    A row of ``*train.csv``, ``*valid.csv`` and ``*test.csv`` is ``NAME,MASK``. Written with four binary digits, the
+    mask has one digit for each of t1, t1ce, t2 and flair, in this order; 1 = available. So 1 is a subject with FLAIR
+    only and 8 one with T1 only. The masks of the published lists go through 1 to 14 in turn: every subject has one to
     three of the four.
-
-    Args:
-        folder: the folder with the three lists.
-
-    Returns:
-        for each section, each subject's available sequences.
-
-    Raises:
-        FileNotFoundError: when a list is not there.
-        ValueError: when there are two of one kind, a row is not of this form, or a subject stands twice.
     """
     result: dict[str, dict[str, tuple[str, ...]]] = {}
-    seen: dict[str, Path] = {}
+    seen: set[str] = set()
     for section, ending in zip(SECTIONS, ("train", "valid", "test"), strict=True):
         paths = sorted(Path(folder).expanduser().glob(f"*{ending}.csv"))
         if not paths:
@@ -162,14 +139,14 @@ def read_published_lists(folder: str | os.PathLike) -> dict[str, dict[str, tuple
             for number, row in enumerate(csv.reader(file), start=1):
                 if not row:
                     continue
-                name, mask = row if len(row) == 2 else ("", "")
-                if not (name.strip() and mask.strip().isdecimal() and 1 <= int(mask) <= 15):
+                name, mask = (field.strip() for field in row) if len(row) == 2 else ("", "")
+                if not (name and mask.isdecimal() and 1 <= int(mask) <= 15):
                     raise ValueError(f"{paths[0]}, line {number}: '{','.join(row)}' is not NAME,MASK, MASK 1 to 15.")
-                if seen.setdefault(name.strip(), paths[0]) != paths[0] or name.strip() in result[section]:
+                if name in seen:
                     raise ValueError(f"{paths[0]}, line {number}: {name} stands twice in the published lists.")
-                result[section][name.strip()] = tuple(
-                    sequence for index, sequence in enumerate(PUBLISHED_SEQUENCES) if f"{int(mask):04b}"[index] == "1"
-                )
+                seen.add(name)
+                bits = zip(_PUBLISHED_SEQUENCES, f"{int(mask):04b}", strict=True)
+                result[section][name] = tuple(sequence for sequence, bit in bits if bit == "1")
     return result
 
 
@@ -185,9 +162,6 @@ def published_split(
     Returns:
         the names in each section; the sequences to withhold of each subject; remarks on subjects that are only in the
         lists, only at hand, or would have no sequence left.
-
-    Raises:
-        ValueError: when no subject is in the lists.
     """
     lists = read_published_lists(folder)
     split: dict[str, list[str]] = {}
@@ -196,9 +170,9 @@ def published_split(
     for section, masks in lists.items():
         split[section] = []
         for name in sorted(masks.keys() & available.keys()):
-            withheld[name] = tuple(s for s in available[name] if s in PUBLISHED_SEQUENCES and s not in masks[name])
+            withheld[name] = tuple(s for s in available[name] if s in _PUBLISHED_SEQUENCES and s not in masks[name])
             (empty if len(withheld[name]) == len(available[name]) else split[section]).append(name)
-    listed = {name for masks in lists.values() for name in masks}
+    listed = set().union(*lists.values())
     if not listed & available.keys():
         raise ValueError(
             f"No subject found is in the published lists of {folder}; they name subjects like {min(listed)}, "
@@ -221,11 +195,8 @@ def choose_withheld(subject: str, available: Sequence[str], *, at_most: int = 3,
 
     Every such subset is equally likely, as in the published lists. The choice depends on the seed and on this
     subject alone, so that it stays when subjects are added. A subject with a single sequence keeps it.
-
-    Returns:
-        the names to withhold, in the order of ``available``.
     """
-    if isinstance(at_most, bool) or not isinstance(at_most, int) or at_most < 1:
+    if not isinstance(at_most, int) or at_most < 1:
         raise ValueError(f"At most {at_most!r} sequences are to be silenced; give a whole number of at least 1.")
     numbers = range(1, min(at_most, len(available) - 1) + 1)
     subsets = [subset for number in numbers for subset in itertools.combinations(available, number)]

@@ -1,57 +1,66 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Folders as evaluations leave them."""
+"""Eq. 4, slowly, and folders as evaluations leave them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from seq2seq_mri.evaluation.contribution.contribution import (
-    adjacency_matrix,
-    contribution,
-    write_adjacency,
-    write_contribution,
-)
-from seq2seq_mri.evaluation.image_quality.quality_table import metrics_table, write_metrics
-
-SEQUENCES = ("t1", "t1gd", "t2", "flair")
+from seq2seq_mri.evaluation.contribution.contribution import adjacency_matrix, contribution
+from seq2seq_mri.evaluation.image_quality.quality_table import metrics_table
+from seq2seq_mri.evaluation.records import write_records
 
 
 @pytest.fixture
-def evaluation(tmp_path) -> Callable[..., Path]:
-    """Return a function that writes an evaluation of random image quality, and gives its folder."""
+def slow_scores() -> Callable[..., tuple[np.ndarray, list[float], list[float]]]:
+    """Return a function that gives A, C_t and C_d of rows, pair by pair; one that occurs twice counts twice."""
 
-    def write(
-        folder: str = "brain",
-        subjects: int = 6,
-        sequences: Iterable[str] = SEQUENCES,
-        lacks: Mapping[str, Iterable[str]] | None = None,
-        seed: int = 0,
-    ) -> Path:
-        generator = np.random.default_rng(seed)
+    def known(rows, measure):
+        return [row[measure] for row in rows if row[measure] is not None and not math.isnan(row[measure])]
+
+    def scores(rows, sequences, measures=("psnr_foreground", "ssim_foreground")):
         names = list(sequences)
-        rows = []
-        for subject in (f"{number:03d}" for number in range(subjects)):
-            present = [name for name in names if name not in (lacks or {}).get(subject, ())]
-            for source in present:
-                for target in present:
-                    if source != target:
-                        # The later in the table, the better as source and the harder as target.
-                        psnr = 25 + names.index(source) - 2 * names.index(target) + generator.normal()
-                        rows.append(
-                            {"subject": subject, "source": source, "target": target, "psnr": -psnr, "ssim": -psnr}
-                            | {"lpips": None, "psnr_foreground": psnr, "ssim_foreground": psnr / 40, "data_range": 1.0}
-                            | {"psnr_central_crop": psnr, "ssim_central_crop": psnr / 40}
-                        )
-        table = metrics_table(rows, names)
+        number = len(names)
+        adjacency = np.zeros((number, number))
+        for i, j in np.ndindex(number, number):
+            pair = [row for row in rows if (row["source"], row["target"]) == (names[i], names[j])]
+            z = []
+            for measure, sign in (*((measure, 1) for measure in measures), ("lpips", -1)):
+                if known(pair, measure):
+                    everything = known(rows, measure)
+                    z.append(sign * (np.mean(known(pair, measure)) - np.mean(everything)) / np.std(everything))
+            adjacency[i, j] = 0 if i == j else sum(z) if z else math.nan
+        others = ~np.eye(number, dtype=bool)
+        sums = []
+        for matrix, sign in ((adjacency, 1), (adjacency.T, -1)):
+            measured = [
+                [value for value in row[kept] if not math.isnan(value)]
+                for row, kept in zip(matrix, others, strict=True)
+            ]
+            sums.append([sign * sum(row) / number if row else math.nan for row in measured])
+        return adjacency, *sums
+
+    return scores
+
+
+@pytest.fixture
+def evaluation(tmp_path, quality_rows) -> Callable[..., Path]:
+    """Return a function that writes an evaluation without LPIPS, and gives its folder."""
+
+    def write(folder: str = "brain", subjects: int = 6, **options: Any) -> Path:
+        names = options.setdefault("sequences", ("t1", "t1gd", "t2", "flair"))
+        rows = quality_rows([f"{number:03d}" for number in range(subjects)], **options)
+        table = metrics_table([row | {"lpips": None} for row in rows], names)
         adjacency = adjacency_matrix(table, names)
         path = tmp_path / folder
-        write_metrics(path / "metrics.csv", table)
-        write_adjacency(path / "adjacency.csv", adjacency)
-        write_contribution(path / "contribution.csv", contribution(adjacency))
+        write_records(path / "metrics.csv", table)
+        write_records(path / "adjacency.csv", adjacency.reset_index())
+        write_records(path / "contribution.csv", contribution(adjacency))
         return path
 
     return write

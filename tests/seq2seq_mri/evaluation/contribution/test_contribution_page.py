@@ -1,29 +1,163 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The page in docs: that it says how it was made, and is made of the image quality beside it."""
+"""The command contribution_table, on folders as evaluations leave them, and the page in docs that it wrote."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+import shlex
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from seq2seq_mri.evaluation.contribution.contribution_bootstrap import bootstrap_contribution
+from seq2seq_mri.evaluation.contribution.contribution_page import contribution_table
 from seq2seq_mri.evaluation.contribution.contribution_table import cohort_contribution, format_contribution
 from seq2seq_mri.evaluation.image_quality.quality_table import METRIC_COLUMNS
 from seq2seq_mri.evaluation.records import read_records
 from seq2seq_mri.sequences import SEQUENCE_TABLES
 
 
-@pytest.fixture(scope="module")
-def page(repository) -> Path:
-    path = repository / "docs" / "results" / "contribution.md"
-    if not path.is_file():
+def test_writes_table_frequencies_and_figure_of_all_cohorts(evaluation, tmp_path) -> None:
+    lacks = {"001": ["dce"], "002": ["dce"], "003": ["dce", "dwi"], "004": ["t1"]}
+    brain, breast = evaluation(), evaluation("breast", 5, sequences=("t1", "dce", "dwi"), lacks=lacks)
+    text = contribution_table(f"{brain},{breast}", tmp_path / "out", samples=50)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        *(f"contribution_table.{ending}" for ending in ("csv", "md", "png")),
+        "rank_frequencies.csv",
+    }
+    assert (tmp_path / "out" / "contribution_table.md").read_text() == text + "\n"
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## brain", "## breast"]
+
+    table = pd.read_csv(tmp_path / "out" / "contribution_table.csv")
+    assert list(table["sequence"]) == ["t1", "t1gd", "t2", "flair", "t1", "dce", "dwi"]
+    assert list(table["subjects"]) == [6, 6, 6, 6, 3, 2, 4]  # 003 has no pair
+    frequencies = pd.read_csv(tmp_path / "out" / "rank_frequencies.csv")
+    assert list(frequencies.columns) == ["cohort", "score", "sequence", "rank", "frequency"]
+    sums = frequencies.groupby(["cohort", "score", "sequence"])["frequency"].sum()
+    np.testing.assert_allclose(sums, 1.0)
+    assert frequencies.query("sequence == 'dce' and rank == 0")["frequency"].gt(0).all()
+
+
+@pytest.mark.parametrize("lacks", [None, {"000": ["t1gd"], "001": ["t1gd", "t2"], "002": ["flair"]}])
+def test_scores_and_ranks_are_those_of_the_evaluation(evaluation, tmp_path, lacks) -> None:
+    brain = evaluation(lacks=lacks)
+    contribution_table(str(brain), tmp_path / "out", samples=10)
+    table = pd.read_csv(tmp_path / "out" / "contribution_table.csv")
+    expected = pd.read_csv(brain / "contribution.csv")
+    for ours, theirs in (("c_t", "c_t"), ("c_t_rank", "rank_t"), ("c_d", "c_d"), ("c_d_rank", "rank_d")):
+        np.testing.assert_allclose(table[ours], expected[theirs])
+
+
+def test_region_names_seed_and_overwrite(evaluation, tmp_path) -> None:
+    brain = evaluation()
+    out = tmp_path / "out"
+
+    def made(**options) -> pd.DataFrame:
+        contribution_table(str(brain), out, samples=30, overwrite=True, **options)
+        return pd.read_csv(out / "contribution_table.csv")
+
+    plain = made()
+    pd.testing.assert_frame_equal(plain, made())
+    assert not plain["c_t_low"].equals(made(seed=1)["c_t_low"])
+    np.testing.assert_allclose(made(region="whole")["c_t"], -plain["c_t"])
+    assert set(made(names="mine")["cohort"]) == {"mine"}
+    with pytest.raises(FileExistsError, match=r"contribution_table\.csv exists; give another output_dir"):
+        contribution_table(str(brain), out)
+
+
+def test_never_touches_the_evaluation(evaluation) -> None:
+    brain = evaluation()
+    before = {path.name: path.read_bytes() for path in brain.iterdir()}
+    contribution_table(str(brain), brain, samples=5, overwrite=True)
+    assert {name: (brain / name).read_bytes() for name in before} == before
+
+
+def test_page(evaluation, tmp_path) -> None:
+    brain = evaluation()
+    page = tmp_path / "docs" / "contribution.md"
+    options = {"samples": 20, "seed": 4, "page": page, "data": "six `made up` patients"}
+    text = contribution_table(str(brain), tmp_path / "out", **options)
+    written = page.read_text()
+    assert text in written
+    command = re.search(r"```bash\n(.*?)\n```", written, re.DOTALL).group(1)
+    assert shlex.split(command.replace("\\\n", " ")) == [
+        "python", "-m", "seq2seq_mri", "contribution_table", str(brain), str(tmp_path / "out"),
+        "--samples", "20", "--seed", "4", "--page", str(page), "--data", "six `made up` patients",
+    ]  # fmt: skip
+    for line in (
+        "- **Data**: six `made up` patients",
+        "- **Budget**: 20 bootstrap samples of 6 subjects of brain",
+        "- **Seeds**: 4",
+    ):
+        assert line in written
+    assert "PSNR and SSIM (LPIPS was not measured, so A is a sum of two, not three)" in written
+    quality = pd.read_csv(page.with_suffix(".csv"), dtype={"subject": str})
+    assert list(quality.columns) == ["cohort", *METRIC_COLUMNS]
+    assert sorted(quality["subject"].unique()) == [f"{number:03d}" for number in range(6)]
+    assert page.with_suffix(".png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"samples": 0}, "samples is 0; give a whole number of at least 1"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"confidence": 95}, "confidence is 95; give a number between 0 and 1"),
+        ({"region": "head"}, "brain: Unknown region 'head'; choose one of foreground, whole, central_crop"),
+        ({"names": "a,b"}, "1 evaluations but 2 names"),
+    ],
+)
+def test_refuses_wrong_options(evaluation, tmp_path, options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        contribution_table(str(evaluation()), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_says_what_is_wrong_with_an_evaluation(evaluation, tmp_path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(FileNotFoundError, match="There is no folder nowhere; give the --evaluation_dir"):
+        contribution_table("nowhere", out)
+    with pytest.raises(ValueError, match="There is no evaluation"):
+        contribution_table("", out)
+    with pytest.raises(ValueError, match=r"one: A bootstrap over subjects needs at least two"):
+        contribution_table(str(evaluation("one", 1)), out)
+
+    brain = evaluation()
+    metrics = brain / "metrics.csv"
+    text = metrics.read_text()
+    metrics.write_text(text.replace("psnr,", "psnr_db,", 1))
+    with pytest.raises(ValueError, match=r"metrics\.csv has the columns .*psnr_db"):
+        contribution_table(str(brain), out)
+    metrics.write_text(text.replace(",t1gd,", ",pd,"))
+    with pytest.raises(ValueError, match="brain: The image-quality table names pd; known sequences: t1, t1gd"):
+        contribution_table(str(brain), out)
+    metrics.write_text(text + text.splitlines()[1] + "\n")
+    with pytest.raises(ValueError, match="brain: Subject '000': t1 to t1gd was measured twice"):
+        contribution_table(str(brain), out)
+    metrics.write_text(text)
+    (brain / "adjacency.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*adjacency\.csv"):
+        contribution_table(str(brain), out)
+    metrics.unlink()
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*metrics\.csv"):
+        contribution_table(str(brain), out)
+    assert not out.exists()
+
+
+def test_names_of_cohorts(evaluation, tmp_path) -> None:
+    folders = f"{evaluation('brats/evaluation')},{evaluation('breast')}"
+    contribution_table(folders, tmp_path / "out", samples=2)
+    assert set(pd.read_csv(tmp_path / "out" / "contribution_table.csv")["cohort"]) == {"brats", "breast"}
+    with pytest.raises(ValueError, match="Two evaluations are named a; tell them apart by --names"):
+        contribution_table("a/evaluation,a", tmp_path / "out")
+
+
+def test_the_page_in_docs_is_made_of_its_image_quality(repository) -> None:
+    page = repository / "docs" / "results" / "contribution.md"
+    if not page.is_file():
         pytest.skip("docs/results/contribution.md is not in this checkout")
-    return path
-
-
-def test_the_page_in_docs_is_made_of_its_image_quality(page) -> None:
     text = page.read_text(encoding="utf-8")
     quality = read_records(page.with_suffix(".csv"), ("cohort", *METRIC_COLUMNS[:3]), METRIC_COLUMNS[3:])
     samples = int(re.findall(r"^- \*\*Budget\*\*: (\d+) bootstrap samples", text, re.MULTILINE)[0])

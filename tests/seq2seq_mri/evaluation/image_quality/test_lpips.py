@@ -46,22 +46,13 @@ def slice_distances(prediction, truth, slices):
     return result
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 16])
 @pytest.mark.parametrize(("reduction", "reduce"), [("mean", np.mean), ("sum", np.sum)])
-def test_equals_the_package_slice_by_slice(squeeze_weights, reduction, reduce, batch_size):
-    prediction, truth, foreground = volumes((33, 26, 8))
-    metric = SliceLPIPS("squeeze", reduction=reduction, batch_size=batch_size)
-    expected = reduce(slice_distances(prediction, truth, range(1, 6)))
-    assert metric(prediction, truth, foreground) == pytest.approx(expected, rel=1e-5)
-    everywhere = reduce(slice_distances(prediction, truth, range(8)))
-    assert metric(torch.from_numpy(prediction), truth) == pytest.approx(everywhere, rel=1e-5)
-
-
-def test_identical_is_zero_and_noise_is_not(squeeze_weights):
-    prediction, truth, foreground = volumes((20, 20, 5))
-    metric = SliceLPIPS("squeeze")
+def test_equals_the_package_slice_by_slice(squeeze_weights, reduction, reduce):
+    prediction, truth, foreground = volumes((33, 26, 21))
+    metric = SliceLPIPS("squeeze", reduction=reduction)
+    expected = reduce(slice_distances(prediction, truth, range(1, 19)))
+    assert metric(torch.from_numpy(prediction), truth, foreground) == pytest.approx(expected, rel=1e-5)
     assert metric(truth, truth, foreground) == 0.0
-    assert metric(prediction, truth, foreground) > 0.01
 
 
 def test_timepoints_are_averaged(squeeze_weights):
@@ -71,13 +62,6 @@ def test_timepoints_are_averaged(squeeze_weights):
     assert metric(prediction, truth, foreground) == pytest.approx(np.mean(single), rel=1e-6)
 
 
-def test_value_range(squeeze_weights):
-    prediction, truth, foreground = volumes((20, 20, 5))
-    expected = SliceLPIPS("squeeze")(prediction, truth, foreground)
-    centred = SliceLPIPS("squeeze", value_range=(-1.0, 1.0))(2 * prediction - 1, 2 * truth - 1, foreground)
-    assert centred == pytest.approx(expected, rel=1e-4)
-
-
 def test_prefers_what_people_prefer(squeeze_weights, shared_data):
     reference, higher_psnr, lower_psnr = (
         np.asarray(Image.open(shared_data / "reference" / "imgs" / name).convert("L"), dtype=np.float32)[..., None]
@@ -85,7 +69,8 @@ def test_prefers_what_people_prefer(squeeze_weights, shared_data):
         for name in ("ex_ref.png", "ex_p0.png", "ex_p1.png")
     )
     metric = SliceLPIPS("squeeze")
-    assert metric(lower_psnr, reference) < metric(higher_psnr, reference)
+    everywhere = np.ones(reference.shape)
+    assert metric(lower_psnr, reference, everywhere) < metric(higher_psnr, reference, everywhere)
     psnr = [
         image_quality(image[..., 0], reference[..., 0], np.ones(reference.shape[:2]))["psnr"]
         for image in (lower_psnr, higher_psnr)
@@ -109,8 +94,10 @@ def test_none_builds_and_imports_nothing(monkeypatch):
     assert math.isnan(metric(*volumes((4, 4, 4))))
 
 
-@pytest.mark.parametrize("network", ["alex", "vgg", "squeeze"])
-@pytest.mark.parametrize("failure", [OSError("no route to host"), RuntimeError("invalid hash value")])
+@pytest.mark.parametrize(
+    ("network", "failure"),
+    [("alex", OSError("no route to host")), ("vgg", RuntimeError("invalid hash value")), ("squeeze", EOFError())],
+)
 def test_absent_weights_name_the_file_and_the_ways_out(monkeypatch, tmp_path, network, failure):
     def download(*args, **kwargs):
         raise failure
@@ -119,17 +106,6 @@ def test_absent_weights_name_the_file_and_the_ways_out(monkeypatch, tmp_path, ne
     monkeypatch.setattr("torch.hub.download_url_to_file", download)
     with pytest.raises(ValueError, match=rf"(?s)'{network}' cannot be had.*{tmp_path}/hub/checkpoints/.*\.pth.*none"):
         SliceLPIPS(network)
-
-
-def test_damaged_weights(monkeypatch, tmp_path):
-    from torchvision.models import SqueezeNet1_1_Weights
-
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    (folder / SqueezeNet1_1_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[-1]).write_bytes(b"not weights")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ValueError, match="'squeeze' cannot be had"):
-        SliceLPIPS("squeeze")
 
 
 @pytest.mark.parametrize(
@@ -146,32 +122,13 @@ def test_unimportable_torchvision_is_explained(monkeypatch, error):
         SliceLPIPS("alex")
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"network": "resnet"}, "Unknown LPIPS network 'resnet'"),
-        ({"reduction": "median"}, "Unknown LPIPS reduction"),
-        ({"value_range": (1.0, 0.0)}, "value range"),
-        ({"batch_size": 0}, "batch size is 0"),
-    ],
-)
-def test_refuses_wrong_settings(options, message):
-    with pytest.raises(ValueError, match=message):
-        SliceLPIPS(**({"network": "none"} | options))
-
-
-def test_refuses_wrong_images(squeeze_weights):
-    metric = SliceLPIPS("squeeze")
-    image = np.ones((20, 20, 3))
-    for arguments, message in [
-        ((image, image[..., :2]), "has shape"),
-        ((image, image, np.zeros_like(image)), "foreground is empty"),
-        ((image * np.nan, image), "prediction has NaN"),
-        ((image[..., 0], image[..., 0]), "not images of 2 axes"),
-        ((image[:16], image[:16]), "too small for LPIPS with network 'squeeze', which needs 17 x 17"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            metric(*arguments)
+def test_refuses_what_is_unknown_or_too_small(squeeze_weights):
+    with pytest.raises(ValueError, match="Unknown LPIPS network 'resnet'"):
+        SliceLPIPS("resnet")
+    with pytest.raises(ValueError, match="Unknown LPIPS reduction"):
+        SliceLPIPS("none", reduction="median")
+    with pytest.raises(ValueError, match="too small for LPIPS with network 'squeeze', which needs 17 x 17"):
+        SliceLPIPS("squeeze")(*np.ones((3, 16, 20, 3)))
 
 
 @pytest.mark.parametrize("network", _NETWORKS)

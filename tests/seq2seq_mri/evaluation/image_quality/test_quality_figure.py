@@ -5,9 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seq2seq_mri.evaluation.image_quality.quality_figure import metrics_boxplot, metrics_strip
-
-FIGURES = pytest.mark.parametrize("draw", [metrics_boxplot, metrics_strip])
+from seq2seq_mri.evaluation.image_quality.quality_figure import metrics_boxplot
 
 
 def metrics(names=("t1", "t1gd", "t2", "flair"), subjects=3):
@@ -23,11 +21,10 @@ def metrics(names=("t1", "t1gd", "t2", "flair"), subjects=3):
     )
 
 
-@FIGURES
 @pytest.mark.parametrize("count", [2, 4, 8])
-def test_one_panel_per_metric_with_all_targets(draw, count):
+def test_one_panel_per_metric_with_all_targets(count):
     names = [f"sequence{number}" for number in range(count)]
-    figure = draw(metrics(names))
+    figure = metrics_boxplot(metrics(names))
     assert len(figure.axes) == 3
     for axes in figure.axes:
         assert [label.get_text() for label in axes.get_xticklabels()] == names
@@ -45,56 +42,24 @@ def test_boxes_hold_only_translations():
     assert [text.get_text() for text in figure.axes[0].texts] == ["n=9"] * 4
 
 
-def test_strip_shows_every_point(texts):
-    table = metrics()
-    figure = metrics_strip(table, labels={"t1gd": "T1Gd"})
-    points = sum(len(line.get_xdata()) for line in figure.axes[0].lines)
-    assert points == 3 * 12
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["source:", "t1", "T1Gd", "t2", "flair"]
-    drawn = np.sort(np.concatenate([line.get_ydata() for line in figure.axes[1].lines]))
-    np.testing.assert_allclose(drawn, np.sort(table.loc[table["source"] != table["target"], "ssim_foreground"]))
-
-
-@FIGURES
-def test_metric_without_values_is_left_out(draw):
+def test_metric_without_values_is_left_out():
     table = metrics()
     table["lpips"] = np.nan
-    assert len(draw(table).axes) == 2
+    assert len(metrics_boxplot(table).axes) == 2
 
 
-@FIGURES
-def test_target_without_values_and_infinite_psnr(draw):
+def test_target_without_values_and_infinite_psnr():
     table = metrics()
     table.loc[table["target"] == "t2", "lpips"] = np.nan
     table.loc[table["target"] == "t1", "psnr_foreground"] = np.inf
-    figure = draw(table)
+    figure = metrics_boxplot(table)
     assert len(figure.axes) == 3
     assert np.isfinite(figure.axes[0].get_ylim()).all()
 
 
-@FIGURES
-def test_targets_can_be_ordered(draw):
-    order = ["flair", "t2", "t1gd", "t1"]
-    figure = draw(metrics(), targets=order)
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == order
-
-
-@FIGURES
-def test_data_range_is_told(draw):
+def test_data_range_is_told():
     table = metrics()
     table.loc[0, "data_range"] = 2.0  # a row of a source onto itself: not drawn
-    assert draw(table).axes[0].get_ylabel().endswith("data range 1")
+    assert metrics_boxplot(table).axes[0].get_ylabel().endswith("data range 1")
     table.loc[1, "data_range"] = 2.0
-    assert draw(table).axes[0].get_ylabel().endswith("data range 1 to 2")
-
-
-@FIGURES
-def test_wrong_tables(draw):
-    with pytest.raises(ValueError, match="lacks the columns psnr_foreground"):
-        draw(metrics().drop(columns="psnr_foreground"))
-    with pytest.raises(ValueError, match="lacks the columns source"):
-        draw(metrics().drop(columns="source"))
-    with pytest.raises(ValueError, match="no value of psnr_foreground"):
-        draw(metrics(names=("t1",)), columns=["psnr_foreground"])
-    with pytest.raises(ValueError, match="differ in pd"):
-        draw(metrics(), targets=["t1", "t1gd", "t2", "flair", "pd"])
+    assert metrics_boxplot(table).axes[0].get_ylabel().endswith("data range 1 to 2")

@@ -1,11 +1,8 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
-import torch
 
 from seq2seq_mri.evaluation.image_quality.translation_grid import translation_grid
 from seq2seq_mri.plots.frames import frame_axes
@@ -20,7 +17,7 @@ def images(figure):
 
 def test_every_cell_shows_its_volume(subject):
     truth, predictions = subject
-    grid, _ = images(translation_grid(truth, predictions, slice_index=2, crop=False))
+    grid, _ = images(translation_grid(truth, predictions, slice_index=2))
     assert not grid[0, 0].images
     for row, source in enumerate(truth, start=1):
         np.testing.assert_array_equal(grid[row, 0].images[0].get_array(), axial_view(truth[source], 2))
@@ -35,7 +32,7 @@ def test_left_anterior_is_drawn_at_the_right_top(subject):
     truth, predictions = subject
     marked = np.zeros((10, 14, 6), dtype=np.float32)
     marked[:3, -3:, :] = 1  # left, anterior
-    figure = translation_grid({**truth, "t1": marked}, predictions, crop=False, slice_index=2)
+    figure = translation_grid({**truth, "t1": marked}, predictions, slice_index=2)
     panel = figure.axes[1]
     for text in panel.texts:  # the letters R and L would hide the mark
         text.set_visible(False)
@@ -55,13 +52,10 @@ def test_left_anterior_is_drawn_at_the_right_top(subject):
 def test_texts(subject, texts):
     truth, predictions = subject
     psnr = {pair: 20.0 + number for number, pair in enumerate(predictions)}
-    figure = translation_grid(
-        truth, predictions, subject="patient07", psnr=psnr, data_range=2.0, labels={"t1gd": "T1Gd"}, slice_index=3
-    )
+    figure = translation_grid(truth, predictions, subject="patient07", psnr=psnr, data_range=2.0, slice_index=3)
     written = texts(figure)
     assert "patient07, axial slice 4 of 6" in written
-    assert written.count("T1Gd") == 2  # one row, one column
-    assert "t1gd" not in written
+    assert written.count("t1gd") == 2  # one row, one column
     assert sum(text.endswith(" dB") for text in written) == 12  # off the diagonal
     assert "21.0 dB" in written
     assert any("PSNR: foreground, data range 2" in text for text in written)
@@ -71,7 +65,7 @@ def test_texts(subject, texts):
 def test_missing_cells_say_why(subject, texts):
     truth, predictions = subject
     kept = {pair: image for pair, image in predictions.items() if pair[0] != "flair"}
-    kept["t1", "t2"] = None
+    del kept["t1", "t2"]
     figure = translation_grid({**truth, "flair": None}, kept, psnr={("t1", "t2"): 30.0, ("t2", "t1"): float("nan")})
     written = texts(figure)
     assert written.count("not\nmeasured") == 2
@@ -92,7 +86,8 @@ def test_crop_leaves_out_the_border(subject):
 
 
 def test_panels_have_the_voxels_aspect(subject):
-    figure = translation_grid(*subject, spacing=(2.0, 1.0, 3.0), crop=False)
+    figure = translation_grid(*subject, spacing=(2.0, 1.0, 3.0))
+    figure.canvas.draw()
     box = figure.axes[1].get_window_extent()
     assert box.height / box.width == pytest.approx(14 * 1.0 / (10 * 2.0), rel=1e-6)
 
@@ -103,22 +98,12 @@ def test_default_slice_is_informative(subject, texts):
     assert f"Axial slice {expected + 1} of 6" in texts(translation_grid(truth, predictions))
 
 
-def test_four_dimensional_images_show_and_name_the_middle_timepoint(subject, texts):
-    truth, predictions = subject
-    series = np.stack([truth["t2"] * factor for factor in (0.1, 0.2, 0.3)])
-    predicted = {pair: np.stack([image] * 3) if pair[1] == "t2" else image for pair, image in predictions.items()}
-    figure = translation_grid({**truth, "t2": torch.as_tensor(series)}, predicted, crop=False, slice_index=2)
-    assert texts(figure).count("t2\ntimepoint 2/3") == 2
-    grid, _ = images(figure)
-    np.testing.assert_allclose(grid[0, 3].images[0].get_array(), axial_view(truth["t2"], 2) * 0.2, rtol=1e-6)
-
-
 def test_the_highest_b_value_is_shown_and_brightened(subject, texts):
     truth, predictions = subject
     series = np.stack([truth["t2"] * factor for factor in (1.0, 0.19, 0.5)])
     predicted = {pair: np.stack([image] * 3) if pair[1] == "t2" else image for pair, image in predictions.items()}
     frames = frame_axes({"t1": 1, "t1gd": 1, "t2": 3, "flair": 1}, b_values={"t2": [0, 1500, 800]})
-    figure = translation_grid({**truth, "t2": series}, predicted, crop=False, slice_index=2, frames=frames)
+    figure = translation_grid({**truth, "t2": series}, predicted, slice_index=2, frames=frames)
     assert texts(figure).count("t2\nb = 1500 (5x)") == 2
     grid, _ = images(figure)
     np.testing.assert_allclose(grid[0, 3].images[0].get_array(), axial_view(truth["t2"], 2) * 0.19, rtol=1e-6)
@@ -127,35 +112,3 @@ def test_the_highest_b_value_is_shown_and_brightened(subject, texts):
         [(row, 3) for row in range(1, 5)], pytest.approx(0.2)
     )
     assert grid[3, 0].images[0].get_clim()[1] == pytest.approx(0.2)
-
-
-@pytest.mark.parametrize("count", [1, 2, 8])
-def test_any_number_of_sequences(count, subject):
-    image = subject[0]["t1"]
-    names = [f"sequence{number}" for number in range(count)]
-    figure = translation_grid(dict.fromkeys(names, image), dict.fromkeys(itertools.product(names, names), image))
-    assert len(figure.axes) == (count + 1) ** 2 + 1
-
-
-def test_works_with_nothing_measured(subject):
-    truth, predictions = subject
-    figure = translation_grid(dict.fromkeys(truth), predictions)
-    assert sum(bool(cell.images) for cell in figure.axes[:-1]) == 16
-
-
-def test_wrong_arguments(subject):
-    truth, predictions = subject
-    with pytest.raises(ValueError, match="Unknown sequence 'pd' in the predictions; the sequences are t1, t1gd"):
-        translation_grid(truth, {("t1", "pd"): truth["t1"]})
-    with pytest.raises(ValueError, match="Unknown sequence 'pd' in the PSNR"):
-        translation_grid(truth, predictions, psnr={("pd", "t1"): 3.0})
-    with pytest.raises(ValueError, match="t1 made from t2 has shape"):
-        translation_grid(truth, {("t2", "t1"): np.zeros((3, 3, 3))})
-    with pytest.raises(ValueError, match="Slice 6 is outside the volume; choose 0 to 5"):
-        translation_grid(truth, predictions, slice_index=6)
-    with pytest.raises(ValueError, match="intensity window"):
-        translation_grid(truth, predictions, window=(1.0, 0.0))
-    with pytest.raises(ValueError, match="voxel spacing"):
-        translation_grid(truth, predictions, spacing=(1.0, 0.0, 1.0))
-    with pytest.raises(ValueError, match="no image"):
-        translation_grid({"t1": None}, {})

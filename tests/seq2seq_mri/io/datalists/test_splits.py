@@ -8,10 +8,10 @@ from collections import Counter
 
 import pytest
 
+from seq2seq_mri.io.datalists.datalist import SECTIONS
 from seq2seq_mri.io.datalists.layouts import patient_of
 from seq2seq_mri.io.datalists.splits import (
     PAPER_COUNTS,
-    SECTIONS,
     choose_withheld,
     published_split,
     read_published_lists,
@@ -29,44 +29,28 @@ def subjects(number):
     return [f"BraTS2021_{index:05d}" for index in range(number)]
 
 
-@pytest.mark.parametrize(
-    ("number", "expected"),
-    [
-        (1, (1, 0, 0)),
-        (2, (1, 1, 0)),
-        (3, (1, 1, 1)),
-        (4, (2, 1, 1)),
-        (10, (8, 1, 1)),
-        (25, (20, 3, 2)),
-        (1000, (800, 100, 100)),
-    ],
-)
-def test_fractions(number, expected):
-    split = split_subjects(subjects(number))
-    assert sizes(split) == expected
-    assert sorted(itertools.chain(*split.values())) == subjects(number)
+def test_fractions():
+    expected = {1: (1, 0, 0), 2: (1, 1, 0), 3: (1, 1, 1), 4: (2, 1, 1), 10: (8, 1, 1), 25: (20, 3, 2)}
+    for number, sections in (expected | {1000: (800, 100, 100)}).items():
+        split = split_subjects(subjects(number))
+        assert sizes(split) == sections
+        assert sorted(itertools.chain(*split.values())) == subjects(number)
 
 
-def test_the_papers_counts():
+def test_counts():
     split = split_subjects(subjects(1251), counts=PAPER_COUNTS)
     assert sizes(split) == (830, 93, 328)
     assert len(set().union(*split.values())) == 1251
-
-
-def test_subjects_beyond_the_counts_are_not_used():
     split = split_subjects(subjects(20), counts=(3, 2, 1))
     assert sizes(split) == (3, 2, 1)
     # A random choice, not the first six.
     assert set().union(*split.values()) != set(subjects(6))
 
 
-def test_seed_decides_and_order_does_not():
+def test_seed_decides_and_order_does_not_and_a_section_may_be_empty():
     first = split_subjects(subjects(30), seed=1)
     assert split_subjects(subjects(30)[::-1], seed=1) == first
     assert split_subjects(subjects(30), seed=2) != first
-
-
-def test_a_section_is_left_empty_on_request():
     assert sizes(split_subjects(subjects(5), fractions=(1, 0, 0))) == (5, 0, 0)
     assert sizes(split_subjects(subjects(5), fractions=(0.5, 0, 0.5))) in {(3, 0, 2), (2, 0, 3)}
 
@@ -78,6 +62,10 @@ def test_examinations_of_a_patient_share_a_section():
     patients = [{patient_of(name) for name in split[section]} for section in SECTIONS]
     assert sum(map(len, patients)) == len(set().union(*patients))
     assert all(abs(size - share) <= 2 for size, share in zip(sizes(split), (47.4, 15.8, 15.8), strict=True))
+    # Few patients leave no section empty.
+    names = [f"p{patient}_study{visit}" for patient in range(3) for visit in range(4)]
+    assert sizes(split_subjects(names)) == (4, 4, 4)
+    assert sizes(split_subjects(names[:8])) in {(4, 4, 0), (4, 0, 4)}
 
 
 def test_patients_that_names_do_not_tell():
@@ -93,31 +81,19 @@ def test_patients_that_names_do_not_tell():
         assert named["testing"] == ["7_during", "7_post", "7_pre"]
 
 
-def test_few_patients_with_several_examinations_leave_no_section_empty():
-    names = [f"p{patient}_study{visit}" for patient in range(3) for visit in range(4)]
-    assert sizes(split_subjects(names)) == (4, 4, 4)
-    assert sizes(split_subjects(names[:8])) in {(4, 4, 0), (4, 0, 4)}
-
-
-def test_leave_one_patient_out():
+def test_named_subjects():
     names = ["a", "b", "patient19", "patient07"]
     split = split_subjects(names, named={"testing": ["patient19"]})
     assert split["testing"] == ["patient19"]
     assert sizes(split) == (2, 1, 1)
     everything = split_subjects(names, fractions=(1, 0, 0), named={"testing": ["patient19"]})
     assert everything == {"training": ["a", "b", "patient07"], "validation": [], "testing": ["patient19"]}
-
-
-def test_naming_one_examination_takes_the_patient_along():
-    names = ["p1_study1", "p1_study2", "p2_study1"]
+    everywhere = split_subjects(subjects(5), named={section: [subjects(5)[i]] for i, section in enumerate(SECTIONS)})
+    assert sizes(everywhere) == (1, 1, 1)
+    # One examination takes the patient along.
     for name in ("p1_study2", "p1"):
-        split = split_subjects(names, named={"testing": [name]})
+        split = split_subjects(["p1_study1", "p1_study2", "p2_study1"], named={"testing": [name]})
         assert split == {"training": ["p2_study1"], "validation": [], "testing": ["p1_study1", "p1_study2"]}
-
-
-def test_all_sections_named():
-    split = split_subjects(subjects(5), named={section: [subjects(5)[i]] for i, section in enumerate(SECTIONS)})
-    assert sizes(split) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -165,11 +141,6 @@ def test_published_split(tmp_path):
     assert remarks[2].endswith("mask leaves: b")
 
 
-def test_published_names_must_match_exactly(tmp_path):
-    with pytest.raises(ValueError, match="they name subjects like a, and the dataset's are like A"):
-        published_split(write_lists(tmp_path), {"A": SEQUENCES})
-
-
 @pytest.mark.parametrize(
     ("lists", "message"),
     [
@@ -185,24 +156,22 @@ def test_wrong_published_lists(tmp_path, lists, message):
         read_published_lists(write_lists(tmp_path, **lists))
 
 
-def test_missing_and_ambiguous_published_lists(tmp_path):
+def test_missing_ambiguous_and_foreign_published_lists(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no list \*train.csv"):
         read_published_lists(tmp_path)
-    write_lists(tmp_path)
+    with pytest.raises(ValueError, match="they name subjects like a, and the dataset's are like A"):
+        published_split(write_lists(tmp_path), {"A": SEQUENCES})
     (tmp_path / "old_train.csv").touch()
     with pytest.raises(ValueError, match="several lists"):
         read_published_lists(tmp_path)
 
 
-def test_silencing_is_uniform_over_subsets_and_never_takes_all():
+def test_silencing_is_uniform_over_subsets_and_depends_on_subject_and_seed_alone():
     chosen = Counter(choose_withheld(name, SEQUENCES, seed=0) for name in subjects(7000))
     # 14 subsets of 1 to 3 of 4; 500 expected of each, standard deviation 21.5.
     assert len(chosen) == 14
     assert all(400 < count < 600 for count in chosen.values())
     assert {len(subset) for subset in chosen} == {1, 2, 3}
-
-
-def test_silencing_depends_on_subject_and_seed_alone():
     assert choose_withheld("a", SEQUENCES, seed=1) == choose_withheld("a", SEQUENCES, seed=1)
     assert len({choose_withheld("a", SEQUENCES, seed=seed) for seed in range(50)}) > 5
 
@@ -213,9 +182,6 @@ def test_silencing_leaves_at_least_one(available, at_most):
         withheld = choose_withheld("a", available, at_most=at_most, seed=seed)
         assert set(withheld) < set(available)
         assert min(1, len(available) - 1) <= len(withheld) <= at_most
-
-
-def test_wrong_number_to_silence():
     with pytest.raises(ValueError, match="At most 0 sequences"):
         choose_withheld("a", SEQUENCES, at_most=0)
 

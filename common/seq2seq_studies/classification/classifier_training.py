@@ -1,0 +1,192 @@
+# Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
+"""Trains one classifier of a study and keeps its best epoch; a training that was stopped goes on where it was.
+
+The settings are the paper's where it gives them: Adam with a learning rate of 1e-3, 50 epochs, batches of 2 volumes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from monai.data import DataLoader
+from monai.engines import SupervisedTrainer
+from monai.handlers import ValidationHandler
+
+from seq2seq_mri.evaluation.classification.classifier_evaluator import LogitInferer, classifier_evaluator
+from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.losses.classification import ClassificationLoss, balanced_class_weights
+from seq2seq_mri.training.checkpoint import TrainingCheckpoint, load_weights
+from seq2seq_mri.training.classifier_images import ClassifierImages
+from seq2seq_mri.training.handlers import EpochSeed, FiniteLoss, TrainingHistory
+from seq2seq_mri.training.subject_dataset import SubjectDataset
+
+__all__ = ["ClassifierSettings", "fit_classifier"]
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """How a classifier is trained.
+
+    Attributes:
+        num_classes: 1 for a binary task (one logit; the best epoch has the largest AUC), else the number of classes
+            (the best epoch has the largest accuracy).
+        max_epochs: passes over the training data.
+        batch_size: images of a step.
+        learning_rate: of Adam.
+        weight_decay: of Adam.
+        class_weights: ``"balanced"`` for :func:`balanced_class_weights` of the training labels, a weight for each class
+            (two for a binary task), or ``None`` for equal ones.
+        seed: of everything random. It is set globally, and again at the start of each epoch.
+        autocast_dtype: ``"bfloat16"`` or ``None``.
+        device: where to train.
+        num_workers: processes that load images.
+    """
+
+    num_classes: int = 1
+    max_epochs: int = 50
+    batch_size: int = 2
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    class_weights: Literal["balanced"] | Sequence[float] | None = None
+    seed: int = 0
+    autocast_dtype: str | None = None
+    device: torch.device | str = "cpu"
+    num_workers: int = 0
+
+
+def fit_classifier(
+    training: ClassifierImages,
+    validation: ClassifierImages,
+    network: Callable[[], torch.nn.Module],
+    output_dir: str | Path,
+    settings: ClassifierSettings,
+    augmentation: Sequence[Callable] = (),
+    experiment: Mapping[str, Any] | None = None,
+) -> torch.nn.Module:
+    """Return a classifier with the weights of the epoch that was best on the validation data, for inference.
+
+    Everything random, the first weights too, follows from the seed: on a CPU two trainings with equal arguments give
+    equal weights. A training that was interrupted goes on after its last epoch, with the same result as one that was
+    not; one that is finished is not repeated. ``output_dir`` receives ``settings.json`` (the settings and a digest of
+    the subjects and labels), ``history.csv`` (every epoch), ``best.pt`` (weights), ``last.pt`` (for a resume; removed
+    at the end) and ``finished.json`` (the best epoch, counted from 1, and its metric).
+
+    Args:
+        training: what to train on.
+        validation: chooses the best epoch, and is not trained on.
+        network: builds the network, for example ``partial(build_classifier, spatial_dims=3, in_channels=2)``. A
+            function, so that no training starts from the weights of another.
+        output_dir: folder of this training.
+        settings: how to train.
+        augmentation: random transforms of the images to train on.
+        experiment: what else, in terms of JSON, a training must have in common with this to be taken up, for example
+            the channels of the images.
+
+    Raises:
+        ValueError: when a data set has one class only, a loss is not finite, or ``output_dir`` holds another training.
+    """
+    if len(set(training.labels.tolist())) < 2:
+        raise ValueError(
+            f"All {len(training)} subjects of the training data set have label {training.labels[0]}; a classifier "
+            "needs at least two classes. Stratify the split by the label."
+        )
+    weights = settings.class_weights
+    if weights == "balanced":
+        weights = balanced_class_weights(training.labels, settings.num_classes)
+    loss = ClassificationLoss(settings.num_classes, weights)
+    directory = check_writable_directory(output_dir)
+    wanted = asdict(settings) | {"class_weights": [round(weight, 6) for weight in loss.weights.tolist()]}
+    for name in ("device", "num_workers"):
+        del wanted[name]
+    wanted |= {"training": _digest(training), "validation": _digest(validation), "experiment": dict(experiment or {})}
+    _take_up(directory / "settings.json", wanted)
+
+    torch.manual_seed(settings.seed)
+    model = network().to(settings.device)
+    if not (directory / "finished.json").is_file():
+        augmented = SubjectDataset(training, augmentation, seed=settings.seed)  # type: ignore[arg-type]
+        _train(model, loss, augmented, validation, directory, settings)
+    # It has the optimizer's state too, several times the size of the weights, for each fold.
+    (directory / "last.pt").unlink(missing_ok=True)
+    return load_weights(model, directory / "best.pt").eval()
+
+
+def _train(
+    network: torch.nn.Module,
+    loss: ClassificationLoss,
+    training: SubjectDataset,
+    validation: ClassifierImages,
+    directory: Path,
+    settings: ClassifierSettings,
+) -> None:
+    how: dict[str, Any] = {"device": torch.device(settings.device), "num_workers": settings.num_workers}
+    how |= {"batch_size": settings.batch_size, "autocast_dtype": settings.autocast_dtype}
+    evaluator = classifier_evaluator(validation, network, loss, **how)
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    history = TrainingHistory(directory, optimizer, evaluator)
+    checkpoint = TrainingCheckpoint(directory, network, optimizer, evaluator=evaluator, history=history)
+    trainer = SupervisedTrainer(
+        device=how["device"],
+        max_epochs=settings.max_epochs,
+        train_data_loader=DataLoader(
+            training,
+            batch_size=settings.batch_size,
+            shuffle=True,
+            # A single image has no variance to normalise by. In every epoch it is another one that is left out.
+            drop_last=len(training) > 1 and len(training) % settings.batch_size == 1,
+            num_workers=settings.num_workers,
+        ),
+        network=network,
+        optimizer=optimizer,
+        loss_function=loss,
+        inferer=LogitInferer(settings.autocast_dtype),
+        # The order matters: each handler uses the results of those before it.
+        train_handlers=[
+            FiniteLoss(),
+            EpochSeed(settings.seed, training),
+            ValidationHandler(1, evaluator),
+            history,
+            checkpoint,
+        ],
+        decollate=False,
+        optim_set_to_none=True,
+    )
+    for engine in (trainer, evaluator):
+        # A protocol has many trainings; their results stand in its tables, and each training's in history.csv.
+        engine.logger.setLevel(logging.WARNING)
+    checkpoint.prepare(trainer, resume=checkpoint.last.exists())
+    if trainer.state.epoch < settings.max_epochs:
+        trainer.run()
+    best = {"epoch": evaluator.state.best_metric_epoch, "value": evaluator.state.best_metric}
+    _write_json(directory / "finished.json", best)
+
+
+def _digest(images: ClassifierImages) -> str:
+    content = json.dumps([images.subjects, images.labels.tolist()])
+    return f"{len(images)} subjects, sha256 {hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+def _take_up(path: Path, wanted: Mapping[str, Any]) -> None:
+    """Write the settings of a new training, or check that one which was begun has the same."""
+    given = json.loads(json.dumps(wanted))
+    if not path.is_file():
+        _write_json(path, given)
+        return
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if different := [name for name in given if stored.get(name) != given[name]]:
+        raise ValueError(
+            f"{path.parent} holds a training with other settings ({', '.join(different)}). Give another output "
+            "directory, or remove it."
+        )
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
