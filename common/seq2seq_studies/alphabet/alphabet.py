@@ -55,35 +55,21 @@ SMALLEST_SIDE = 32
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how a letter is drawn; which one does not matter.
+    """Where and how a letter is drawn; which one does not matter."""
 
-    Attributes:
-        centre: row and column of its middle, in pixels of the upright picture.
-        height: of a capital H, in pixels.
-        angle: by which it is turned counter-clockwise, in degrees.
-    """
-
-    centre: tuple[float, float]
-    height: float
-    angle: float
+    centre: tuple[float, float]  # row and column of its middle, in pixels of the upright picture
+    height: float  # of a capital H, in pixels
+    angle: float  # by which it is turned counter-clockwise, in degrees
 
 
 @dataclass(frozen=True)
 class AlphabetSubject:
-    """What a subject's two images show.
+    """What a subject's two images show; lengths in pixels of the upright picture."""
 
-    Attributes:
-        letters: numbers (0 to 25) of the differing letter of x1, that of x2, and the common letter.
-        differing: the place where the images differ.
-        common: the place where they have the same letter.
-        disc_centre: row and column, in pixels of the upright picture.
-        disc_radius: in pixels.
-    """
-
-    letters: tuple[int, int, int]
-    differing: Place
-    common: Place
-    disc_centre: tuple[float, float]
+    letters: tuple[int, int, int]  # numbers (0 to 25) of the differing letter of x1, that of x2, and the common letter
+    differing: Place  # where the images differ
+    common: Place  # where they have the same letter
+    disc_centre: tuple[float, float]  # row and column
     disc_radius: float
 
 
@@ -108,15 +94,7 @@ class AlphabetDataset(Dataset):
         ('training-00012', torch.Size([2, 128, 128, 1]), ['S', 'Z'])
     """
 
-    def __init__(
-        self,
-        section: str,
-        size: int,
-        seed: int = 0,
-        shape: Sequence[int] = (128, 128),
-    ) -> None:
-        if section not in SECTIONS:
-            raise ValueError(f"Unknown section '{section}'; choose {', '.join(SECTIONS)}.")
+    def __init__(self, section: str, size: int, seed: int = 0, shape: Sequence[int] = (128, 128)) -> None:
         if size < 1 or seed < 0:
             raise ValueError(f"The alphabet dataset has size {size} and seed {seed}; give at least 1 and 0.")
         if len(shape) != 2 or min(shape) < SMALLEST_SIDE:
@@ -178,13 +156,9 @@ class AlphabetDataset(Dataset):
 
 
 def draw_subject(section: str, index: int, seed: int = 0, shape: Sequence[int] = (128, 128)) -> AlphabetSubject:
-    """Choose at random what a subject's images show.
+    """Choose at random what the images of a section's ``index``-th subject show.
 
-    Args:
-        section: ``"training"``, ``"validation"`` or ``"testing"``.
-        index: the subject's number in it.
-        seed: non-negative.
-        shape: pixels along X and Y; all lengths grow with the shorter side.
+    All lengths grow with the shorter side of ``shape``, pixels along X and Y.
     """
     random = np.random.default_rng([seed, SECTIONS.index(section), index, 0])
     side = min(shape)
@@ -204,7 +178,7 @@ def draw_images(subject: AlphabetSubject, shape: Sequence[int] = (128, 128)) -> 
 
     Args:
         subject: what they show.
-        shape: pixels along X and Y, those with which the subject was drawn.
+        shape: that with which the subject was drawn.
 
     Returns:
         x1 and x2, float32 ``[2, X, Y]`` in [0, 1]; and uint8 ``[3, X, Y]``, 1 at each pixel that the differing letter

@@ -30,7 +30,7 @@ from seq2seq_mri.training.classifier_images import SampleLookup
 from seq2seq_mri.transforms.select_channels import MAP_SUFFIX
 from seq2seq_studies.alphabet.alphabet import ALPHABET_SEQUENCES, AlphabetDataset
 from seq2seq_studies.alphabet.alphabet_figures import alphabet_examples, learning_curve_figure
-from seq2seq_studies.alphabet.differentiation_cache import DifferentiationDataset, DifferentiationMaps
+from seq2seq_studies.alphabet.differentiation_cache import DifferentiationDataset
 from seq2seq_studies.alphabet.glyphs import LETTERS
 from seq2seq_studies.alphabet.learning_curve import accuracy_gains, format_accuracy_gains, run_learning_curve
 from seq2seq_studies.classification.classifier_fit import ClassifierFit
@@ -100,7 +100,12 @@ class AlphabetExperiment:
         """
         check_writable_directory(self.output_dir)
         self.generator.eval()
-        samples = {section: self._with_maps(section) for section in self.subjects}
+        samples = {
+            section: DifferentiationDataset(
+                subjects, self.generator, self.output_dir / "maps" / section, self.inferer, _KEY
+            )
+            for section, subjects in self.subjects.items()
+        }
         tested = samples["testing"]
         letters = letter_differentiation(
             (tested[index] for index in range(len(tested))), list(ALPHABET_SEQUENCES), _KEY
@@ -123,12 +128,6 @@ class AlphabetExperiment:
         figure = learning_curve_figure(curve, pairs, 1 / len(LETTERS), names)
         save_figure(figure, self.output_dir / "learning_curve.png", overwrite=True)
         return curve
-
-    def _with_maps(self, section: str) -> DifferentiationDataset:
-        """Return a section's subjects with their maps."""
-        subjects = self.subjects[section]
-        maps = DifferentiationMaps(subjects, self.generator, self.output_dir / "maps" / section, self.inferer)
-        return DifferentiationDataset(subjects, maps, key=_KEY)
 
     def _learning_curve(self, samples: Mapping[str, DifferentiationDataset]) -> pd.DataFrame:
         """Train and test all classifiers, on images in memory: drawing one takes as long as to train on it."""

@@ -79,7 +79,6 @@ def test_parameters_say_all():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"section": "train"}, "Unknown section 'train'; choose training, validation, testing"),
         ({"size": 0}, "has size 0 and seed 0"),
         ({"seed": -1}, "has size 2 and seed -1"),
         ({"shape": (128, 31)}, r"shape is \(128, 31\); give two sizes of at least 32"),

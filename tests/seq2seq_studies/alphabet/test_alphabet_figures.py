@@ -37,7 +37,9 @@ def test_images_labels_and_maps_of_one_scale(samples, tmp_path):
             assert axes.images[0].get_clim() == pytest.approx((0, maximum))
             np.testing.assert_array_equal(axes.images[0].get_array(), axial_view(values, 0))
     assert [axes.get_title() for axes in grid[0]] == ["$x_1$", "$x_2$", "$M_d(x_1)$", "$M_d(x_2)$"]
-    first, second = (save_figure(alphabet_examples(samples[:1], "md"), tmp_path / name, dpi=40) for name in "ab")
+    first, second = (
+        save_figure(alphabet_examples(samples[:1], "md"), tmp_path / f"{name}.png", dpi=40) for name in "ab"
+    )
     assert first.read_bytes() == second.read_bytes()
 
 
