@@ -50,7 +50,8 @@ def make_trainer(
         arguments["discriminator_optimizer"] = discriminator_optimizer(discriminators.parameters())
     step = TranslationStep(generator, loss, pairs="all", cycles="all", discriminators=discriminators)
     optimizer = arguments.pop("optimizer", torch.optim.Adam)(generator.parameters(), lr=learning_rate)
-    return Seq2SeqTrainer("cpu", epochs, [batch or smooth_batch()], step, optimizer, **arguments)
+    data = [batch or smooth_batch()]
+    return Seq2SeqTrainer(step, optimizer, device="cpu", max_epochs=epochs, train_data_loader=data, **arguments)
 
 
 def make_discriminators() -> SequenceDiscriminators:
