@@ -85,11 +85,11 @@ class Training:
         )
         loss = Seq2SeqLoss(lambda_perceptual=0, lambda_cycle=1, lambda_adversarial=0.1 if adversarial else 0)
         self.trainer = Seq2SeqTrainer(
-            "cpu",
-            epochs,
-            DataLoader(dataset, batch_size=1, sampler=sampler),
             TranslationStep(self.network, loss, discriminators=self.discriminators),
             self.optimizer,
+            device="cpu",
+            max_epochs=epochs,
+            train_data_loader=DataLoader(dataset, batch_size=1, sampler=sampler),
             discriminator_optimizer=discriminator_optimizer,
             train_handlers=[
                 EpochSeed(seed, dataset),

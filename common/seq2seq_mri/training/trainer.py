@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from ignite.engine import Engine
-from ignite.metrics import Metric
 from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
-from monai.inferers import Inferer
 from monai.utils import convert_to_tensor
 
 from seq2seq_mri.networks.discriminator import SequenceDiscriminators
@@ -53,9 +51,8 @@ class Seq2SeqTrainer(SupervisedTrainer):
         discriminator_optimizer: of all D_j; needed when the step has discriminators and an adversarial weight.
         gradient_clip: largest norm of a gradient, to which longer ones are scaled; or ``None``.
         autocast_dtype: ``"bfloat16"`` or ``None`` (float32).
-        device, max_epochs, train_data_loader, key_train_metric, additional_metrics, train_handlers, inferer: as in
-            :class:`monai.engines.SupervisedTrainer`; ``inferer`` is not used in training, MONAI's bundle properties
-            name it.
+        arguments: ``device``, ``max_epochs``, ``train_data_loader`` and others of
+            :class:`monai.engines.SupervisedTrainer`; ``inferer`` is not used, MONAI's bundle properties name it.
 
     Attributes:
         skipped: how many steps of this run were skipped, a tensor on the device. ``MOST_SKIPPED`` in a row are an
@@ -64,19 +61,13 @@ class Seq2SeqTrainer(SupervisedTrainer):
 
     def __init__(
         self,
-        device: torch.device | str,
-        max_epochs: int,
-        train_data_loader: Iterable,
         step: TranslationStep,
         optimizer: torch.optim.Optimizer,
         *,
         discriminator_optimizer: torch.optim.Optimizer | None = None,
         gradient_clip: float | None = 1.0,
         autocast_dtype: str | None = None,
-        inferer: Inferer | None = None,
-        key_train_metric: dict[str, Metric] | None = None,
-        additional_metrics: dict[str, Metric] | None = None,
-        train_handlers: Sequence | None = None,
+        **arguments: Any,
     ) -> None:
         if step.loss.lambda_adversarial > 0 and discriminator_optimizer is None:
             raise ValueError("The discriminators need an optimizer; give discriminator_optimizer.")
@@ -84,22 +75,12 @@ class Seq2SeqTrainer(SupervisedTrainer):
         self.discriminator_optimizer = discriminator_optimizer
         self.gradient_clip = gradient_clip
         self.autocast_dtype = autocast_dtype
-        self.skipped = torch.zeros((), device=device)
-        self._skipped_in_a_row = torch.zeros((), device=device)
-        self._longest_skipped = torch.zeros((), device=device)
         super().__init__(
-            device=device,
-            max_epochs=max_epochs,
-            train_data_loader=train_data_loader,
-            network=step.generator,
-            optimizer=optimizer,
-            loss_function=step.loss,
-            inferer=inferer,
-            key_train_metric=key_train_metric,
-            additional_metrics=additional_metrics,
-            train_handlers=train_handlers,
-            decollate=False,
+            network=step.generator, optimizer=optimizer, loss_function=step.loss, decollate=False, **arguments
         )
+        self.skipped = torch.zeros((), device=self.state.device)
+        self._skipped_in_a_row = torch.zeros_like(self.skipped)
+        self._longest_skipped = torch.zeros_like(self.skipped)
 
     def run(self) -> None:  # type: ignore[override]
         """Train from the current state to ``max_epochs``; a training that has got there is left as it is."""

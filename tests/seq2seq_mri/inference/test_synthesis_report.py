@@ -182,10 +182,9 @@ class TestSubjectsToSynthesise:
 
     @pytest.mark.parametrize("existing", ["error", "skip", "overwrite"])
     def test_each_process_has_its_share(self, tmp_path, monkeypatch, existing) -> None:
-        monkeypatch.setattr(synthesis_report, "world_size", lambda: 2)
         shares = []
         for process in (0, 1):
-            monkeypatch.setattr(synthesis_report, "rank", lambda process=process: process)
+            monkeypatch.setattr(synthesis_report, "own_share", lambda items, process=process: items[process::2])
             report = SynthesisReport(tmp_path, SEQUENCES, existing=existing)
             shares.append([subject["subject"] for subject in report.subjects_to_synthesise(SUBJECTS)])
         assert shares == [["p1", "p3", "p5"], ["p2", "p4"]]

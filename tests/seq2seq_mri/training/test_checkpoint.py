@@ -128,14 +128,6 @@ def test_another_seed_is_another_training(straight, tmp_path) -> None:
     assert not equal(*networks)
 
 
-def test_a_finished_training_is_left_as_it_is(straight) -> None:
-    before = last(straight).read_bytes()
-    training = Training(straight)
-    training.run(resume=True)
-    assert last(straight).read_bytes() == before
-    assert equal(training.network.state_dict(), read_checkpoint(last(straight))["network"])
-
-
 @pytest.mark.parametrize(("before", "stopped", "after"), [(4, 4, 10), (4, 2, 7), (9, 3, 5)])
 def test_more_or_fewer_epochs_on_resume(tmp_path, caplog, before, stopped, after) -> None:
     """The rate is that of the cosine over the old length until the resume, and over the new one from there on."""
@@ -155,27 +147,22 @@ def test_more_or_fewer_epochs_on_resume(tmp_path, caplog, before, stopped, after
     assert stored["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-12)
 
 
-def test_best_is_the_best_epoch_and_holds_the_average(tmp_path) -> None:
-    training = Training(tmp_path, val_interval=1)
+@pytest.mark.parametrize("val_interval", [1, 5])
+def test_best_is_the_best_epoch_or_without_a_validation_the_last_and_holds_the_average(tmp_path, val_interval) -> None:
+    training = Training(tmp_path, val_interval=val_interval)
     averages, values = [], []
 
     def remember(engine: Any) -> None:
         averages.append({name: value.clone() for name, value in training.ema.ema_model.state_dict().items()})
-        values.append(training.evaluator.state.metrics["val_psnr"])
+        values.append(training.evaluator.state.metrics.get("val_psnr", engine.state.epoch))
 
     training.trainer.add_event_handler(Events.EPOCH_COMPLETED, remember)
     training.run()
     best = max(range(4), key=values.__getitem__)
     assert equal(read_checkpoint(tmp_path / "checkpoints" / "best.pt"), averages[best])
     stored = read_checkpoint(last(tmp_path))
-    assert (stored["best_metric_epoch"], stored["best_metric"]) == (best + 1, values[best])
-
-
-def test_best_is_the_last_epoch_until_there_is_a_validation(tmp_path) -> None:
-    training = Training(tmp_path, epochs=2, val_interval=5)
-    training.run()
-    best = read_checkpoint(tmp_path / "checkpoints" / "best.pt")
-    assert equal(best, dict(training.ema.ema_model.state_dict()))
+    if val_interval == 1:
+        assert (stored["best_metric_epoch"], stored["best_metric"]) == (best + 1, values[best])
 
 
 def test_an_existing_training_is_not_overwritten(straight) -> None:

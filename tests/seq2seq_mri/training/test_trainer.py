@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -34,14 +36,22 @@ def smooth_batch() -> dict:
 
 
 def make_trainer(
-    batch: dict | None = None, epochs: int = 1, learning_rate: float = 1e-2, **arguments
+    batch: dict | None = None,
+    epochs: int = 1,
+    learning_rate: float = 1e-2,
+    discriminators: SequenceDiscriminators | None = None,
+    lambda_adversarial: float = 0.0,
+    discriminator_optimizer: Callable | None = torch.optim.Adam,
+    **arguments,
 ) -> Seq2SeqTrainer:
     generator = tiny_generator(SEQUENCES)
-    loss = Seq2SeqLoss(lambda_perceptual=0, lambda_cycle=0, lambda_adversarial=arguments.pop("lambda_adversarial", 0.0))
-    discriminators = arguments.pop("discriminators", None)
+    loss = Seq2SeqLoss(lambda_perceptual=0, lambda_cycle=0, lambda_adversarial=lambda_adversarial)
+    if discriminators is not None and discriminator_optimizer is not None:
+        arguments["discriminator_optimizer"] = discriminator_optimizer(discriminators.parameters())
     step = TranslationStep(generator, loss, pairs="all", cycles="all", discriminators=discriminators)
     optimizer = arguments.pop("optimizer", torch.optim.Adam)(generator.parameters(), lr=learning_rate)
-    return Seq2SeqTrainer("cpu", epochs, [batch or smooth_batch()], step, optimizer, **arguments)
+    data = [batch or smooth_batch()]
+    return Seq2SeqTrainer(step, optimizer, device="cpu", max_epochs=epochs, train_data_loader=data, **arguments)
 
 
 def make_discriminators() -> SequenceDiscriminators:
@@ -70,11 +80,7 @@ def test_training_learns_a_batch() -> None:
 
 def test_output_has_the_terms_and_the_images() -> None:
     discriminators = make_discriminators()
-    trainer = make_trainer(
-        discriminators=discriminators,
-        lambda_adversarial=0.5,
-        discriminator_optimizer=torch.optim.Adam(discriminators.parameters()),
-    )
+    trainer = make_trainer(discriminators=discriminators, lambda_adversarial=0.5)
     trainer.run()
     output = trainer.state.output
     numbers = loss_terms(output)
@@ -94,7 +100,7 @@ def test_one_update_of_each_side() -> None:
     trainer = make_trainer(
         discriminators=discriminators,
         lambda_adversarial=0.5,
-        discriminator_optimizer=torch.optim.SGD(discriminators.parameters(), lr=rate),
+        discriminator_optimizer=partial(torch.optim.SGD, lr=rate),
         optimizer=torch.optim.SGD,
         gradient_clip=None,
     )
@@ -134,10 +140,7 @@ def test_one_update_of_each_side() -> None:
 def test_a_discriminator_without_real_images_beside_translations_is_not_moved_by_its_momentum() -> None:
     """No subject of the second batch has t2, so that its D would see nothing but translations."""
     discriminators = make_discriminators()
-    optimizer = torch.optim.Adam(discriminators.parameters())
-    trainer = make_trainer(
-        discriminators=discriminators, lambda_adversarial=1.0, discriminator_optimizer=optimizer, epochs=2
-    )
+    trainer = make_trainer(discriminators=discriminators, lambda_adversarial=1.0, epochs=2)
     after_first = []
 
     def leave_out_t2(engine) -> None:
@@ -160,11 +163,6 @@ def test_discriminators_without_weight_are_left_alone() -> None:
     trainer.run()
     assert all(map(torch.equal, before, weights(discriminators)))
     assert "discriminator" not in trainer.state.output
-
-
-def test_discriminators_need_an_optimizer() -> None:
-    with pytest.raises(ValueError, match="give discriminator_optimizer"):
-        make_trainer(discriminators=make_discriminators(), lambda_adversarial=1.0)
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -228,10 +226,7 @@ def test_hard_patches_leave_all_finite_and_moving(dtype) -> None:
 
 def test_a_discriminator_whose_gradient_is_not_finite_is_counted_too() -> None:
     discriminators = make_discriminators()
-    optimizer = torch.optim.Adam(discriminators.parameters())
-    trainer = make_trainer(
-        discriminators=discriminators, lambda_adversarial=0.5, discriminator_optimizer=optimizer, epochs=2
-    )
+    trainer = make_trainer(discriminators=discriminators, lambda_adversarial=0.5, epochs=2)
     trainer.step.loss.discriminator = lambda logits, real: logits.flatten(1).mean(1) * float("inf")
     before = weights(discriminators), weights(trainer.network)
     trainer.run()
@@ -250,29 +245,22 @@ def test_a_batch_without_any_signal_teaches_nothing() -> None:
     assert loss_terms(trainer.state.output) == {"loss": 0, "gradient_norm": 0, "skipped": 0}
 
 
-def test_bfloat16_autocast_is_close_to_float32() -> None:
-    full, half = (
-        losses_of(make_trainer(epochs=3, learning_rate=1e-3, autocast_dtype=dtype)) for dtype in (None, "bfloat16")
-    )
-    assert half != full
-    assert half == pytest.approx(full, rel=0.05)
-
-
-def test_autocast_keeps_parameters_in_float32_and_trains_the_discriminators() -> None:
+def test_bfloat16_autocast_is_close_to_float32_keeps_parameters_and_trains_the_discriminators() -> None:
     discriminators = make_discriminators()
     before = weights(discriminators)
-    trainer = make_trainer(
-        discriminators=discriminators,
-        lambda_adversarial=1.0,
-        discriminator_optimizer=torch.optim.Adam(discriminators.parameters()),
-        autocast_dtype="bfloat16",
-    )
-    trainer.run()
+    options = {"epochs": 3, "learning_rate": 1e-3, "lambda_adversarial": 0.1}
+    full = losses_of(make_trainer(discriminators=make_discriminators(), **options))
+    trainer = make_trainer(discriminators=discriminators, autocast_dtype="bfloat16", **options)
+    half = losses_of(trainer)
+    assert half != full
+    assert half == pytest.approx(full, rel=0.05)
     assert {parameter.dtype for parameter in trainer.network.parameters()} == {torch.float32}
     assert not any(map(torch.equal, before, weights(discriminators)))
 
 
-def test_other_autocast_types_are_refused() -> None:
+def test_what_cannot_be_trained_is_refused() -> None:
+    with pytest.raises(ValueError, match="give discriminator_optimizer"):
+        make_trainer(discriminators=make_discriminators(), lambda_adversarial=1.0, discriminator_optimizer=None)
     with pytest.raises(ValueError, match="Autocast to 'float16' is not supported; choose bfloat16, or null"):
         autocast(torch.device("cpu"), "float16")
 
