@@ -7,17 +7,18 @@ import hashlib
 import os
 import secrets
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import torch
 from monai.utils import convert_to_numpy
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset, validate_file_meta
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
-
-from seq2seq_mri.io.dicom.source_images import SourceImages
 
 __all__ = ["write_derived_mr_series"]
 
@@ -25,6 +26,10 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MAXIMUM = 2**16 - 1
 # By how much the rows and columns of an image may differ from a right angle, as the cosine.
 _PERPENDICULAR = 1e-3
+# Images whose normals have a cosine below this are not parallel.
+_PARALLEL = 0.999
+# Positions along the normal that differ by less, in mm, are one position.
+_SAME_POSITION = 0.05
 _MARK = "synthetic"
 # Longest value of the value representation LO, which SeriesDescription has.
 _LONGEST = 64
@@ -64,11 +69,10 @@ def write_derived_mr_series(
     Args:
         volume: ``[X, Y, Z]`` or ``[T, X, Y, Z]``; X becomes the columns of the images, Y their rows, Z the slices.
         affine: ``[4, 4]`` from voxel indices to millimetres in RAS+ space.
-        references: DICOM files, at least one: the images that the volume was made from. All are of one study; the
-            frame of reference is that of the first.
+        references: the DICOM files that the volume was made from, of one study. The frame of reference is that of the
+            first.
         folder: a folder that is new or empty.
-        description: becomes SeriesDescription, at most 64 characters with the word "synthetic" among them, such as
-            ``"synthetic T1Gd, research only"``.
+        description: becomes SeriesDescription, at most 64 characters with the word "synthetic" among them.
         series_number: number of the series; default: 1000 above that of the first reference.
         times: seconds from the first timepoint to each, for ``T`` > 1.
         b_values: of the ``T`` > 1 timepoints in s/mm².
@@ -77,12 +81,6 @@ def write_derived_mr_series(
 
     Returns:
         the files, timepoint by timepoint, each from the first slice along the images' normal to the last.
-
-    Raises:
-        FileNotFoundError: when a reference does not exist, or there is none.
-        FileExistsError: when ``folder`` holds something.
-        ValueError: when the volume or affine cannot be written as MR images, the description does not say that they
-            are synthetic, or the references are no DICOM images or of several studies.
     """
     folder = Path(folder)
     if _MARK not in description.lower() or len(description) > _LONGEST or not description.isascii():
@@ -95,48 +93,49 @@ def write_derived_mr_series(
     if not (np.isfinite(scale) and scale > 0):
         raise ValueError(f"scale is {scale!r}; give a number above 0.")
     voxels, lps = _along_normal(_checked_voxels(volume) * scale, _checked_affine(affine))
-    timepoints = len(voxels)
+    timepoints, _, _, slices = voxels.shape
     for name, values in (("times", times), ("b_values", b_values)):
         if values is not None and len(values) != timepoints:
             raise ValueError(f"There are {len(values)} {name} for {timepoints} timepoints.")
     stored, slope, intercept = _quantise(voxels)
-    slope_value, intercept_value = float(slope), float(intercept)
-    sources = SourceImages(references)
+    sources = _read_sources(references)
+    first = sources[0]
     digest = hashlib.sha256(stored.tobytes())
     digest.update(repr((stored.shape, slope, intercept, lps.tolist(), description, times, b_values)).encode())
-    digest.update("\n".join([sources.study, *sources.instances]).encode())
+    digest.update("\n".join([first.StudyInstanceUID, *(header.SOPInstanceUID for header in sources)]).encode())
     series = generate_uid(entropy_srcs=[digest.hexdigest()])
 
-    common = _of_the_series(sources.first)
-    common.SeriesInstanceUID = series
-    common.SeriesDescription = description
-    common.SeriesNumber = int(sources.first.get("SeriesNumber") or 0) + 1000 if series_number is None else series_number
+    common = _of_the_series(first)
+    common.SeriesInstanceUID, common.SeriesDescription = series, description
+    common.SeriesNumber = int(first.get("SeriesNumber") or 0) + 1000 if series_number is None else series_number
     if scale != 1:
         common.DerivationDescription += f" Values are {scale:g} times those of the network."
     common.RescaleSlope, common.RescaleIntercept, common.RescaleType = slope, intercept, "US"
-    _set_window(common, float(np.percentile(stored, 99.8)) * slope_value + intercept_value, intercept_value)
+    width = float(np.percentile(stored, 99.8)) * float(slope)
+    # What viewers show first; a width below 1 is not allowed, and they choose their own window without one.
+    if width >= 1:
+        common.WindowCenter = format_number_as_ds(float(intercept) + width / 2)
+        common.WindowWidth = format_number_as_ds(width)
     _set_grid(common, lps, stored.shape)
 
     files = {}
-    for time in range(timepoints):
-        for place in range(stored.shape[3]):
-            dataset = Dataset()
-            dataset.update(common)
-            number = time * stored.shape[3] + place + 1
-            dataset.SOPInstanceUID = generate_uid(entropy_srcs=[series, str(number)])
-            dataset.InstanceNumber = number
-            position = (lps @ [0, 0, place, 1])[:3]
-            dataset.ImagePositionPatient = _numbers(position)
-            dataset.SliceLocation = format_number_as_ds(float(position @ _normal(lps)))
-            if timepoints > 1:
-                dataset.TemporalPositionIdentifier, dataset.NumberOfTemporalPositions = time + 1, timepoints
-            if times is not None:
-                dataset.TriggerTime = format_number_as_ds(1000 * float(times[time]))
-            if b_values is not None:
-                dataset.DiffusionBValue = float(b_values[time])
-            sources.refer(dataset, position, _normal(lps))
-            dataset.PixelData = np.ascontiguousarray(stored[time, :, :, place].T).astype("<u2").tobytes()
-            files[f"{number:05d}.dcm"] = dataset
+    for number, (time, place) in enumerate(np.ndindex(timepoints, slices), start=1):
+        position = (lps @ [0, 0, place, 1])[:3]
+        dataset = Dataset()
+        dataset.update(common)
+        dataset.SOPInstanceUID = generate_uid(entropy_srcs=[series, str(number)])
+        dataset.InstanceNumber = number
+        dataset.ImagePositionPatient = _numbers(position)
+        dataset.SliceLocation = format_number_as_ds(float(position @ _normal(lps)))
+        if timepoints > 1:
+            dataset.TemporalPositionIdentifier, dataset.NumberOfTemporalPositions = time + 1, timepoints
+        if times is not None:
+            dataset.TriggerTime = format_number_as_ds(1000 * float(times[time]))
+        if b_values is not None:
+            dataset.DiffusionBValue = float(b_values[time])
+        _refer(dataset, sources, position, _normal(lps))
+        dataset.PixelData = np.ascontiguousarray(stored[time, :, :, place].T).astype("<u2").tobytes()
+        files[f"{number:05d}.dcm"] = dataset
     return _write(files, folder)
 
 
@@ -146,8 +145,6 @@ def _checked_voxels(volume: np.ndarray | torch.Tensor) -> np.ndarray:
         voxels = voxels[None]
     if voxels.ndim != 4 or not voxels.size:
         raise ValueError(f"The volume has shape {voxels.shape}; [X, Y, Z] or [T, X, Y, Z] is needed.")
-    if max(voxels.shape[1:3]) > _MAXIMUM:
-        raise ValueError(f"The volume has shape {voxels.shape}; DICOM images have at most {_MAXIMUM} rows and columns.")
     if not np.isfinite(voxels).all():
         raise ValueError("The volume holds NaN or infinite values; it is not written.")
     return voxels
@@ -166,8 +163,7 @@ def _checked_affine(affine: np.ndarray | torch.Tensor) -> np.ndarray:
 def _along_normal(voxels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the voxels and the LPS+ affine with slices in the order of the normal, as readers sort them."""
     lps = _RAS_TO_LPS @ affine
-    if lps[:3, 2] @ np.cross(lps[:3, 0], lps[:3, 1]) < 0:
-        lps = lps.copy()
+    if lps[:3, 2] @ _normal(lps) < 0:
         lps[:3, 3] += lps[:3, 2] * (voxels.shape[3] - 1)
         lps[:3, 2] *= -1
         voxels = voxels[..., ::-1]
@@ -189,13 +185,6 @@ def _normal(lps: np.ndarray) -> np.ndarray:
     return normal / np.linalg.norm(normal)
 
 
-def _set_window(dataset: Dataset, brightest: float, darkest: float) -> None:
-    """Set what viewers show first; a width below 1 is not allowed, and they choose their own window without one."""
-    if brightest - darkest >= 1:
-        dataset.WindowCenter = format_number_as_ds((brightest + darkest) / 2)
-        dataset.WindowWidth = format_number_as_ds(brightest - darkest)
-
-
 def _set_grid(dataset: Dataset, lps: np.ndarray, shape: tuple[int, ...]) -> None:
     columns, rows = (lps[:3, axis] / np.linalg.norm(lps[:3, axis]) for axis in (0, 1))
     dataset.ImageOrientationPatient = _numbers(np.concatenate([columns, rows]))
@@ -208,9 +197,7 @@ def _set_grid(dataset: Dataset, lps: np.ndarray, shape: tuple[int, ...]) -> None
 
 
 def _of_the_series(source: Dataset) -> Dataset:
-    dataset = Dataset()
-    for keyword in _OF_THE_STUDY:
-        setattr(dataset, keyword, source.get(keyword, ""))
+    dataset = _dataset(**{keyword: source.get(keyword, "") for keyword in _OF_THE_STUDY})
     for keyword in _WHERE_PRESENT:
         if keyword in source:
             setattr(dataset, keyword, source[keyword].value)
@@ -239,6 +226,72 @@ def _of_the_series(source: Dataset) -> Dataset:
     return dataset
 
 
+def _read_sources(paths: Sequence[str | os.PathLike]) -> list[Dataset]:
+    """Return the headers of the images that the volume was made from."""
+    if not paths:
+        raise FileNotFoundError("A derived series needs the DICOM files that it was made from; there are none.")
+    headers = []
+    for path in paths:
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"The source image {path} does not exist.") from error
+        except (InvalidDicomError, EOFError) as error:
+            raise ValueError(f"The source image {path} is no DICOM file, or is truncated.") from error
+        for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+            if not header.get(keyword):
+                raise ValueError(f"The source image {path} has no {keyword}.")
+        headers.append(header)
+        if header.StudyInstanceUID != headers[0].StudyInstanceUID:
+            raise ValueError(f"{paths[0]} and {path} are of different studies; a derived series belongs to one study.")
+    return headers
+
+
+def _refer(dataset: Dataset, sources: Sequence[Dataset], position: np.ndarray, normal: np.ndarray) -> None:
+    """Name the sources of a slice in its dataset: of a parallel series the nearest images, of any other series all.
+
+    Position (mm) and unit normal of the slice are in LPS+ space.
+    """
+    of_series: dict[str, list[Dataset]] = defaultdict(list)
+    for header in sources:
+        of_series[header.SeriesInstanceUID].append(header)
+    # Of the standard's context group 7202.
+    meaning = "Source image for image processing operation"
+    purpose = _dataset(CodeValue="121322", CodingSchemeDesignator="DCM", CodeMeaning=meaning)
+    images, series = [], []
+    for uid, headers in of_series.items():
+        nearest = [
+            {"ReferencedSOPClassUID": header.SOPClassUID, "ReferencedSOPInstanceUID": header.SOPInstanceUID}
+            for header in _nearest(headers, position, normal)
+        ]
+        images += [_dataset(**image, PurposeOfReferenceCodeSequence=[purpose]) for image in nearest]
+        instances = [_dataset(**image) for image in nearest]
+        series.append(_dataset(SeriesInstanceUID=uid, ReferencedInstanceSequence=instances))
+    dataset.SourceImageSequence, dataset.ReferencedSeriesSequence = images, series
+
+
+def _nearest(headers: list[Dataset], position: np.ndarray, normal: np.ndarray) -> list[Dataset]:
+    """Return the images of a series that lie nearest to a plane, or all where that means nothing."""
+    distances = []
+    for header in headers:
+        origin, orientation = header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")
+        if not origin or not orientation:  # an enhanced file, or no image in space
+            return headers
+        axes = np.asarray(orientation, dtype=np.float64).reshape(2, 3)
+        if abs(np.cross(axes[0], axes[1]) @ normal) < _PARALLEL:
+            return headers
+        distances.append(abs(float((np.asarray(origin, dtype=np.float64) - position) @ normal)))
+    nearest = min(distances) + _SAME_POSITION
+    return [header for header, distance in zip(headers, distances, strict=True) if distance <= nearest]
+
+
+def _dataset(**values: object) -> Dataset:
+    dataset = Dataset()
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
 def _numbers(values: np.ndarray) -> list[str]:
     return [format_number_as_ds(float(value)) for value in values]
 
@@ -250,20 +303,16 @@ def _write(files: dict[str, Dataset], folder: Path) -> list[Path]:
     temporary.mkdir()
     try:
         for name, dataset in files.items():
-            _save(dataset, temporary / name)
+            meta = FileMetaDataset()
+            meta.FileMetaInformationGroupLength = 0  # pydicom fills in what is there
+            meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+            meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            validate_file_meta(meta)
+            path = temporary / name
+            FileDataset(str(path), dataset, preamble=bytes(128), file_meta=meta, is_implicit_VR=False).save_as(path)
         os.replace(temporary, folder)
     except OSError as error:
         raise OSError(error.errno, f"cannot write the series {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return [folder / name for name in files]
-
-
-def _save(dataset: Dataset, path: Path) -> None:
-    meta = FileMetaDataset()
-    meta.FileMetaInformationGroupLength = 0  # pydicom fills in what is there
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    validate_file_meta(meta)
-    file = FileDataset(str(path), dataset, preamble=bytes(128), file_meta=meta, is_implicit_VR=False)
-    file.save_as(path)

@@ -1,25 +1,30 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The single slices that the DICOM files of a folder hold: where each lies, when and how it was measured, its pixels.
+"""The slices that the DICOM files of a folder hold: where each lies, when and how it was measured, its pixels.
 
 A classic MR file has one slice, an enhanced one has many frames; both become the same :class:`DicomSlice`.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import struct
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
+from pydicom.valuerep import DA, DT, TM
 
-from seq2seq_mri.io.dicom.dicom_values import acquisition_moment, first_number, stored_b_value
+__all__ = ["DicomSlice", "first_number", "image_levels", "read_headers", "read_pixels", "read_slices", "stored_b_value"]
 
-__all__ = ["DicomSlice", "functional_groups", "read_header", "read_pixels", "read_slices"]
+# What reading a header that is no header, or values that are not of their kind, ends in.
+UNREADABLE = (ValueError, TypeError, AttributeError, struct.error)
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 # MR Image, Enhanced MR Image and Legacy Converted Enhanced MR Image Storage.
@@ -29,30 +34,31 @@ _MAPS = ("ADC", "EADC", "FA")
 # No acquisition takes longer; a longer one has passed midnight with a date that did not change.
 _LONGEST = timedelta(hours=12)
 
+# Where vendors keep the b-value in classic files: group, creator of the private block, element.
+_PRIVATE_B_VALUES = (
+    (0x0019, "SIEMENS MR HEADER", 0x0C),
+    (0x0043, "GEMS_PARM_01", 0x39),
+    (0x2001, "Philips Imaging DD 001", 0x03),
+)
+
 
 @dataclass(frozen=True, eq=False)
 class DicomSlice:
-    """One two-dimensional image.
+    """One two-dimensional image; ``None`` is what its file does not say.
 
     Attributes:
-        path: the file.
         index: which frame of the file it is, from 0.
         origin: what slices of one acquisition share: study, modality, and which map it is, if any.
-        image_type: the value of ImageType, for messages.
-        shape: rows and columns.
         spacing: distance between rows, and between columns, in mm.
         orientation: ``[2, 3]`` unit vectors along a row and along a column, in LPS+ space.
         position: ``[3]`` centre of the first pixel, in mm in LPS+ space.
-        thickness: distance to a neighbouring slice in mm according to the header; ``None`` where it is not given.
-        slope: what stored pixels are multiplied by.
-        intercept: what is added to them afterwards.
+        thickness: distance to a neighbouring slice in mm according to the header.
+        slope: what stored pixels are multiplied by, before ``intercept`` is added.
         temporal_position: number of the timepoint.
         trigger_time: seconds since the trigger, or since the series' first timepoint.
         acquired: when the measurement began.
-        acquisition_number: number of the measurement within the series.
-        series_number: number of the series within the study.
         temporal_resolution: seconds from one timepoint to the next.
-        b_value: diffusion weighting in s/mm²; ``None`` where the file does not say.
+        b_value: diffusion weighting in s/mm².
         trace: whether it is the mean over all directions of diffusion weighting.
     """
 
@@ -77,54 +83,45 @@ class DicomSlice:
     trace: bool
 
 
-def read_slices(folder: Path, subject: str) -> list[DicomSlice]:
-    """Read the headers of all DICOM images in a folder and everything below it, in the order of their paths.
+def read_headers(folder: Path) -> Iterator[tuple[Path, pydicom.Dataset]]:
+    """Give the headers of all DICOM images in a folder and everything below it, in the order of their paths.
 
     Other files (text, DICOMDIR, hidden files, DICOM objects without an image) are passed over.
-
-    Args:
-        folder: the folder.
-        subject: the subject's name, for messages.
-
-    Raises:
-        FileNotFoundError: when the folder does not exist, is empty, or has no DICOM image.
-        ValueError: when a file is corrupt or truncated, is there twice, or lacks what is needed to place its slices.
     """
-    where = f"Subject '{subject}': {folder}"
+    for path in sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names if name[0] != "."):
+        try:
+            header = _read_header(path)
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read ({error.strerror or error}); copy it again.") from error
+        except UNREADABLE as error:
+            raise ValueError(f"{path} {error}") from error
+        if header is not None:
+            yield path, header
+
+
+def read_slices(folder: Path) -> list[DicomSlice]:
+    """Return the slices of all DICOM images in a folder and everything below it, in the order of their paths."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"{where} does not exist or is no folder; correct the datalist or its dataset_dir.")
-    files = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names if name[0] != ".")
-    if not files:
-        raise FileNotFoundError(f"{where} is an empty folder; copy the DICOM files there, or leave the sequence out.")
+        raise FileNotFoundError(f"{folder} does not exist or is no folder; correct the datalist or its dataset_dir.")
+    if not any(folder.iterdir()):
+        raise FileNotFoundError(f"{folder} is an empty folder; copy the DICOM files there, or leave the sequence out.")
     slices: list[DicomSlice] = []
     instances: dict[str, Path] = {}
-    for path in files:
-        name = path.relative_to(folder)
+    for path, header in read_headers(folder):
         try:
-            header = read_header(path)
-            if header is None:
-                continue
             slices += _slices_of(header, path)
-            instance = str(header.get("SOPInstanceUID", path))
-        except OSError as error:
-            raise ValueError(f"{where}: {name} cannot be read ({error.strerror or error}); copy it again.") from error
-        except (ValueError, TypeError, AttributeError, struct.error) as error:
-            raise ValueError(f"{where}: {name} {error}") from error
-        if instances.setdefault(instance, path) != path:
-            twice = instances[instance].relative_to(folder)
-            raise ValueError(f"{where}: {twice} and {name} are the same image; remove one of the two.")
+        except UNREADABLE as error:
+            raise ValueError(f"{path} {error}") from error
+        twice = instances.setdefault(str(header.get("SOPInstanceUID", path)), path)
+        if twice != path:
+            raise ValueError(f"{twice} and {path} are the same image; remove one of the two.")
     if not slices:
-        raise FileNotFoundError(f"{where} has {len(files)} files, but no DICOM image; correct the path.")
+        raise FileNotFoundError(f"{folder} has no DICOM image; correct the path.")
     return _past_midnight(slices)
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """Return the pixels of a file as they are stored, before its rescaling, as ``[frames, rows, columns]``.
-
-    Raises:
-        ValueError: when the file is corrupt or truncated, or compressed in a way that cannot be decoded; the message
-            begins with what is wrong and leaves the file's name to the caller.
-    """
+    """Return the pixels of a file as they are stored, before its rescaling, as ``[frames, rows, columns]``."""
     dataset = pydicom.dcmread(path)
     try:
         pixels = dataset.pixel_array
@@ -156,13 +153,8 @@ def _decode_with_itk(path: Path) -> np.ndarray:
     return (pixels - source.GetRescaleIntercept()) / source.GetRescaleSlope()
 
 
-def read_header(path: Path) -> pydicom.Dataset | None:
-    """Return a file's header, or ``None`` when it is no DICOM image.
-
-    Raises:
-        OSError: when it cannot be read.
-        ValueError: when it is corrupt or truncated; the message leaves the file's name to the caller.
-    """
+def _read_header(path: Path) -> pydicom.Dataset | None:
+    """Return a file's header, or ``None`` when it is no DICOM image; errors leave the file's name to the caller."""
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
     except InvalidDicomError as error:
@@ -180,10 +172,7 @@ def read_header(path: Path) -> pydicom.Dataset | None:
 
 
 def _slices_of(header: pydicom.Dataset, path: Path) -> list[DicomSlice]:
-    frames: list[list[pydicom.Dataset]] = [[header]]
-    if "PerFrameFunctionalGroupsSequence" in header:
-        shared = functional_groups(header.get("SharedFunctionalGroupsSequence") or [])
-        frames = [[functional_groups([item]), shared, header] for item in header.PerFrameFunctionalGroupsSequence]
+    frames = image_levels(header)
     if len(frames) != int(header.get("NumberOfFrames") or 1):
         raise ValueError(
             f"has {header.NumberOfFrames} frames and says of {len(frames)} where they lie; export it as Enhanced MR, "
@@ -192,7 +181,15 @@ def _slices_of(header: pydicom.Dataset, path: Path) -> list[DicomSlice]:
     return [_slice(datasets, header, path, index) for index, datasets in enumerate(frames)]
 
 
-def functional_groups(items: Any) -> pydicom.Dataset:
+def image_levels(header: pydicom.Dataset) -> list[list[pydicom.Dataset]]:
+    """Return for each image of a file the datasets that describe it, the most special one first."""
+    if "PerFrameFunctionalGroupsSequence" not in header:
+        return [[header]]
+    shared = _functional_groups(header.get("SharedFunctionalGroupsSequence") or [])
+    return [[_functional_groups([item]), shared, header] for item in header.PerFrameFunctionalGroupsSequence]
+
+
+def _functional_groups(items: Iterable[pydicom.Dataset]) -> pydicom.Dataset:
     """Lay out functional groups of an enhanced file, the shared ones or those of a frame, as one flat dataset."""
     flat = pydicom.Dataset()
     for item in items:
@@ -255,7 +252,7 @@ def _slice(datasets: list[pydicom.Dataset], header: pydicom.Dataset, path: Path,
         intercept=0.0 if intercept is None else float(intercept),
         temporal_position=whole("TemporalPositionIndex") if temporal_position is None else temporal_position,
         trigger_time=offset if trigger_time is None else trigger_time / 1000,
-        acquired=acquisition_moment(get),
+        acquired=_acquisition_moment(get),
         acquisition_number=whole("AcquisitionNumber"),
         series_number=whole("SeriesNumber"),
         temporal_resolution=None if resolution is None else resolution / 1000,
@@ -276,3 +273,56 @@ def _past_midnight(slices: list[DicomSlice]) -> list[DicomSlice]:
         else part
         for part in slices
     ]
+
+
+def first_number(value: Any) -> float | None:
+    """Return the first number of a header's value; private values may be bytes that pydicom has not interpreted."""
+    if isinstance(value, bytes):
+        if len(value) == 4 and not value.strip(b"0123456789 \\\0"):
+            value = value.decode("ascii")
+        elif len(value) == 4:
+            return float(struct.unpack("<f", value)[0])
+        else:
+            value = value.decode("latin-1")
+    if isinstance(value, str):
+        value = value.replace("\0", "").split("\\")[0].strip()
+    elif value is not None and not isinstance(value, (int, float)):
+        value = next(iter(value), None) if hasattr(value, "__iter__") else value
+    if value in (None, ""):
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _acquisition_moment(get: Callable[[str], Any]) -> datetime | None:
+    """Return when an image's measurement began, on 1 January 1900 where the day is unknown."""
+    for keyword in ("FrameAcquisitionDateTime", "AcquisitionDateTime"):
+        if get(keyword):
+            moment = DT(str(get(keyword)))
+            return moment and datetime.combine(moment.date(), moment.time())
+    if not get("AcquisitionTime"):
+        return None
+    day = DA(str(get("AcquisitionDate") or "")) or date(1900, 1, 1)
+    clock = TM(str(get("AcquisitionTime")).replace(":", ""))
+    return None if clock is None else datetime.combine(day, clock)
+
+
+def stored_b_value(get: Callable[[str], Any], header: pydicom.Dataset) -> float | None:
+    """Return the b-value in s/mm², from the standard's attribute or else from Siemens', GE's or Philips' own."""
+    value = first_number(get("DiffusionBValue"))
+    for group, creator, element in _PRIVATE_B_VALUES:
+        if value is None:
+            value = first_number(_private(header, group, creator, element))
+            if value is not None and group == 0x0043:
+                # GE adds a thousand million to the b-value of some images.
+                value %= 1e9
+    return None if value is None or value < 0 else value
+
+
+def _private(header: pydicom.Dataset, group: int, creator: str, element: int) -> Any:
+    try:
+        return header.private_block(group, creator)[element].value
+    except KeyError:
+        # Anonymisers may keep an element and remove its creator; another creator's element means something else.
+        plain = Tag(group, 0x1000 + element)
+        return header[plain].value if plain in header and Tag(group, 0x0010) not in header else None

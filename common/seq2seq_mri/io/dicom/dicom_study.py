@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,7 @@ from typing import Any
 import numpy as np
 import pydicom
 
-from seq2seq_mri.io.dicom.dicom_slices import functional_groups, read_header
-from seq2seq_mri.io.dicom.dicom_values import first_number, stored_b_value
+from seq2seq_mri.io.dicom.dicom_slices import UNREADABLE, first_number, image_levels, read_headers, stored_b_value
 
 __all__ = ["NUMBERS", "TEXTS", "StudySeries", "read_study"]
 
@@ -47,11 +45,8 @@ class StudySeries:
     """One series of a study.
 
     Attributes:
-        uid: SeriesInstanceUID.
-        number: SeriesNumber.
-        study: StudyInstanceUID.
-        modality: such as ``"MR"``.
-        files: its files, in the order of their paths.
+        uid: SeriesInstanceUID; ``number`` is SeriesNumber and ``study`` StudyInstanceUID.
+        files: in the order of their paths.
         texts: the names in :data:`TEXTS` → value, parts joined by a backslash; empty where the files do not say.
         numbers: the names in :data:`NUMBERS` → all values among its images, in ms and degrees; ``"b_value"`` → the
             highest in s/mm²; ``"slices"`` → positions along the slice axis; ``"orientations"`` → directions of slices.
@@ -74,38 +69,21 @@ class StudySeries:
 
 
 def read_study(folder: str | os.PathLike) -> list[StudySeries]:
-    """Read the headers of all DICOM images in a folder and everything below it.
+    """Return the MR series of the one study that lies in a folder and below it, in the order of their numbers.
 
-    Other files are passed over.
-
-    Args:
-        folder: holds one study, its series in folders of their own or mixed.
-
-    Returns:
-        the MR series, in the order of their numbers.
-
-    Raises:
-        FileNotFoundError: when the folder does not exist or has no DICOM image.
-        ValueError: when a file is corrupt or truncated, the images are of several studies, or none is MR.
+    Series may be mixed in a folder; files that are no DICOM images are passed over.
     """
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"{root} does not exist or is no folder; give the folder of a DICOM study.")
     headers: dict[str, list[tuple[Path, pydicom.Dataset]]] = defaultdict(list)
-    for path in sorted(Path(parent) / name for parent, _, names in os.walk(root) for name in names if name[0] != "."):
-        try:
-            header = read_header(path)
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read ({error.strerror or error}); copy it again.") from error
-        except (ValueError, TypeError, AttributeError, struct.error) as error:
-            raise ValueError(f"{path} {error}") from error
-        if header is not None:
-            headers[str(header.get("SeriesInstanceUID", ""))].append((path, header))
+    for path, header in read_headers(root):
+        headers[str(header.get("SeriesInstanceUID", ""))].append((path, header))
     if not headers:
         raise FileNotFoundError(f"{root} has no DICOM image; give the folder of a DICOM study.")
     try:
         series = [_series(uid, content) for uid, content in headers.items()]
-    except (ValueError, TypeError, AttributeError, struct.error) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{root} has a DICOM header that cannot be read: {error}") from error
     studies = sorted({part.study for part in series})
     if len(studies) > 1:
@@ -123,16 +101,19 @@ def read_study(folder: str | os.PathLike) -> list[StudySeries]:
 
 def _series(uid: str, content: Sequence[tuple[Path, pydicom.Dataset]]) -> StudySeries:
     first = content[0][1]
-    levels = [level for _, header in content for level in _levels(header)]
+    levels = [(level, header) for _, header in content for level in image_levels(header)]
     numbers: dict[str, set[float]] = {name: set() for name in (*NUMBERS, "b_value")}
     directions, positions = set(), set()
     for level, header in levels:
         for name, keywords in NUMBERS.items():
-            value = first_number(_first(level, keywords))
+            value = first_number(_first(level, *keywords))
             # Where nothing is inverted, some scanners write an inversion time of 0.
-            numbers[name] |= _some(None if name == "inversion_time" and value == 0 else value)
-        numbers["b_value"] |= _some(stored_b_value(partial(_value, level), header))
-        orientation, position = (_first(level, (f"Image{what}Patient",)) for what in ("Orientation", "Position"))
+            if value is not None and not (name == "inversion_time" and value == 0):
+                numbers[name].add(value)
+        b_value = stored_b_value(partial(_first, level), header)
+        if b_value is not None:
+            numbers["b_value"].add(b_value)
+        orientation, position = _first(level, "ImageOrientationPatient"), _first(level, "ImagePositionPatient")
         if orientation is not None and position is not None:
             along_row, along_column = np.asarray(orientation, dtype=float).reshape(2, 3)
             normal = np.cross(along_row, along_column)
@@ -148,39 +129,22 @@ def _series(uid: str, content: Sequence[tuple[Path, pydicom.Dataset]]) -> StudyS
         study=str(first.get("StudyInstanceUID", "")),
         modality=str(first.get("Modality", "")),
         files=tuple(path for path, _ in content),
-        texts={name: _text(_first(levels[0][0], keywords)) for name, keywords in TEXTS.items()},
+        texts={name: _text(_first(levels[0][0], *keywords)) for name, keywords in TEXTS.items()},
         numbers=described,
-        contrast_agent=any(_has_agent(header) for _, header in content),
+        contrast_agent=any(
+            str(header.get("ContrastBolusAgent") or "").strip().lower() not in _NO_AGENT
+            or header.get("ContrastBolusAgentSequence")
+            for _, header in content
+        ),
     )
 
 
-def _levels(header: pydicom.Dataset) -> Iterator[tuple[list[pydicom.Dataset], pydicom.Dataset]]:
-    """Give for each image of a file the datasets that describe it, the most special one first, and the file's."""
-    shared = functional_groups(header.get("SharedFunctionalGroupsSequence") or [])
-    for item in header.get("PerFrameFunctionalGroupsSequence") or [pydicom.Dataset()]:
-        yield [functional_groups([item]), shared, header], header
-
-
-def _first(datasets: Sequence[pydicom.Dataset], keywords: Sequence[str]) -> Any:
+def _first(datasets: Sequence[pydicom.Dataset], *keywords: str) -> Any:
     found = (dataset.get(keyword) for keyword in keywords for dataset in datasets)
     return next((value for value in found if value not in (None, "")), None)
-
-
-def _value(datasets: Sequence[pydicom.Dataset], keyword: str) -> Any:
-    return _first(datasets, (keyword,))
-
-
-def _some(number: float | None) -> set[float]:
-    return set() if number is None else {number}
 
 
 def _text(value: Any) -> str:
     if value is None or isinstance(value, str):
         return (value or "").strip()
     return "\\".join(map(str, value))
-
-
-def _has_agent(header: pydicom.Dataset) -> bool:
-    return str(header.get("ContrastBolusAgent") or "").strip().lower() not in _NO_AGENT or bool(
-        header.get("ContrastBolusAgentSequence")
-    )

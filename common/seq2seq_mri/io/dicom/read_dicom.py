@@ -36,48 +36,22 @@ def read_dicom_series(folder: str | os.PathLike, subject: str, allow_constant: b
     acquisition or of the series. Where images have b-values above 0, there is one frame for each b-value: the scanner's
     trace images, or else the mean over all directions and repetitions.
 
-    Args:
-        folder: the folder.
-        subject: the subject's name, for messages.
-        allow_constant: whether a frame may have the same value everywhere.
-
-    Returns:
-        The volume. Its X axis runs along the rows of the images, Y along their columns and Z along the normal, as the
-        affine says (the exact one of ImagePositionPatient and ImageOrientationPatient, also when oblique). Intensities
-        after RescaleSlope and RescaleIntercept (arbitrary units). ``times`` in seconds from the first frame's first
-        slice, ``None`` with one frame or where the headers do not tell; ``b_values`` in s/mm², ``None`` where there are
-        none. ``path`` is the folder.
-
-    Raises:
-        FileNotFoundError: when the folder does not exist, is empty, or has no DICOM image.
-        ValueError: when a file is corrupt, truncated or compressed in an unknown way, slices or frames are missing,
-            cannot be told apart, or differ in size or orientation, there are several unrelated series, or voxels are
-            NaN, infinite or constant.
+    The affine is the exact one of ImagePositionPatient and ImageOrientationPatient, also when oblique: X runs along the
+    rows of the images, Y along their columns and Z along the normal. Intensities are those after RescaleSlope and
+    RescaleIntercept (arbitrary units). With ``allow_constant`` a frame may have the same value everywhere.
     """
     folder = Path(folder)
     frames, affine = _arrange(folder, subject)
     try:
         voxels = _read_voxels(frames.images)
     except (OSError, ValueError) as error:
-        raise ValueError(f"Subject '{subject}': {folder}: {error}") from error
+        raise ValueError(f"Subject '{subject}': {error}") from error
     check_intensities(voxels, f"Subject '{subject}': {folder}", allow_constant)
     return Volume(voxels, affine, folder, frames.times, frames.b_values, frames.start)
 
 
 def read_dicom_grid(folder: str | os.PathLike, subject: str) -> Volume:
-    """Read what the headers tell of a folder of DICOM images, without their pixels.
-
-    Args:
-        folder: the folder, see :func:`read_dicom_series`.
-        subject: the subject's name, for messages.
-
-    Returns:
-        The volume that :func:`read_dicom_series` would give, with zeros, which take no memory, as its voxels.
-
-    Raises:
-        FileNotFoundError: as :func:`read_dicom_series`.
-        ValueError: as :func:`read_dicom_series`, but for what is wrong with pixels.
-    """
+    """Return what :func:`read_dicom_series` would, from headers alone: voxels are zeros, which take no memory."""
     frames, affine = _arrange(Path(folder), subject)
     rows, columns = frames.images[0][0][0].shape
     voxels = np.broadcast_to(np.float32(0), (len(frames.images), columns, rows, len(frames.images[0])))
@@ -86,7 +60,10 @@ def read_dicom_grid(folder: str | os.PathLike, subject: str) -> Volume:
 
 def _arrange(folder: Path, subject: str) -> tuple[Frames, np.ndarray]:
     """Return the frames of a folder, and their RAS+ affine."""
-    slices = read_slices(folder, subject)
+    try:
+        slices = read_slices(folder)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"Subject '{subject}': {error}") from error
     try:
         _check_alike(slices)
         stack, affine = _stack(slices)
@@ -128,9 +105,9 @@ def _stack(slices: list[DicomSlice]) -> tuple[list[list[DicomSlice]], np.ndarray
         stack[-1].append(part)
         distance = float(np.linalg.norm(part.position - stack[-1][0].position))
         if distance > 2 * _SAME_POSITION:
-            names = f"{stack[-1][0].path.name} and {part.path.name}"
             raise ValueError(
-                f"{names} lie beside each other, {distance:.3g} mm apart in one plane; give one acquisition."
+                f"{stack[-1][0].path.name} and {part.path.name} lie beside each other, {distance:.3g} mm apart in one "
+                "plane; give one acquisition."
             )
     positions = np.array([place[0].position for place in stack])
     if len(stack) == 1:
@@ -142,26 +119,19 @@ def _stack(slices: list[DicomSlice]) -> tuple[list[list[DicomSlice]], np.ndarray
         step = normal * thickness
     else:
         step = (positions[-1] - positions[0]) / (len(stack) - 1)
-        _check_even(stack, positions, step)
+        beside = positions - positions[0] - np.outer(np.arange(len(stack)), step)
+        if np.linalg.norm(beside, axis=1).max() > _UNEVEN * np.linalg.norm(step):
+            gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+            below, above = stack[int(gaps.argmax())][0], stack[int(gaps.argmax()) + 1][0]
+            raise ValueError(
+                f"the slices lie {gaps.min():.3g} to {gaps.max():.3g} mm apart, most between {below.path.name} and "
+                f"{above.path.name}: a slice is missing, or the frames lie on different grids. Export the series "
+                "again, or give a folder with one acquisition."
+            )
+    between_rows, between_columns = slices[0].spacing
     affine = np.eye(4)
-    affine[:3, 0] = along_row * slices[0].spacing[1]
-    affine[:3, 1] = along_column * slices[0].spacing[0]
-    affine[:3, 2] = step
-    affine[:3, 3] = positions[0]
+    affine[:3] = np.stack([along_row * between_columns, along_column * between_rows, step, positions[0]], axis=1)
     return stack, _LPS_TO_RAS @ affine
-
-
-def _check_even(stack: list[list[DicomSlice]], positions: np.ndarray, step: np.ndarray) -> None:
-    expected = positions[0] + np.outer(np.arange(len(stack)), step)
-    if np.linalg.norm(positions - expected, axis=1).max() <= _UNEVEN * np.linalg.norm(step):
-        return
-    gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-    widest = int(gaps.argmax())
-    raise ValueError(
-        f"the slices lie {gaps.min():.3g} to {gaps.max():.3g} mm apart, most between {stack[widest][0].path.name} and "
-        f"{stack[widest + 1][0].path.name}: a slice is missing, or the frames lie on different grids. Export the "
-        "series again, or give a folder with one acquisition."
-    )
 
 
 def _read_voxels(frames: list[list[list[DicomSlice]]]) -> np.ndarray:
@@ -178,7 +148,7 @@ def _read_voxels(frames: list[list[list[DicomSlice]]]) -> np.ndarray:
         try:
             pixels = read_pixels(path)
         except ValueError as error:
-            raise ValueError(f"{path.name} {error}") from error
+            raise ValueError(f"{path} {error}") from error
         for time, place, number, part in contents:
             rescaled = pixels[part.index].astype(np.float64) * part.slope + part.intercept
             voxels[time, :, :, place] += (rescaled / number).T.astype(np.float32)

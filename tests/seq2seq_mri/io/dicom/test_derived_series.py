@@ -28,32 +28,19 @@ def in_space(voxels, affine):
 
 
 @pytest.fixture
-def affine(oblique_affine):
-    """Oblique and anisotropic, with a third axis along the normal of the images."""
-    affine = oblique_affine.copy()
-    affine[:3, 2] = 3.0 * np.cross(affine[:3, 0], affine[:3, 1]) / (0.9 * 1.1)
-    return affine
-
-
-def _identified(dataset, frame, place):
-    dataset.PatientName, dataset.PatientID, dataset.PatientSex = "Doe^Jane", "p1", "F"
-    dataset.StudyDate, dataset.AccessionNumber, dataset.PatientPosition = "20240228", "A7", "HFS"
-    dataset.FrameOfReferenceUID, dataset.EchoTime, dataset.ContrastBolusAgent = "1.2.3.4", "90", "gadolinium"
-
-
-@pytest.fixture
 def sources(tmp_path, affine):
     """Two series of one study, one parallel to the volume."""
     study = generate_uid()
 
-    def of_the_study(dataset, frame, place):
-        _identified(dataset, frame, place)
+    def change(dataset, frame, place):
         dataset.StudyInstanceUID = study
+        dataset.PatientName, dataset.PatientID, dataset.PatientSex = "Doe^Jane", "p1", "F"
+        dataset.StudyDate, dataset.AccessionNumber, dataset.PatientPosition = "20240228", "A7", "HFS"
+        dataset.FrameOfReferenceUID, dataset.EchoTime, dataset.ContrastBolusAgent = "1.2.3.4", "90", "gadolinium"
 
     voxels = np.random.default_rng(0).integers(0, 1000, (1, 7, 5, 4))
-    t1 = write_classic(tmp_path / "t1", voxels, affine, change=of_the_study, seed=None)
-    sagittal = affine[:, [1, 2, 0, 3]]
-    return t1 + write_classic(tmp_path / "t2", voxels, sagittal, change=of_the_study, seed=None)
+    t1 = write_classic(tmp_path / "t1", voxels, affine, change=change, seed=None)
+    return t1 + write_classic(tmp_path / "t2", voxels, affine[:, [1, 2, 0, 3]], change=change, seed=None)
 
 
 class TestRoundTrip:
@@ -61,12 +48,11 @@ class TestRoundTrip:
     def test_volume_and_affine(self, tmp_path, affine, sources, lowest):
         volume = synthetic(lowest=lowest)
         paths = write_derived_mr_series(volume, affine, sources, tmp_path / "t1gd", DESCRIPTION)
+        assert paths == sorted((tmp_path / "t1gd").iterdir())
         read = read_dicom_series(tmp_path / "t1gd", "p1")
         np.testing.assert_allclose(read.affine, affine, atol=1e-8)
         step = (volume.max() - min(0, volume.min())) / 65535
         np.testing.assert_allclose(read.voxels[0], volume, rtol=0, atol=0.51 * step)
-        assert paths == sorted((tmp_path / "t1gd").iterdir())
-        assert {path.parent for path in paths} == {tmp_path / "t1gd"}
 
     def test_zero_stays_zero_and_the_brightest_voxel_is_not_clipped(self, tmp_path, affine, sources):
         volume = synthetic() * np.float32(7.7e-7)
@@ -76,7 +62,7 @@ class TestRoundTrip:
         assert (read[0] == 0).all()
         assert read.max() == pytest.approx(volume.max(), rel=1e-6)
 
-    @pytest.mark.parametrize("signs", [(1, 1, -1), (-1, 1, 1), (1, 1, 1)])
+    @pytest.mark.parametrize("signs", [(1, 1, -1), (-1, 1, 1)])
     @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
     def test_any_orientation_is_the_same_place_in_space(self, tmp_path, affine, sources, signs, order):
         turned = affine[:, [*order, 3]] @ np.diag([*signs, 1])
@@ -88,20 +74,13 @@ class TestRoundTrip:
         np.testing.assert_allclose(read_places, places, atol=2e-4)
         np.testing.assert_allclose(read_values, values, atol=2e-5)
 
-    def test_timepoints(self, tmp_path, affine, sources):
+    @pytest.mark.parametrize("given", [{"times": (0, 90.25, 200)}, {"b_values": (0, 150, 800)}])
+    def test_timepoints(self, tmp_path, affine, sources, given):
         volume = synthetic((3, 7, 5, 4))
-        write_derived_mr_series(
-            volume, affine, sources, tmp_path / "dce", "synthetic DCE, research only", times=(0, 90.25, 200)
-        )
-        read = read_dicom_series(tmp_path / "dce", "p1")
+        write_derived_mr_series(volume, affine, sources, tmp_path / "series", "synthetic series", **given)
+        read = read_dicom_series(tmp_path / "series", "p1")
         np.testing.assert_allclose(read.voxels, volume, atol=2e-5)
-        assert read.times == (0, 90.25, 200)
-        write_derived_mr_series(
-            volume, affine, sources, tmp_path / "dwi", "synthetic DWI, research only", b_values=(0, 150, 800)
-        )
-        read = read_dicom_series(tmp_path / "dwi", "p1")
-        np.testing.assert_allclose(read.voxels, volume, atol=2e-5)
-        assert read.b_values == (0, 150, 800)
+        assert {"times": read.times, "b_values": read.b_values} == {"times": None, "b_values": None, **given}
 
     def test_scale(self, tmp_path, affine, sources):
         paths = write_derived_mr_series(synthetic(), affine, sources, tmp_path / "t1gd", DESCRIPTION, scale=1000)
@@ -109,13 +88,11 @@ class TestRoundTrip:
         np.testing.assert_allclose(read.voxels[0], synthetic() * 1000, atol=0.51 * 1300 / 65535)
         assert pydicom.dcmread(paths[0]).DerivationDescription.endswith("Values are 1000 times those of the network.")
 
-    def test_one_slice(self, tmp_path, affine, sources):
-        write_derived_mr_series(synthetic((7, 5, 1)), affine, sources, tmp_path / "t1gd", DESCRIPTION)
-        np.testing.assert_allclose(read_dicom_series(tmp_path / "t1gd", "p1").affine, affine, atol=1e-8)
-
-    def test_a_constant_volume(self, tmp_path, affine, sources):
-        write_derived_mr_series(np.zeros((7, 5, 4)), affine, sources, tmp_path / "t1gd", DESCRIPTION)
-        assert not read_dicom_series(tmp_path / "t1gd", "p1", allow_constant=True).voxels.any()
+    def test_one_slice_of_zeros(self, tmp_path, affine, sources):
+        write_derived_mr_series(np.zeros((7, 5, 1)), affine, sources, tmp_path / "t1gd", DESCRIPTION)
+        read = read_dicom_series(tmp_path / "t1gd", "p1", allow_constant=True)
+        np.testing.assert_allclose(read.affine, affine, atol=1e-8)
+        assert not read.voxels.any()
 
 
 class TestHeader:
@@ -136,7 +113,7 @@ class TestHeader:
             assert header.SeriesNumber == source.SeriesNumber + 1000
             assert "ContrastBolusAgent" not in header
             assert header.EchoTime is None
-        assert {header.SeriesInstanceUID for header in headers}.isdisjoint({source.SeriesInstanceUID})
+            assert header.SeriesInstanceUID != source.SeriesInstanceUID
         assert len({header.SOPInstanceUID for header in headers}) == len(headers)
 
     def test_grid(self, headers):
@@ -184,9 +161,8 @@ class TestHeader:
         write_enhanced(path, np.random.default_rng(0).integers(0, 1000, (1, 7, 5, 4)), affine)
         paths = write_derived_mr_series(synthetic(), affine, [path], tmp_path / "t1gd", DESCRIPTION)
         header = pydicom.dcmread(paths[2])
-        assert [item.ReferencedSOPInstanceUID for item in header.SourceImageSequence] == [
-            pydicom.dcmread(path).SOPInstanceUID
-        ]
+        (named,) = header.SourceImageSequence
+        assert named.ReferencedSOPInstanceUID == pydicom.dcmread(path).SOPInstanceUID
         assert header.FrameOfReferenceUID
 
 

@@ -20,13 +20,6 @@ B_VALUES = {"dwi": [0, 150, 800]}
 
 
 @pytest.fixture
-def affine(oblique_affine) -> np.ndarray:
-    affine = oblique_affine.copy()
-    affine[:3, 2] = 3.0 * np.cross(affine[:3, 0], affine[:3, 1]) / (0.9 * 1.1)
-    return affine
-
-
-@pytest.fixture
 def subject(tmp_path, affine) -> dict:
     """A DCE in a folder for each frame, given out of order, and a DWI with a frame too many."""
     rng = np.random.default_rng(0)

@@ -28,14 +28,6 @@ def voxels(frames=1, shape=(7, 5, 4), seed=0):
     return np.random.default_rng(seed).integers(-300, 30000, (frames, *shape)).astype(np.float32)
 
 
-@pytest.fixture
-def affine(oblique_affine):
-    """Oblique and anisotropic, with a third axis along the normal of the images."""
-    affine = oblique_affine.copy()
-    affine[:3, 2] = 3.0 * np.cross(affine[:3, 0], affine[:3, 1]) / (0.9 * 1.1)
-    return affine
-
-
 def assert_same(volume, expected, affine):
     assert volume.voxels.dtype == np.float32
     assert volume.affine.dtype == np.float64
@@ -372,7 +364,7 @@ class TestErrors:
         with pytest.raises(FileNotFoundError, match=r"Subject 'p1': .* is an empty folder"):
             read_dicom_series(tmp_path, "p1")
         (tmp_path / "notes.txt").write_text("no image")
-        with pytest.raises(FileNotFoundError, match=r"Subject 'p1': .* has 1 files, but no DICOM image"):
+        with pytest.raises(FileNotFoundError, match=r"Subject 'p1': .* has no DICOM image"):
             read_dicom_series(tmp_path, "p1")
 
     @pytest.mark.parametrize(
@@ -415,7 +407,7 @@ class TestErrors:
     def test_copies(self, tmp_path, affine):
         path = write_classic(tmp_path, voxels(), affine)[0]
         (tmp_path / "copy of a file").write_bytes(path.read_bytes())
-        with pytest.raises(ValueError, match=f"{path.name} and copy of a file are the same image; remove one"):
+        with pytest.raises(ValueError, match=f"{path.name} and .*copy of a file are the same image; remove one"):
             read_dicom_series(tmp_path, "p1")
 
     def test_a_surplus_image(self, tmp_path, affine):
