@@ -103,7 +103,7 @@ def check_failures(error: BaseException, expected: dict[str, str]) -> None:
 def check_written(folder: Path, subjects: list[str]) -> None:
     """Check that these subjects' images are there, whole, and nothing else is."""
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    expected = {f"{name}/{name}_t1gd{suffix}.nii.gz" for name in subjects for suffix in ("", "_disagreement")}
+    expected = {f"{name}/{name}_t1gd{suffix}.nii.gz" for name in subjects for suffix in ("", "_sd")}
     assert files == expected | {"synthesis.csv"}
     for file in expected:
         assert np.isfinite(nibabel.load(folder / file).get_fdata()).all()

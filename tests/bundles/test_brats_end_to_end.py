@@ -216,4 +216,4 @@ def test_the_command_line_does_the_good_subjects_and_ends_with_the_failures(runs
     assert f"{tmp_path / 'none.nii.gz'} does not exist" in failure
     assert "1 synthesised images of 1 subjects" in done.stdout
     names = {path.name for path in (tmp_path / "output" / good["subject"]).iterdir()}
-    assert names == {f"{good['subject']}_t2{ending}" for ending in (".nii.gz", "_disagreement.nii.gz", ".png")}
+    assert names == {f"{good['subject']}_t2{ending}" for ending in (".nii.gz", "_sd.nii.gz", ".png")}

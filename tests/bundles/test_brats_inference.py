@@ -19,10 +19,10 @@ SEQUENCES = ["t1", "t1gd", "t2", "flair"]
 
 
 def written(folder: Path, subject: str) -> set[str]:
-    """Return the sequences that were written, checking that each has its disagreement."""
+    """Return the sequences that were written, checking that each has its deviation."""
     names = {path.name.removeprefix(f"{subject}_").removesuffix(".nii.gz") for path in folder.glob("*/*.nii.gz")}
-    made = {name for name in names if not name.endswith("_disagreement")}
-    assert names == made | {f"{name}_disagreement" for name in made}
+    made = {name for name in names if not name.endswith("_sd")}
+    assert names == made | {f"{name}_sd" for name in made}
     return made
 
 
@@ -50,7 +50,7 @@ def test_output_is_float32_on_the_grid_of_the_source(runs, tmp_path, write_datal
     entry = runs.subject(0, without=("t1gd",))
     runs.infer(tmp_path / "output", datalist=write_datalist(entry))
     source = nibabel.load(entry["t1"])
-    for suffix in ("", "_disagreement"):
+    for suffix in ("", "_sd"):
         image = nibabel.load(tmp_path / "output" / entry["subject"] / f"{entry['subject']}_t1gd{suffix}.nii.gz")
         assert image.get_data_dtype() == np.float32
         assert image.shape == source.shape
@@ -85,7 +85,7 @@ def test_a_single_source_does_not_disagree(runs, tmp_path, write_datalist) -> No
     entry = runs.subject(0, without=("t1gd", "t2", "flair"))
     runs.infer(tmp_path / "output", datalist=write_datalist(entry), targets="t2")
     folder = tmp_path / "output" / entry["subject"]
-    assert not np.asarray(nibabel.load(folder / f"{entry['subject']}_t2_disagreement.nii.gz").dataobj).any()
+    assert not np.asarray(nibabel.load(folder / f"{entry['subject']}_t2_sd.nii.gz").dataobj).any()
 
 
 def test_fusion_weighs_sources_by_their_adjacency(runs, tmp_path, write_datalist) -> None:
@@ -142,11 +142,11 @@ def test_a_stopped_job_goes_on_with_what_is_left(runs, tmp_path, write_datalist)
     output = tmp_path / "output"
     runs.infer(output, datalist=datalist)
     expected = {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    for path in ("synthesis.csv", "p1/p1_t1gd.nii.gz", "p2/p2_t1gd.nii.gz", "p2/p2_t1gd_disagreement.nii.gz"):
+    for path in ("synthesis.csv", "p1/p1_t1gd.nii.gz", "p2/p2_t1gd.nii.gz", "p2/p2_t1gd_sd.nii.gz"):
         (output / path).unlink()
     with_images = str(runs.infer_error(output, datalist=datalist))
     assert [line.split("/")[-1] for line in with_images.splitlines()[1:]] == [
-        "p0_t1gd.nii.gz exists", "p0_t1gd_disagreement.nii.gz exists", "p1_t1gd_disagreement.nii.gz exists"
+        "p0_t1gd.nii.gz exists", "p0_t1gd_sd.nii.gz exists", "p1_t1gd_sd.nii.gz exists"
     ]  # fmt: skip
     workflow = runs.infer(output, datalist=datalist, existing="skip")
     found = {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
@@ -231,7 +231,7 @@ def test_real_patients_keep_their_geometry(runs, shared_data, tmp_path, write_da
     files = {name: os.fspath(dataset / entry[name]) for name in SEQUENCES if name != left_out}
     runs.infer(tmp_path / "output", datalist=write_datalist({"subject": subject, **files}), slice_batch_size=32)
     source = nibabel.load(next(iter(files.values())))
-    for suffix in ("", "_disagreement"):
+    for suffix in ("", "_sd"):
         image = nibabel.load(tmp_path / "output" / subject / f"{subject}_{left_out}{suffix}.nii.gz")
         assert image.shape == source.shape
         assert image.get_data_dtype() == np.float32

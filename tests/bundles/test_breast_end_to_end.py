@@ -84,7 +84,7 @@ def test_wash_maps_are_computed_where_they_are_not_given(breast_runs, tmp_path, 
     entry = breast_runs.subject(0, without=("wash_in", "wash_out", "t2"))
     breast_runs.infer(tmp_path / "output", datalist=write_datalist(entry))
     made = {path.name for path in (tmp_path / "output" / entry["subject"]).iterdir()}
-    assert made == {f"{entry['subject']}_t2{ending}" for ending in (".nii.gz", "_disagreement.nii.gz")}
+    assert made == {f"{entry['subject']}_t2{ending}" for ending in (".nii.gz", "_sd.nii.gz")}
 
 
 def resaved(path: str, to: Path, frames: list[int] | int, zoom: float | None = None) -> str:

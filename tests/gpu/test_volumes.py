@@ -59,7 +59,7 @@ def test_inferer(device: torch.device, volume, name, reduce, dtype) -> None:
     for image in (volume, volume.to(device)):
         found = inferer(image[None], generator.to(device), **options)
         pairs = [(found, expected)] if reduce is None else zip(found, expected, strict=True)
-        # The disagreement is the small difference of two images that have these errors.
+        # The deviation is the small difference of two images that have these errors.
         for factor, (part, truth) in zip((1, 10), pairs, strict=False):
             assert part.device.type == "cpu"
             assert part.isfinite().all()

@@ -73,7 +73,7 @@ def write(folder, name, values) -> None:
 
 
 def test_images(tmp_path) -> None:
-    write(tmp_path, "a_t2_disagreement.nii.gz", np.zeros((2, 2, 2)))  # there was one source
+    write(tmp_path, "a_t2_sd.nii.gz", np.zeros((2, 2, 2)))  # there was one source
     with pytest.raises(ValueError, match="brain wrote no image of t2"):
         check_predictions(tmp_path, "brain", "t2")
     write(tmp_path, "a_t2.nii.gz", np.ones((2, 2, 2)))

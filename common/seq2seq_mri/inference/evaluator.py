@@ -31,7 +31,7 @@ class SynthesisEvaluator(SubjectEvaluator):
     """Synthesises sequences of each subject from those it has, and fuses the sources.
 
     Output per subject: ``pred``, the fused images ``[sum of T of the targets, X, Y, Z]`` in the inferer's output
-    range; ``disagreement``, the voxelwise standard deviation between sources, of the same shape and unit; ``targets``
+    range; ``deviation``, the voxelwise standard deviation between sources, of the same shape and unit; ``targets``
     and ``sources``, the names.
 
     Args:
@@ -69,12 +69,12 @@ class SynthesisEvaluator(SubjectEvaluator):
         if not targets:
             self.logger.info(f"{sample['subject']} has every sequence; nothing is missing.")
             return None
-        fused, disagreement = self.inferer(
+        fused, deviation = self.inferer(
             sample["image"][None], self.network, sources=sources, targets=targets, reduce=self.fusion
         )
         output = {
             "pred": MetaTensor(fused),
-            "disagreement": MetaTensor(disagreement),
+            "deviation": MetaTensor(deviation),
             "targets": targets,
             "sources": sources,
         }

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""One synthesised image from several sources, and where the sources disagree."""
+"""One synthesised image from several sources, and how far the sources differ."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ class Fusion(ABC):
         weights = self.weights(sources, target).to(predictions, non_blocking=True)
         weights = weights.view(-1, *[1] * (predictions.ndim - 1))
         fused = (weights * predictions).sum(0)
-        disagreement = (weights * (predictions - fused).square()).sum(0).sqrt()
-        return fused, disagreement
+        deviation = (weights * (predictions - fused).square()).sum(0).sqrt()
+        return fused, deviation
 
 
 class MeanFusion(Fusion):
     """All sources weigh the same.
 
     Example:
-        >>> fused, disagreement = MeanFusion()(torch.tensor([[0.2], [0.4]]), ["t1", "t2"], "flair")
-        >>> round(fused.item(), 4), round(disagreement.item(), 4)
+        >>> fused, deviation = MeanFusion()(torch.tensor([[0.2], [0.4]]), ["t1", "t2"], "flair")
+        >>> round(fused.item(), 4), round(deviation.item(), 4)
         (0.3, 0.1)
     """
 

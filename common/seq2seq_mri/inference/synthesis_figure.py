@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The figure of one synthesised sequence, beside its sources, how far they disagree, and the truth where known."""
+"""The figure of one synthesised sequence, beside its sources, how far these differ, and the truth where known."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from seq2seq_mri.plots.style import ANATOMY_COLOURS, MAP_COLOURS, publication_st
 
 __all__ = ["synthesis_panel"]
 
-_MAPS = ("disagreement of sources", "absolute error")
+_MAPS = ("inter-source deviation", "absolute error")
 
 
 @publication_style()
@@ -33,7 +33,7 @@ def synthesis_panel(
     target: str,
     synthesised: NdarrayOrTensor,
     *,
-    disagreement: NdarrayOrTensor | None = None,
+    deviation: NdarrayOrTensor | None = None,
     truth: NdarrayOrTensor | None = None,
     subject: str = "",
     slice_index: int | None = None,
@@ -42,7 +42,7 @@ def synthesis_panel(
 ) -> Figure:
     """Draw the measured sources above, and below them the synthesised target with its maps.
 
-    Below are, as far as given: the synthesised image, the disagreement between sources, the withheld measured image,
+    Below are, as far as given: the synthesised image, the inter-source standard deviation, the withheld measured image,
     and the absolute error; the two maps share one scale, which ends at the larger of their 99.5th percentiles. Of a 4D
     target each of them is a row of all its timepoints; of a 4D source one timepoint is shown and named.
 
@@ -50,9 +50,9 @@ def synthesis_panel(
         sources: for each available sequence the measured image ``[X, Y, Z]`` or ``[T, X, Y, Z]`` in RAS orientation
             and in [0, 1]; at least one.
         target: name of the synthesised sequence.
-        synthesised: the synthesised image, of the same size in space; it and what belongs to it, the disagreement and
+        synthesised: the synthesised image, of the same size in space; it and what belongs to it, the deviation and
             the truth, have the same timepoints.
-        disagreement: voxelwise uncertainty, how far the images synthesised from the single sources differ; in units of
+        deviation: voxelwise uncertainty, how far the images synthesised from the single sources differ; in units of
             the normalised intensity.
         truth: the measured target, when it was withheld.
         subject: name for the title.
@@ -69,8 +69,8 @@ def synthesis_panel(
     source_views = [axial_view(image.volume, index) for image in shown.values()]
     box = foreground_box(source_views)
     results = {"synthesised": _views(synthesised, index)}
-    if disagreement is not None:
-        results["disagreement of sources"] = _views(disagreement, index)
+    if deviation is not None:
+        results["inter-source deviation"] = _views(deviation, index)
     if truth is not None:
         results["measured (withheld)"] = _views(truth, index)
         pairs = zip(results["synthesised"], results["measured (withheld)"], strict=True)

@@ -41,7 +41,7 @@ class SynthesisReport:
     Args:
         output_dir: where the images are written.
         sequences: the sequence table.
-        figures: whether to draw ``<subject>/<subject>_<target>.png``: sources, synthesised image, disagreement.
+        figures: whether to draw ``<subject>/<subject>_<target>.png``: sources, synthesised image, deviation.
         existing: what is done with images that exist, as in
             :class:`SaveImageSequencesd`; only with ``"overwrite"`` are their pictures and
             their lines in the table replaced too.
@@ -62,7 +62,7 @@ class SynthesisReport:
         sequences: Mapping[str, int],
         figures: bool = True,
         existing: str = "error",
-        suffixes: Sequence[str] = ("", "_disagreement"),
+        suffixes: Sequence[str] = ("", "_sd"),
         times: Mapping[str, Sequence[float]] | None = None,
         b_values: Mapping[str, Sequence[float]] | None = None,
         computed: Mapping[str, Sequence[str]] | None = None,
@@ -143,7 +143,7 @@ class SynthesisReport:
                 {source: image[measured[source]] for source in output["sources"] if source != name},
                 name,
                 output["pred"][channels],
-                disagreement=output["disagreement"][channels],
+                deviation=output["deviation"][channels],
                 truth=image[measured[name]] if name in output["sources"] else None,
                 subject=subject,
                 slice_index=None if lesion is None else informative_slice(lesion, lesion),

@@ -18,7 +18,7 @@ __all__ = ["Reduction", "TranslationInferer", "check_spatial_size"]
 
 AUTOCAST_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# (predictions (n_sources, ...), names of the sources, name of the target) -> (fused (...), disagreement (...))
+# (predictions (n_sources, ...), names of the sources, name of the target) -> (fused (...), deviation (...))
 Reduction = Callable[[torch.Tensor, Sequence[str], str], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -85,8 +85,9 @@ class TranslationInferer(Inferer):
 
         Returns:
             without ``reduce``: float32 ``(len(sources), ΣT of the targets, X, Y, Z)``.
-            With ``reduce``: the fused volume and the disagreement, each float32 ``(ΣT of the targets, X, Y, Z)``.
-            Voxels that are background in all sources are background, with a disagreement of 0.
+            With ``reduce``: the fused volume and the inter-source standard deviation, each float32
+            ``(ΣT of the targets, X, Y, Z)``.
+            Voxels that are background in all sources are background, with a deviation of 0.
 
         Raises:
             ValueError: when shapes do not fit the network, there is no source or target, or one is unknown.
@@ -144,7 +145,7 @@ class TranslationInferer(Inferer):
             reduce: as in the call.
 
         Returns:
-            ``(K, ΣT of the targets, X, Y, Z)``; K is the number of sources, or 2 (fused, disagreement).
+            ``(K, ΣT of the targets, X, Y, Z)``; K is the number of sources, or 2 (fused, deviation).
         """
 
     def translate_batch(

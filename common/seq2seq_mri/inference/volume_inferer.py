@@ -19,8 +19,8 @@ class VolumeTranslationInferer(TranslationInferer):
     """Translate volumes through a generator with ``spatial_dims`` 3 and one channel, on MONAI's sliding window.
 
     Windows are blended with Gaussian weights. With ``reduce``, what it returns for each window is blended: for fusions
-    with fixed weights the fused volume is that of the blended translations, while the disagreement is the mean of the
-    windows' disagreements.
+    with fixed weights the fused volume is that of the blended translations, while the deviation is the mean of the
+    windows' deviations.
 
     Args:
         roi_size: window size; 0 or less along an axis stands for the whole volume.

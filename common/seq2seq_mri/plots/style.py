@@ -34,7 +34,7 @@ __all__ = [
 
 #: Colour map of measured and synthesised images.
 ANATOMY_COLOURS = "gray"
-#: Colour map of non-negative maps (error, disagreement, M_d): brightness alone carries the order.
+#: Colour map of non-negative maps (error, deviation, M_d): brightness alone carries the order.
 MAP_COLOURS = "inferno"
 #: Colour map of signed values; blue and red stay apart in all common colour-vision deficiencies.
 DIVERGING_COLOURS = "RdBu"

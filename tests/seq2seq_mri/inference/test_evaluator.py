@@ -486,9 +486,7 @@ class TestSynthesis:
             images = torch.stack([translate(sample, source, name) for source in sources])
             torch.testing.assert_close(output["pred"].as_tensor()[part], images.mean(0))
             expected_deviation = images.std(0, correction=0)
-            torch.testing.assert_close(
-                output["disagreement"].as_tensor()[part], expected_deviation, rtol=1e-4, atol=1e-6
-            )
+            torch.testing.assert_close(output["deviation"].as_tensor()[part], expected_deviation, rtol=1e-4, atol=1e-6)
 
     def test_withheld_sequences_are_missing(self) -> None:
         evaluator = self.evaluator([make_sample("p1", ["t1"], withheld=["t2"])])

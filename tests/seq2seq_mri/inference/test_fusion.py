@@ -21,17 +21,17 @@ def adjacency() -> pd.DataFrame:
 
 def test_mean_in_closed_form():
     predictions = torch.tensor([[[0.1, 0.5]], [[0.4, 0.5]], [[0.7, 0.5]]], dtype=torch.float64)
-    fused, disagreement = MeanFusion()(predictions, NAMES, "t1gd")
+    fused, deviation = MeanFusion()(predictions, NAMES, "t1gd")
     torch.testing.assert_close(fused, torch.tensor([[0.4, 0.5]], dtype=torch.float64))
-    torch.testing.assert_close(disagreement, torch.tensor([[math.sqrt(0.06), 0]], dtype=torch.float64))
+    torch.testing.assert_close(deviation, torch.tensor([[math.sqrt(0.06), 0]], dtype=torch.float64))
 
 
 def test_adjacency_in_closed_form(adjacency):
     """A of log 3 and 0 weighs 3 : 1."""
     predictions = torch.tensor([[0.2], [0.6]], dtype=torch.float64)
-    fused, disagreement = AdjacencyFusion(adjacency)(predictions, ["t1", "t2"], "flair")
+    fused, deviation = AdjacencyFusion(adjacency)(predictions, ["t1", "t2"], "flair")
     assert fused.item() == pytest.approx(0.75 * 0.2 + 0.25 * 0.6)
-    assert disagreement.item() == pytest.approx(math.sqrt(0.75 * 0.25) * 0.4)
+    assert deviation.item() == pytest.approx(math.sqrt(0.75 * 0.25) * 0.4)
 
 
 def test_weights_follow_the_order_of_the_sources(adjacency):
@@ -48,9 +48,9 @@ def test_unmeasured_pairs_are_average(adjacency):
 def test_one_source_does_not_disagree(adjacency, sources):
     predictions = torch.rand(1, 2, 5, 3)
     for fusion in (MeanFusion(), AdjacencyFusion(adjacency)):
-        fused, disagreement = fusion(predictions, sources, "flair")
+        fused, deviation = fusion(predictions, sources, "flair")
         torch.testing.assert_close(fused, predictions[0])
-        assert (disagreement == 0).all()
+        assert (deviation == 0).all()
 
 
 def test_target_among_the_sources(adjacency):

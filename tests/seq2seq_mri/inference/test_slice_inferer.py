@@ -55,12 +55,12 @@ def test_one_slice(volume, generator):
 
 
 def test_reduce_equals_reduction_of_the_whole(volume, generator, expected):
-    fused, disagreement = SliceTranslationInferer(2)(volume, generator, SOURCES, TARGETS, reduce=MeanFusion())
+    fused, deviation = SliceTranslationInferer(2)(volume, generator, SOURCES, TARGETS, reduce=MeanFusion())
     # Of dce, which is its own source, only the translation from t2 counts; t1 comes from both.
     torch.testing.assert_close(fused[:3], expected[0, :3], rtol=1e-5, atol=1e-6)
-    assert (disagreement[:3] == 0).all()
+    assert (deviation[:3] == 0).all()
     torch.testing.assert_close(fused[3], expected[:, 3].mean(0), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(disagreement[3], expected[:, 3].std(0, correction=0), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(deviation[3], expected[:, 3].std(0, correction=0), rtol=1e-4, atol=1e-6)
 
 
 def test_default_sources_and_targets(volume, generator):
@@ -81,9 +81,9 @@ def test_empty_slices_are_background(volume, generator, expected, lowest):
     found = inferer(volume, generator, SOURCES, TARGETS)
     assert (found[..., 0] == lowest).all()
     assert (found[..., 1:] != lowest).all()
-    fused, disagreement = inferer(volume, generator, SOURCES, TARGETS, reduce=MeanFusion())
+    fused, deviation = inferer(volume, generator, SOURCES, TARGETS, reduce=MeanFusion())
     assert (fused[..., 0] == lowest).all()
-    assert (disagreement[..., 0] == 0).all()
+    assert (deviation[..., 0] == 0).all()
 
 
 @pytest.mark.parametrize("with_fusion", [False, True])

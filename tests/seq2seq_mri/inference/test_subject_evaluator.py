@@ -199,8 +199,8 @@ def synthesise(cohort: list[dict], folder: Path, **arguments: Any) -> dict[str, 
             ),
         ]
     )
-    keys = ["pred", "disagreement"]
-    save = SaveImageSequencesd(keys, SEQUENCES, folder, suffixes=["", "_disagreement"])
+    keys = ["pred", "deviation"]
+    save = SaveImageSequencesd(keys, SEQUENCES, folder, suffixes=["", "_sd"])
     invert = Invertd(keys, preprocessing, orig_keys="image", nearest_interp=False)
     report = SynthesisReport(folder, SEQUENCES)
     SynthesisEvaluator(
@@ -223,7 +223,7 @@ def test_files_and_tables_are_those_without_overlap(cohort, tmp_path) -> None:
     assert {name.split("/")[-1] for name in files[0]} == {
         f"{subject}_{target}{ending}"
         for subject, target in (("p0", "dce"), ("p2", "t1"), ("p2", "t2"), ("p3", "dce"))
-        for ending in (".nii.gz", "_disagreement.nii.gz", ".png")
+        for ending in (".nii.gz", "_sd.nii.gz", ".png")
     } | {"synthesis.csv"}
     assert files[0] == files[1]
 

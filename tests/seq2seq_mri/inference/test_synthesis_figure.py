@@ -17,14 +17,14 @@ def test_all_panels(subject, texts):
     truth, predictions = subject
     target = truth.pop("t1gd")
     synthesised = predictions["t1", "t1gd"]
-    figure = synthesis_panel(truth, "t1gd", synthesised, disagreement=synthesised / 5, truth=target, slice_index=3)
+    figure = synthesis_panel(truth, "t1gd", synthesised, deviation=synthesised / 5, truth=target, slice_index=3)
     panels = shown(figure)
     assert [axes.get_title() for axes in panels] == [
         "t1",
         "t2",
         "flair",
         "synthesised",
-        "disagreement of sources",
+        "inter-source deviation",
         "measured (withheld)",
         "absolute error",
     ]
@@ -57,7 +57,7 @@ def test_four_dimensional_target_is_a_strip(subject, texts):
         {"t1": image, "t2": other},
         "dce",
         synthesised,
-        disagreement=synthesised / 5,
+        deviation=synthesised / 5,
         truth=truth,
         slice_index=2,
         frames=frame_axes({"dce": 3}, times={"dce": [0, 90, 180]}),
@@ -73,7 +73,7 @@ def test_four_dimensional_target_is_a_strip(subject, texts):
     assert {axes.images[0].get_clim() for axes in results[[0, 2]].flat} == {(0, 1)}
     assert [axes.get_ylabel() for axes in results[:, 0]] == [
         "dce\nsynthesised",
-        "disagreement\nof sources",
+        "deviation\nof sources",
         "measured\n(withheld)",
         "absolute\nerror",
     ]

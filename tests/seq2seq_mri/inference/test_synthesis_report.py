@@ -118,7 +118,7 @@ def entry(subject: str, *names: str) -> dict:
 SUBJECTS = [entry("p1", "t1", "t2"), entry("p2", *NAMES), entry("p3", "t2"), entry("p4", "t1", "swi"), entry("p5")]
 
 
-def write_images(folder: Path, subject: str, *targets: str, suffixes: tuple[str, ...] = ("", "_disagreement")) -> None:
+def write_images(folder: Path, subject: str, *targets: str, suffixes: tuple[str, ...] = ("", "_sd")) -> None:
     (folder / subject).mkdir(exist_ok=True)
     for target in targets:
         for suffix in suffixes:
@@ -135,14 +135,14 @@ class TestSubjectsToSynthesise:
     @pytest.mark.parametrize(
         ("targets", "expected"),
         [
-            ("missing", ["p1_dce.nii.gz", "p3_t1_disagreement.nii.gz"]),
-            ("all", ["p1_dce.nii.gz", "p3_t1_disagreement.nii.gz", "p3_t2.nii.gz"]),
+            ("missing", ["p1_dce.nii.gz", "p3_t1_sd.nii.gz"]),
+            ("all", ["p1_dce.nii.gz", "p3_t1_sd.nii.gz", "p3_t2.nii.gz"]),
             (["t2"], ["p3_t2.nii.gz"]),
         ],
     )
     def test_files_that_exist_are_listed_before_anything_is_computed(self, tmp_path, targets, expected) -> None:
         write_images(tmp_path, "p1", "dce", suffixes=("",))
-        write_images(tmp_path, "p3", "t1", suffixes=("_disagreement",))
+        write_images(tmp_path, "p3", "t1", suffixes=("_sd",))
         write_images(tmp_path, "p3", "t2", suffixes=("",))
         with pytest.raises(FileExistsError, match="are there already; give another --output_dir, or --exist") as caught:
             SynthesisReport(tmp_path, SEQUENCES).subjects_to_synthesise(SUBJECTS, targets)

@@ -55,20 +55,20 @@ def test_windows_equal_monai_on_each_pair(volume, volume_generator, sw_batch_siz
 def test_reduce_equals_reduction_of_the_whole(volume, volume_generator):
     whole = VolumeTranslationInferer(roi_size=-1)
     pairs = whole(volume, volume_generator, SOURCES, TARGETS)
-    fused, disagreement = whole(volume, volume_generator, SOURCES, TARGETS, reduce=MeanFusion())
+    fused, deviation = whole(volume, volume_generator, SOURCES, TARGETS, reduce=MeanFusion())
     torch.testing.assert_close(fused, torch.cat([pairs[0, :3], pairs[:, 3:].mean(0)]))
-    torch.testing.assert_close(disagreement[3], pairs[:, 3].std(0, correction=0), rtol=1e-4, atol=1e-6)
-    assert (disagreement[:3] == 0).all()
+    torch.testing.assert_close(deviation[3], pairs[:, 3].std(0, correction=0), rtol=1e-4, atol=1e-6)
+    assert (deviation[:3] == 0).all()
 
 
 def test_fused_windows_are_the_fusion_of_windows(volume, volume_generator):
     inferer = VolumeTranslationInferer(8, overlap=0.25)
     pairs = inferer(volume, volume_generator, SOURCES, ["t1"])
-    fused, disagreement = inferer(volume, volume_generator, SOURCES, ["t1"], reduce=MeanFusion())
+    fused, deviation = inferer(volume, volume_generator, SOURCES, ["t1"], reduce=MeanFusion())
     torch.testing.assert_close(fused, pairs.mean(0), rtol=1e-5, atol=1e-6)
-    assert disagreement.shape == fused.shape
+    assert deviation.shape == fused.shape
     # A mean of windows' deviations is at least the deviation of the windows' means.
-    assert (disagreement - pairs.std(0, correction=0) > -1e-5).all()
+    assert (deviation - pairs.std(0, correction=0) > -1e-5).all()
 
 
 def test_mistakes(volume, generator, volume_generator):

@@ -34,13 +34,13 @@ def overlay(truth):
 
 
 def panel(truth):
-    return synthesis_panel(truth, "fatsat_dce", truth["t1"], disagreement=truth["t1"] / 1000, **OPTIONS)
+    return synthesis_panel(truth, "fatsat_dce", truth["t1"], deviation=truth["t1"] / 1000, **OPTIONS)
 
 
 def series(truth):
     """A synthesised 4D sequence with all its maps."""
     made = np.stack([truth["t1"] * 0.9] * 6)
-    return synthesis_panel(truth, "fatsat_dce", made, disagreement=made, truth=made, **OPTIONS)
+    return synthesis_panel(truth, "fatsat_dce", made, deviation=made, truth=made, **OPTIONS)
 
 
 def strip(truth):
