@@ -42,7 +42,7 @@ def step_costs(step: Any, rounds: int, device: torch.device, title: str = "") ->
         "encode": (step.network, "encode"),
         "unroll": (step.network, "unroll"),
         "decode": (step.network, "decode"),
-        "reconstruction": (step.loss.reconstruction, "forward"),
+        "reconstruction": (step.loss, "reconstruction"),
         "backward": (step, "backward"),
         "optimizer": (step.optimizer, "step"),
     }

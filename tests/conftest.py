@@ -148,3 +148,33 @@ def texts() -> Callable:
         return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
     return collect
+
+
+@pytest.fixture(scope="session")
+def vgg19_state() -> dict[str, torch.Tensor]:
+    """Random weights of VGG19's convolutions under torchvision's names, written from the published configuration."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    widths = [64, 64, "pool", 128, 128, "pool", *[256] * 4, "pool", *[512] * 4, "pool", *[512] * 4, "pool"]
+    state, channels, index = {}, 3, 0
+    for width in widths:
+        if width == "pool":
+            index += 1
+            continue
+        weight = torch.randn(width, channels, 3, 3, generator=generator) * (2 / (9 * channels)) ** 0.5
+        state[f"features.{index}.weight"] = weight
+        state[f"features.{index}.bias"] = 0.1 * torch.randn(width, generator=generator)
+        channels, index = width, index + 2
+    state["classifier.0.bias"] = torch.zeros(4096)
+    return state
+
+
+@pytest.fixture(scope="session")
+def vgg19_file(vgg19_state: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that these are in."""
+    import torch
+
+    path = tmp_path_factory.mktemp("vgg19") / "vgg19.pth"
+    torch.save(vgg19_state, path)
+    return path

@@ -13,7 +13,6 @@ from small_generator import small
 
 from seq2seq_mri.losses.classification import ClassificationLoss
 from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
-from seq2seq_mri.losses.perceptual import BLOCKS
 from seq2seq_mri.networks.discriminator import SequenceDiscriminators
 from seq2seq_mri.training.checkpoint import TrainingCheckpoint, load_weights, save_weights
 from seq2seq_mri.training.handlers import EpochSeed
@@ -26,22 +25,6 @@ SEQUENCES = {"t1": 1, "dce": 3, "t2": 1}
 AVAILABLE = torch.tensor([[True, True, True], [True, False, True], [False, True, False]])
 #: Largest difference of a loss, as a fraction of it.
 LOSS = {None: 1e-4, "bfloat16": 3e-2}
-
-
-@pytest.fixture(scope="module")
-def vgg19_file(tmp_path_factory) -> Path:
-    """Random weights of VGG19."""
-    generator, state, index, inputs = torch.Generator().manual_seed(0), {}, 0, 3
-    for block in BLOCKS:
-        for width in block:
-            kernel = torch.randn(width, inputs, 3, 3, generator=generator)
-            state[f"features.{index}.weight"] = kernel * (2 / (9 * inputs)) ** 0.5
-            state[f"features.{index}.bias"] = torch.zeros(width)
-            inputs, index = width, index + 2
-        index += 1
-    path = tmp_path_factory.mktemp("vgg19") / "vgg19.pt"
-    torch.save(state, path)
-    return path
 
 
 def step(dims: int, device: torch.device, dtype: str | None, perceptual_weights: Path | None) -> tuple:

@@ -9,8 +9,7 @@ from typing import cast
 
 import torch
 
-from seq2seq_mri.networks.generator import Seq2SeqGenerator, SequenceTranslator
-from seq2seq_mri.networks.specialised import SpecialisedGenerator
+from seq2seq_mri.networks.generator import Seq2SeqGenerator, SequenceTranslator, SpecialisedGenerator
 from seq2seq_mri.networks.winograd import use_winograd
 from seq2seq_mri.sequences import sequence_codes
 

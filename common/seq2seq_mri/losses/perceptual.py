@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The perceptual loss: how different two images are in the feature maps of VGG19 (the second term of Eq. 1)."""
+"""How different two images look to a network trained for recognition: VGG19, or one of MONAI's (Eq. 1)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,87 @@ from torch import nn
 
 from seq2seq_mri.networks.functional import channels_last
 
-__all__ = ["SequencePerceptualLoss", "VGG19Distance"]
+__all__ = ["BLOCKS", "SequencePerceptualLoss", "VGG19Distance"]
 
-# Output channels of the convolutions in each of VGG19's blocks; pooling halves the image between blocks.
-BLOCKS = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512, 512, 512), (512, 512, 512, 512))
-
+# Output channels of the convolutions in each of VGG19's blocks, up to relu5_1, the last of 13 ReLU outputs
+# that are compared; pooling halves the image between blocks.
+BLOCKS = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512, 512, 512), (512,))
+# Pixels per axis below which an image vanishes in the poolings.
+SMALLEST_SIZE = 2 ** (len(BLOCKS) - 1)
 # Colour means and standard deviations of ImageNet for intensities in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class SequencePerceptualLoss(nn.Module):
+    """Perceptual difference of MR images, L_p of Eq. 1 (Han et al., Medical Image Analysis 2024), one value per sample.
+
+    The networks know 2D colour photographs; what they are shown of a ``(B, T, C, *spatial)`` image is:
+
+    - 2D: of C adjacent slices the middle one, which is the result of a 2.5D generator;
+    - 3D: a random ``fraction`` of the axial slices (last axis), drawn anew at each call from torch's generator;
+    - each timepoint by itself, the gray value in all three colours, scaled as the network expects.
+
+    MedicalNet networks are 3D and see whole volumes. The values of a sample's timepoints and slices are averaged.
+    The network is frozen and stays in evaluation mode.
+
+    Args:
+        network: ``"vgg19"`` (:class:`VGG19Distance`), or a network of MONAI's
+            ``PerceptualLoss``: ``"alex"``, ``"vgg"``, ``"squeeze"``, ``"resnet50"``, ``"radimagenet_resnet50"``,
+            ``"medicalnet_resnet10_23datasets"``, ``"medicalnet_resnet50_23datasets"``.
+        weights: for ``"vgg19"``, a file with the state dict of torchvision's ``vgg19`` or of its ``features``. By
+            default weights are downloaded into the folder of the environment variable ``TORCH_HOME``.
+        fraction: share of a volume's axial slices to look at, in (0, 1]; at least one slice is.
+
+    Raises:
+        ValueError: when the arguments do not fit together, or the weights cannot be had or read.
+        FileNotFoundError: when ``weights`` does not exist.
+    """
+
+    def __init__(
+        self, network: str = "vgg19", weights: str | os.PathLike | None = None, fraction: float = 0.25
+    ) -> None:
+        super().__init__()
+        known = ["vgg19", *(str(name.value) for name in PerceptualNetworkType)]
+        if network not in known:
+            raise ValueError(f"Unknown perceptual network '{network}'; choose one of {', '.join(known)}.")
+        if not 0 < fraction <= 1:
+            raise ValueError(f"The fraction of slices for the perceptual loss is {fraction}; give one in (0, 1].")
+        if weights is not None and network != "vgg19":
+            raise ValueError(f"Perceptual network '{network}' takes no weights file; only vgg19 does.")
+        if weights is not None and not Path(weights).is_file():
+            raise FileNotFoundError(f"The perceptual network's weights file {weights} does not exist.")
+        self.network = network
+        self.fraction = fraction
+        self.sees_volumes = network.startswith("medicalnet")
+        self.distance: nn.Module = VGG19Distance(weights) if network == "vgg19" else _MonaiDistance(network)
+        self.distance.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> SequencePerceptualLoss:
+        """Stay in evaluation mode: dropout and batch statistics must stay off while the generator trains."""
+        return super().train(False)
+
+    def forward(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Return one value ≥ 0 per sample, ``(B,)``; 0 for equal images.
+
+        Args:
+            prediction: synthesised images in [0, 1], ``(B, T, C, X, Y)`` or ``(B, T, C, X, Y, Z)``.
+            truth: measured images of the same shape; they get no gradient.
+
+        Raises:
+            ValueError: when a 3D network is given 2D images, or images are too small.
+        """
+        if self.sees_volumes and prediction.ndim == 5:
+            raise ValueError(f"Perceptual network '{self.network}' compares volumes; for 2D images choose vgg19.")
+        middle = prediction.shape[2] // 2
+        pair = [prediction[:, :, middle], truth.detach()[:, :, middle]]
+        if prediction.ndim == 6 and not self.sees_volumes:
+            depth = prediction.shape[-1]
+            slices = torch.randperm(depth)[: max(1, round(self.fraction * depth))].to(prediction.device)
+            pair = [volume.index_select(-1, slices).movedim(-1, 2).flatten(1, 2) for volume in pair]
+        views = pair[0].shape[1]
+        values = self.distance(*(images.flatten(0, 1).unsqueeze(1) for images in pair))
+        return values.reshape(-1, views).mean(1)
 
 
 class VGG19Distance(nn.Module):
@@ -34,21 +106,14 @@ class VGG19Distance(nn.Module):
     Args:
         weights: a file with the state dict of torchvision's ``vgg19`` or of its ``features``; by default torchvision
             downloads it into the folder of the environment variable ``TORCH_HOME``.
-        outputs: how many ReLU outputs are compared, from the first (``relu1_1``) on, at most 16. The default of 13
-            ends at ``relu5_1``.
-
-    Raises:
-        ValueError: when the weights cannot be had or do not fit, or ``outputs`` is out of range.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, weights: str | os.PathLike | None = None, outputs: int = 13) -> None:
+    def __init__(self, weights: str | os.PathLike | None = None) -> None:
         super().__init__()
-        if not 1 <= outputs <= 16:
-            raise ValueError(f"VGG19 has 16 ReLU outputs; {outputs} were asked for.")
-        self.features = _convolutions(outputs)
+        self.features = _convolutions()
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         state = _downloaded_state() if weights is None else _file_state(weights)
@@ -57,28 +122,12 @@ class VGG19Distance(nn.Module):
         # The format of the feature maps, so that convolutions need not convert the kernels each time.
         self.features.to(memory_format=torch.channels_last)
 
-    @property
-    def smallest_size(self) -> int:
-        """Pixels per axis below which an image vanishes in the pooling."""
-        return int(2 ** sum(isinstance(layer, nn.AvgPool2d) for layer in self.features))
-
     def forward(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Compare.
-
-        Args:
-            prediction: intensities in [0, 1], ``(N, 1, X, Y)``.
-            truth: the same; its features are computed without a graph.
-
-        Returns:
-            one value ≥ 0 per image, float32 of shape ``(N,)``.
-
-        Raises:
-            ValueError: when the images are too small for the network's poolings.
-        """
-        if min(prediction.shape[2:]) < self.smallest_size:
+        """Compare intensities in [0, 1], ``(N, 1, X, Y)``; returns float32 ``(N,)``. The truth gets no gradient."""
+        if min(prediction.shape[2:]) < SMALLEST_SIZE:
             raise ValueError(
                 f"Images of {tuple(prediction.shape[2:])} pixels are too small for the perceptual network VGG19; use "
-                f"patches of at least {self.smallest_size} per axis, or set lambda_perceptual to 0."
+                f"patches of at least {SMALLEST_SIZE} per axis, or set lambda_perceptual to 0."
             )
         with torch.no_grad():
             expected = self._relu_outputs(truth)
@@ -96,19 +145,17 @@ class VGG19Distance(nn.Module):
         return outputs
 
 
-def _convolutions(outputs: int) -> nn.Sequential:
-    """Build VGG19's layers up to ReLU output number ``outputs``, at the indices that they have in torchvision."""
+def _convolutions() -> nn.Sequential:
+    """Return VGG19's layers up to the last output that is compared, at the indices that they have in torchvision."""
     layers: list[nn.Module] = []
-    channels, built = 3, 0
+    channels = 3
     for block in BLOCKS:
+        if layers:
+            layers.append(nn.AvgPool2d(kernel_size=2, stride=2))
         for width in block:
-            if built == outputs:
-                return nn.Sequential(*layers)
             # Not in place: the output of a ReLU is kept for the comparison.
             layers += [nn.Conv2d(channels, width, kernel_size=3, padding=1), nn.ReLU()]
-            channels, built = width, built + 1
-        if built < outputs:
-            layers.append(nn.AvgPool2d(kernel_size=2, stride=2))
+            channels = width
     return nn.Sequential(*layers)
 
 
@@ -152,94 +199,6 @@ def _load_features(features: nn.Sequential, state: Mapping[str, torch.Tensor], o
             )
         wanted[name] = given
     features.load_state_dict(wanted)
-
-
-class SequencePerceptualLoss(nn.Module):
-    """Perceptual difference of MR images, L_p of Eq. 1 (Han et al., Medical Image Analysis 2024), one value per sample.
-
-    The networks know 2D colour photographs; what they are shown of a ``(B, T, C, *spatial)`` image is:
-
-    - 2D: of C adjacent slices the middle one, which is the result of a 2.5D generator;
-    - 3D: a random ``fraction`` of the axial slices (last axis), drawn anew at each call from torch's generator;
-    - each timepoint by itself, the gray value in all three colours, scaled as the network expects.
-
-    MedicalNet networks are 3D and see whole volumes. The values of a sample's timepoints and slices are averaged.
-    The network is frozen and stays in evaluation mode.
-
-    Args:
-        network: ``"vgg19"`` (:class:`VGG19Distance`), or a network of MONAI's
-            ``PerceptualLoss``: ``"alex"``, ``"vgg"``, ``"squeeze"``, ``"resnet50"``, ``"radimagenet_resnet50"``,
-            ``"medicalnet_resnet10_23datasets"``, ``"medicalnet_resnet50_23datasets"``.
-        weights: for ``"vgg19"``, a file with the state dict of torchvision's ``vgg19`` or of its ``features``. By
-            default weights are downloaded into the folder of the environment variable ``TORCH_HOME``.
-        fraction: share of a volume's axial slices to look at, in (0, 1]; at least one slice is.
-
-    Raises:
-        ValueError: when ``network`` is unknown, its weights cannot be had or do not fit, ``weights`` is given for a
-            network that takes no file, or ``fraction`` is out of range.
-        FileNotFoundError: when ``weights`` does not exist.
-    """
-
-    def __init__(
-        self, network: str = "vgg19", weights: str | os.PathLike | None = None, fraction: float = 0.25
-    ) -> None:
-        super().__init__()
-        known = ["vgg19", *(str(name.value) for name in PerceptualNetworkType)]
-        if network not in known:
-            raise ValueError(f"Unknown perceptual network '{network}'; choose one of {', '.join(known)}.")
-        if not 0 < fraction <= 1:
-            raise ValueError(f"The fraction of slices for the perceptual loss is {fraction}; give one in (0, 1].")
-        if weights is not None and network != "vgg19":
-            raise ValueError(f"Perceptual network '{network}' takes no weights file; only vgg19 does.")
-        if weights is not None and not Path(weights).is_file():
-            raise FileNotFoundError(f"The perceptual network's weights file {weights} does not exist.")
-        self.network = network
-        self.fraction = fraction
-        self.distance: nn.Module = VGG19Distance(weights) if network == "vgg19" else _MonaiDistance(network)
-        self.distance.eval().requires_grad_(False)
-
-    @property
-    def sees_volumes(self) -> bool:
-        """Whether the network is a 3D one."""
-        return self.network.startswith("medicalnet")
-
-    def train(self, mode: bool = True) -> SequencePerceptualLoss:
-        """Stay in evaluation mode: dropout and batch statistics must stay off while the generator trains."""
-        return super().train(False)
-
-    def forward(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Compare.
-
-        Args:
-            prediction: synthesised images in [0, 1], ``(B, T, C, X, Y)`` or ``(B, T, C, X, Y, Z)``.
-            truth: measured images of the same shape; they get no gradient.
-
-        Returns:
-            one value ≥ 0 per sample, ``(B,)``; 0 for equal images.
-
-        Raises:
-            ValueError: when the shapes differ or are not as above, or a 3D network is given 2D images.
-        """
-        if prediction.shape != truth.shape or prediction.ndim not in (5, 6):
-            raise ValueError(
-                f"The perceptual loss got shapes {tuple(prediction.shape)} and {tuple(truth.shape)}; it compares equal "
-                "shapes (B, T, C, X, Y) or (B, T, C, X, Y, Z)."
-            )
-        if self.sees_volumes and prediction.ndim == 5:
-            raise ValueError(f"Perceptual network '{self.network}' compares volumes; for 2D images choose vgg19.")
-        if len(prediction) == 0:
-            return prediction.new_zeros(0, dtype=torch.float32)
-        middle = prediction.shape[2] // 2
-        pair = [prediction[:, :, middle], truth.detach()[:, :, middle]]
-        if prediction.ndim == 6 and not self.sees_volumes:
-            slices = self._slices(prediction.shape[-1]).to(prediction.device)
-            pair = [volume.index_select(-1, slices).movedim(-1, 2).flatten(1, 2) for volume in pair]
-        views = pair[0].shape[1]
-        values = self.distance(*(images.flatten(0, 1).unsqueeze(1) for images in pair))
-        return values.reshape(-1, views).mean(1)
-
-    def _slices(self, depth: int) -> torch.Tensor:
-        return torch.randperm(depth)[: max(1, round(self.fraction * depth))]
 
 
 class _MonaiDistance(nn.Module):

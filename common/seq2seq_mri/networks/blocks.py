@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seq2seq_mri.networks.functional import channels_last, instance_normalisation, normalise, reflect_pad
+from seq2seq_mri.networks.functional import channels_last, instance_normalisation, reflect_pad
 
 __all__ = [
     "LEAKY_SLOPE",
@@ -67,16 +67,8 @@ def reflect_conv(
 ) -> ReflectConv2d | ReflectConv3d:
     """Return a convolution with mirrored borders that keeps the spatial size (divided by ``stride``)."""
     conv = ReflectConv2d if spatial_dims == 2 else ReflectConv3d
-    return conv(
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=stride,
-        padding=kernel_size // 2,
-        padding_mode="reflect",
-        groups=groups,
-        bias=bias,
-    )
+    width = kernel_size // 2
+    return conv(in_channels, out_channels, kernel_size, stride, width, 1, groups, bias, padding_mode="reflect")
 
 
 def reflect_conv_of(kernel: torch.Tensor, bias: torch.Tensor | None, groups: int = 1) -> ReflectConv2d | ReflectConv3d:
@@ -95,10 +87,10 @@ def reflect_conv_of(kernel: torch.Tensor, bias: torch.Tensor | None, groups: int
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalisation for two and three spatial dimensions.
+    """Instance normalisation for two and three spatial dimensions, by :func:`instance_normalisation`.
 
-    See :func:`normalise`. Torch's own copies channels-last maps into another format and
-    back, for twelve times the time on a CPU, and a constant map multiplies its gradient.
+    Torch's own copies channels-last maps into another format and back, for twelve times the time on a CPU, and a
+    constant map multiplies its gradient.
 
     Args:
         channels: number of channels.
@@ -114,10 +106,7 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise ``x`` ``(N, channels, *spatial)``."""
-        if torch.jit.is_scripting():  # noqa: SIM108, torch.jit.script passes over the other block of this form only
-            normalised = normalise(x, self.epsilon)
-        else:
-            normalised = instance_normalisation(x, self.epsilon)
+        normalised = instance_normalisation(x, self.epsilon)
         if self.weight is None or self.bias is None:
             return normalised
         shape = [self.channels] + [1] * (x.dim() - 2)
@@ -146,12 +135,7 @@ def conv_norm(
 
 
 class ResidualBlock(nn.Module):
-    """``x + norm(conv(activation(norm(conv(x)))))`` with kernels of 3.
-
-    Args:
-        spatial_dims: 2 or 3.
-        channels: number of input and output channels.
-    """
+    """``x + norm(conv(activation(norm(conv(x)))))`` with kernels of 3."""
 
     def __init__(self, spatial_dims: int, channels: int) -> None:
         super().__init__()
@@ -176,11 +160,7 @@ class ConditionalLayer(nn.Module, ABC):
 
 
 class Unconditional(ConditionalLayer):
-    """A layer in the place of a conditional one; it ignores the code.
-
-    Args:
-        layer: the layer.
-    """
+    """An ordinary layer in the place of a conditional one; it ignores the code."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -213,6 +193,9 @@ class Encoder(nn.Module):
         num_res_blocks: int = 6,
     ) -> None:
         super().__init__()
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.reduction = 2 ** (len(channels) - 1)
         self.stem = conv_norm(spatial_dims, in_channels, channels[0], 7)
         self.downsampling = nn.Sequential(
             *(conv_norm(spatial_dims, channels[i], channels[i + 1], 3, stride=2) for i in range(len(channels) - 1))
@@ -222,12 +205,5 @@ class Encoder(nn.Module):
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Encode images.
-
-        Args:
-            image: ``(N, in_channels, *spatial)``, each spatial size a multiple of ``2 ** (len(channels) - 1)``.
-
-        Returns:
-            Features ``(N, channels[-1], *reduced)``, reduced by that factor.
-        """
+        """Return the features ``(N, channels[-1], *spatial / reduction)`` of images ``(N, in_channels, *spatial)``."""
         return self.residual_blocks(self.downsampling(self.stem(channels_last(image))))

@@ -18,7 +18,7 @@ from monai.networks.nets import resnet18
 from monai.networks.nets.resnet import ResNetBlock, get_pretrained_resnet_medicalnet
 from torch import nn
 
-__all__ = ["PaddedShortcut", "build_classifier", "widen_first_convolution"]
+__all__ = ["PaddedShortcut", "build_classifier"]
 
 #: Layers of a checkpoint that belong to the task it was trained for: MONAI's classifier and MedicalNet's segmentation.
 _HEADS = ("fc.", "conv_seg.")
@@ -76,13 +76,11 @@ def build_classifier(
 
     Raises:
         FileNotFoundError: when there is no file ``pretrained``.
-        ValueError: for other dimensions, channels or classes, when the pretrained weights are asked for in 2D or with
-            shortcut type "B", cannot be read or downloaded, or do not fit.
+        ValueError: for other dimensions, classes or shortcuts, and when the pretrained weights are asked for in 2D or
+            with shortcut type "B", cannot be read or downloaded, or do not fit.
     """
     if spatial_dims not in (2, 3):
         raise ValueError(f"spatial_dims is {spatial_dims}; a classifier has 2 or 3.")
-    if in_channels < 1:
-        raise ValueError(f"in_channels is {in_channels}; a classifier needs at least one input channel.")
     if num_classes < 1 or num_classes == 2:
         raise ValueError(f"num_classes is {num_classes}; give 1 for a binary task (one logit), or 3 or more classes.")
     if shortcut_type not in ("A", "B"):
@@ -109,27 +107,6 @@ def build_classifier(
     return network
 
 
-def widen_first_convolution(kernel: torch.Tensor, in_channels: int) -> torch.Tensor:
-    """Return a convolution kernel for ``in_channels`` inputs from one for a single input.
-
-    The kernel is repeated for every channel and divided by their number, so that equal channels give the response of
-    the single one, and the scale of the responses that follow is kept.
-
-    Args:
-        kernel: ``[out_channels, 1, *kernel_size]``.
-        in_channels: number of input channels.
-
-    Returns:
-        ``[out_channels, in_channels, *kernel_size]``.
-
-    Raises:
-        ValueError: when the kernel has more than one input channel.
-    """
-    if kernel.ndim < 2 or kernel.shape[1] != 1:
-        raise ValueError(f"A kernel of shape {tuple(kernel.shape)} cannot be widened; it must have one input channel.")
-    return kernel.expand(-1, in_channels, *kernel.shape[2:]) / in_channels
-
-
 def _load_medicalnet(network: nn.Module, source: str | Path) -> None:
     """Load MedicalNet's weights into all of ``network`` but its last layer."""
     stored = _read_medicalnet(source)
@@ -138,17 +115,18 @@ def _load_medicalnet(network: nn.Module, source: str | Path) -> None:
     expected = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(_HEADS)}
     first = weights.get("conv1.weight")
     if first is not None and first.ndim == 5 and first.shape[1] == 1:
-        weights["conv1.weight"] = widen_first_convolution(first, expected["conv1.weight"].shape[1])
+        # Divided by the number of channels: equal ones give the response of the single one, whose scale is kept.
+        in_channels = expected["conv1.weight"].shape[1]
+        weights["conv1.weight"] = first.expand(-1, in_channels, -1, -1, -1) / in_channels
     for name in expected:
         # Older versions of torch, in which MedicalNet was trained, did not count the batches.
         if name.endswith("num_batches_tracked"):
             weights.setdefault(name, torch.zeros((), dtype=torch.long))
-    differences = [f"{name} is missing" for name in expected if name not in weights]
-    differences += [f"{name} is not in this network" for name in weights if name not in expected]
-    differences += [
-        f"{name} has shape {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in weights and weights[name].shape != tensor.shape
+    found, wanted = ({name: tuple(tensor.shape) for name, tensor in of.items()} for of in (weights, expected))
+    differences = [
+        f"{name} has shape {found.get(name, 'none')} instead of {wanted.get(name, 'none')}"
+        for name in wanted | found
+        if found.get(name) != wanted.get(name)
     ]
     if differences:
         shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")

@@ -1,14 +1,15 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""How the decoder is told which sequence to make: three exchangeable ways.
+"""Three ways in which the decoder's layers depend on the target's code: HyperConv, AdaIN, dynamic filters.
 
 ``hyper`` is the paper's network (Seq2Seq-C); ``adain`` (Seq2Seq-A) and ``dynamic`` (Seq2Seq-B) are its ablations.
-Every module here is called with ``(x, code, runs)``, so that the decoder is the same for all of them.
+Every layer here is called with ``(x, code, runs)``, see :class:`ConditionalLayer`.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,16 +27,9 @@ from seq2seq_mri.networks.blocks import (
 from seq2seq_mri.networks.functional import reflect_pad
 from seq2seq_mri.networks.hyper_conv import HyperConv, convolve_runs
 
-__all__ = [
-    "CONDITIONINGS",
-    "AdaptiveInstanceNorm",
-    "CodeEmbedding",
-    "DynamicConv",
-    "conditional_conv",
-    "conditional_norm",
-]
+__all__ = ["AdaptiveInstanceNorm", "CodeEmbedding", "Conditioning", "DynamicConv"]
 
-CONDITIONINGS = ("hyper", "adain", "dynamic")
+KINDS = ("hyper", "adain", "dynamic")
 
 
 class CodeEmbedding(nn.Module):
@@ -63,9 +57,8 @@ class CodeEmbedding(nn.Module):
 class DynamicConv(ConditionalLayer):
     """A filter per channel predicted from the code by a linear layer, followed by an ordinary 1-wide convolution.
 
-    Predicting a full kernel would take ``code_channels · in_channels · out_channels · kernel_size ** spatial_dims``
-    weights, four times a HyperConv at the default sizes; a filter per channel keeps the idea (the code, through a fully
-    connected layer, decides the filter) at a cost that is feasible, and the 1-wide convolution mixes the channels.
+    Predicting a full kernel would take four times the weights of a HyperConv at the default sizes; a filter per channel
+    keeps the idea (a fully connected layer decides the filter) at a feasible cost, and the convolution mixes channels.
 
     Args:
         spatial_dims: 2 or 3.
@@ -73,17 +66,11 @@ class DynamicConv(ConditionalLayer):
         out_channels: number of output channels.
         kernel_size: odd size of the predicted filters.
         code_channels: length of the code.
-        bias: whether the 1-wide convolution adds a bias.
+        bias: of the 1-wide convolution.
     """
 
     def __init__(
-        self,
-        spatial_dims: int,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        code_channels: int,
-        bias: bool = True,
+        self, spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, code_channels: int, bias: bool
     ) -> None:
         super().__init__()
         self.filter_shape = [in_channels, 1] + [kernel_size] * spatial_dims
@@ -101,11 +88,7 @@ class DynamicConv(ConditionalLayer):
         return Unconditional(nn.Sequential(filtering, copy.deepcopy(self.mixing)))
 
     def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
-        """Filter ``x`` ``(N, in_channels, *spatial)`` by codes ``(K, code_channels)``; see :class:`ConditionalLayer`.
-
-        Returns:
-            ``(N, out_channels, *spatial)``.
-        """
+        """Filter ``x`` ``(N, in_channels, *spatial)`` by codes ``(K, code_channels)``."""
         channels, width = self.filter_shape[0], self.filter_shape[2] // 2
         kernels = self.filters(code).unflatten(1, self.filter_shape)
         return self.mixing(convolve_runs(reflect_pad(x, width), kernels, None, runs, channels))
@@ -136,7 +119,7 @@ class AdaptiveInstanceNorm(ConditionalLayer):
         return Unconditional(norm)
 
     def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
-        """Normalise ``x`` ``(N, channels, *spatial)`` by ``(K, code_channels)``; see :class:`ConditionalLayer`."""
+        """Normalise ``x`` ``(N, channels, *spatial)`` by codes ``(K, code_channels)``."""
         count = code.shape[0]
         sizes = [x.shape[0] // count] * count if runs is None else runs
         rows = torch.cat([torch.full([size], index, device=x.device) for index, size in enumerate(sizes)])
@@ -144,33 +127,40 @@ class AdaptiveInstanceNorm(ConditionalLayer):
         return self.norm(x) * self.scale(code)[rows].reshape(shape) + self.shift(code)[rows].reshape(shape)
 
 
-def conditional_conv(
-    conditioning: str,
-    spatial_dims: int,
-    in_channels: int,
-    out_channels: int,
-    kernel_size: int,
-    code_channels: int,
-    weight_code_channels: int,
-    bias: bool,
-) -> ConditionalLayer:
-    """Return the convolution of a conditioning: HyperConv, ordinary for ``adain``, or DynamicConv.
+@dataclass(frozen=True)
+class Conditioning:
+    """Which of the three ways it is, and the sizes that its layers share.
+
+    Args:
+        kind: ``"hyper"``, ``"adain"`` or ``"dynamic"``.
+        spatial_dims: 2 or 3.
+        code_channels: length of the embedded code.
+        weight_code_channels: number of kernels in a HyperConv's bank.
 
     Raises:
-        ValueError: when there is no such conditioning.
+        ValueError: when there is no such kind.
     """
-    if conditioning == "hyper":
-        sizes = (spatial_dims, in_channels, out_channels, kernel_size, code_channels)
-        return HyperConv(*sizes, weight_code_channels, bias=bias)
-    if conditioning == "adain":
-        return Unconditional(reflect_conv(spatial_dims, in_channels, out_channels, kernel_size, bias=bias))
-    if conditioning == "dynamic":
-        return DynamicConv(spatial_dims, in_channels, out_channels, kernel_size, code_channels, bias)
-    raise ValueError(f"Unknown conditioning '{conditioning}'; use one of {', '.join(CONDITIONINGS)}.")
 
+    kind: str
+    spatial_dims: int
+    code_channels: int = 64
+    weight_code_channels: int = 16
 
-def conditional_norm(conditioning: str, channels: int, code_channels: int) -> ConditionalLayer:
-    """Return the instance normalisation of a conditioning: adaptive for ``adain``, else without regard to the code."""
-    if conditioning == "adain":
-        return AdaptiveInstanceNorm(channels, code_channels)
-    return Unconditional(InstanceNorm(channels))
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"Unknown conditioning '{self.kind}'; use one of {', '.join(KINDS)}.")
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool) -> ConditionalLayer:
+        """Return a convolution with mirrored borders: HyperConv, ordinary for ``adain``, or DynamicConv."""
+        sizes = (self.spatial_dims, in_channels, out_channels, kernel_size)
+        if self.kind == "hyper":
+            return HyperConv(*sizes, self.code_channels, self.weight_code_channels, bias)
+        if self.kind == "dynamic":
+            return DynamicConv(*sizes, self.code_channels, bias)
+        return Unconditional(reflect_conv(*sizes, bias=bias))
+
+    def norm(self, channels: int) -> ConditionalLayer:
+        """Return an instance normalisation: adaptive for ``adain``, else without regard to the code."""
+        if self.kind == "adain":
+            return AdaptiveInstanceNorm(channels, self.code_channels)
+        return Unconditional(InstanceNorm(channels))

@@ -26,13 +26,6 @@ class ConvLSTMCell(nn.Module):
         c_t = sigmoid(f) c_(t-1) + sigmoid(i) tanh(g)
         h_t = sigmoid(o) tanh(c_t)
 
-    Args:
-        spatial_dims: 2 or 3.
-        in_channels: number of input channels.
-        hidden_channels: number of channels of the hidden and of the cell state.
-        kernel_size: odd size of the kernel.
-        input_scale: standard deviation that the input is expected to have.
-
     At initialisation the gates are mostly open (bias 1) and the candidates ``g`` of a first timepoint have unit
     variance. With the usual initialisation of convolutions each layer would instead shrink the image's signal, to
     1e-4 after the six layers of a generator: float32 rounding, and bfloat16 more so, would be amplified after it.
@@ -169,15 +162,7 @@ class ConvLSTM(nn.Module):
         Returns:
             The last layer's hidden states ``(B, T · repeats, hidden_channels, *spatial)`` with values in (-1, 1), and
             the state after the last timepoint, to go on from.
-
-        Raises:
-            ValueError: when ``repeats`` is not 1 and ``x`` has several timepoints, or the state has another number of
-                layers.
         """
-        if repeats < 1 or (repeats > 1 and x.shape[1] != 1):
-            raise ValueError(f"Only one timepoint can be repeated, got {x.shape[1]} timepoints and repeats={repeats}.")
-        if state is not None and len(state) != len(self.layers):
-            raise ValueError(f"The state has {len(state)} layers, the ConvLSTM has {len(self.layers)}.")
         final: list[tuple[torch.Tensor, torch.Tensor]] = []
         for index, layer in enumerate(self.layers):
             layer_state: tuple[torch.Tensor, torch.Tensor] | None = None

@@ -43,14 +43,7 @@ class SequenceDiscriminators(nn.Module):
         self.names = list(self.sequences)
         # A list, not a dictionary: names of sequences may contain what names of modules may not.
         self.discriminators = nn.ModuleList(
-            PatchDiscriminator(
-                spatial_dims=spatial_dims,
-                channels=channels,
-                in_channels=in_channels,
-                out_channels=1,
-                num_layers_d=num_layers,
-                norm="INSTANCE",
-            )
+            PatchDiscriminator(spatial_dims, channels, in_channels, num_layers_d=num_layers, norm="INSTANCE")
             for _ in self.sequences
         )
 

@@ -25,11 +25,12 @@ __all__ = [
     "normalise",
     "pad_to_multiple",
     "reflect_pad",
-    "reflection_padding",
     "standardise",
     "upsample_twice",
     "without_autocast",
 ]
+
+logger = logging.getLogger(__name__)
 
 
 def channels_last(x: torch.Tensor) -> torch.Tensor:
@@ -53,17 +54,14 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
 def convolve(
     x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None, padding: int = 0, groups: int = 1
 ) -> torch.Tensor:
-    """Convolve ``x`` with a kernel given as a tensor, with stride 1 and zero padding.
+    """Convolve ``x`` ``(N, in_channels, *spatial)``, in 2D or 3D as the kernel is, with stride 1 and zero padding.
 
     Args:
-        x: input of shape ``(N, in_channels, *spatial)``.
-        kernel: ``(out_channels, in_channels / groups, *kernel_size)``; its dimensions choose 2D or 3D.
+        x: the input.
+        kernel: ``(out_channels, in_channels / groups, *kernel_size)``.
         bias: ``(out_channels,)`` or None.
         padding: zeros added at each side of each spatial dimension.
         groups: number of groups of channels that are convolved separately.
-
-    Returns:
-        The convolution, of shape ``(N, out_channels, *spatial)``.
     """
     if kernel.dim() == 4:
         return F.conv2d(x, kernel, bias, padding=[padding, padding], groups=groups)
@@ -77,13 +75,14 @@ def crop_to(x: torch.Tensor, spatial_size: list[int]) -> torch.Tensor:
     return x
 
 
-def pad_to_multiple(x: torch.Tensor, multiple: int, smallest: int = 1) -> torch.Tensor:
-    """Repeat the last values of ``x`` until its spatial sizes are multiples of a number; :func:`crop_to` undoes it.
+def pad_to_multiple(x: torch.Tensor, multiple: int, smallest: int = 1, mode: str = "replicate") -> torch.Tensor:
+    """Pad the ends of ``x`` until its spatial sizes are multiples of a number; :func:`crop_to` undoes it.
 
     Args:
-        x: ``(N, C, *spatial)``, any spatial size.
+        x: ``(N, C, *spatial)``.
         multiple: of which every spatial size is to be a multiple.
         smallest: size that every spatial dimension has at least, a multiple as well.
+        mode: ``"replicate"`` repeats the last value, ``"reflect"`` mirrors, which needs sizes above the multiple.
     """
     padding: list[int] = []
     # F.pad counts from the last dimension.
@@ -91,26 +90,13 @@ def pad_to_multiple(x: torch.Tensor, multiple: int, smallest: int = 1) -> torch.
         padding += [0, max(smallest, size + -size % multiple) - size]
     if sum(padding) == 0:
         return x
-    return F.pad(x, padding, mode="replicate")
-
-
-def reflect_pad(x: torch.Tensor, width: int) -> torch.Tensor:
-    """Mirror ``width`` values at each side of each spatial dimension of ``x`` ``(N, C, *spatial)``."""
-    if width == 0:
-        return x
-    if torch.jit.is_scripting():
-        return mirror(x, width)
-    else:
-        return reflection_padding(x, width)
+    return F.pad(x, padding, mode=mode)
 
 
 def upsample_twice(x: torch.Tensor) -> torch.Tensor:
     """Double every spatial dimension of ``x`` ``(N, C, *spatial)`` by bilinear or trilinear interpolation."""
     mode = "bilinear" if x.dim() == 4 else "trilinear"
     return F.interpolate(x, scale_factor=2.0, mode=mode, align_corners=False)
-
-
-logger = logging.getLogger(__name__)
 
 
 def without_autocast(device_type: str) -> AbstractContextManager:
@@ -121,15 +107,11 @@ def without_autocast(device_type: str) -> AbstractContextManager:
 
 
 def normalise(x: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """Instance normalisation in plain operations: (x - μ) / √(v + ε) of each channel of each sample.
+    """Instance normalisation of ``x`` ``(N, C, *spatial)`` in plain operations: (x - μ) / √(v + ε) of each map.
 
     Where a map is constant, by no more than rounding of its mean, the result is 0 and no gradient passes. There is no
     signal in it, but 1/√ε = 316 would multiply a gradient in each of the layers that such a map goes through, and all
     maps are constant where a patch has no tissue.
-
-    Args:
-        x: ``(N, C, *spatial)``.
-        epsilon: ε.
     """
     axes = list(range(2, x.dim()))
     exact = x if x.dtype == torch.float64 else x.float()
@@ -140,14 +122,11 @@ def normalise(x: torch.Tensor, epsilon: float) -> torch.Tensor:
 
 
 def standardise(x: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute :func:`normalise` on a CPU, in the memory format of ``x``, and what each map is multiplied by.
-
-    Args:
-        x: ``(N, C, *spatial)``.
-        epsilon: ε.
+    """Compute :func:`normalise` on a CPU, in the memory format of ``x`` ``(N, C, *spatial)``.
 
     Returns:
-        The result, and 1/√(v + ε), or 0 where a map is constant, ``(N, C, 1, ...)``, at least in float32.
+        The result, and what each map was multiplied by, ``(N, C, 1, ...)``, at least in float32: 1/√(v + ε), or 0 where
+        it is constant.
     """
     axes = list(range(2, x.dim()))
     if x.dtype == torch.float32 or x.dtype == torch.float64:
@@ -245,17 +224,25 @@ class InstanceNormalisation(torch.autograd.Function):
         return torch.addcmul(gradient - mean, output, along, value=-1).mul_(gain.to(gradient.dtype)), None
 
 
-def reflection_padding(x: torch.Tensor, width: int) -> torch.Tensor:
+def reflect_pad(x: torch.Tensor, width: int) -> torch.Tensor:
     """Compute :func:`mirror` in the way that is fastest on the device of ``x``."""
-    if torch.compiler.is_compiling() or (x.device.type != "cpu" and not x.requires_grad):
+    if width == 0:
+        return x
+    if torch.jit.is_scripting():  # torch.jit.script passes over the other block of this form only
         return mirror(x, width)
-    return ReflectionPadding.apply(x, width) if x.device.type == "cpu" else fused(mirror)(x, width)
+    else:
+        if torch.compiler.is_compiling() or (x.device.type != "cpu" and not x.requires_grad):
+            return mirror(x, width)
+        return ReflectionPadding.apply(x, width) if x.device.type == "cpu" else fused(mirror)(x, width)
 
 
 def instance_normalisation(x: torch.Tensor, epsilon: float) -> torch.Tensor:
     """Compute :func:`normalise` in the way that is fastest on the device of ``x``."""
-    if torch.compiler.is_compiling():
+    if torch.jit.is_scripting():
         return normalise(x, epsilon)
-    if x.device.type == "cpu":
-        return InstanceNormalisation.apply(x, epsilon)
-    return fused(normalise)(x, epsilon) if x.requires_grad else F.instance_norm(x, eps=epsilon)
+    else:
+        if torch.compiler.is_compiling():
+            return normalise(x, epsilon)
+        if x.device.type == "cpu":
+            return InstanceNormalisation.apply(x, epsilon)
+        return fused(normalise)(x, epsilon) if x.requires_grad else F.instance_norm(x, eps=epsilon)

@@ -7,23 +7,22 @@ Medical Image Analysis 2024 (Seq2Seq).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from seq2seq_mri.networks.blocks import Encoder
+from seq2seq_mri.networks.conditioning import Conditioning
 from seq2seq_mri.networks.conv_lstm import HIDDEN_SCALE, ConvLSTM
-from seq2seq_mri.networks.decoder import HyperDecoder
-from seq2seq_mri.sequences import check_sequences
+from seq2seq_mri.networks.decoder import Decoder, SpecialisedDecoder, conditional_decoder
+from seq2seq_mri.networks.functional import crop_to, pad_to_multiple
+from seq2seq_mri.sequences import check_sequences, sequence_codes, sequence_index
 
-if TYPE_CHECKING:
-    from seq2seq_mri.networks.specialised import SpecialisedGenerator
-
-__all__ = ["Seq2SeqGenerator", "SequenceTranslator"]
+__all__ = ["Seq2SeqGenerator", "SequenceTranslator", "SpecialisedGenerator"]
 
 
 class SequenceTranslator(nn.Module):
@@ -38,36 +37,29 @@ class SequenceTranslator(nn.Module):
     - :meth:`decode` once per target.
 
     Args:
-        spatial_dims: 2 or 3.
         sequences: the sequence table, name to number of timepoints. A target code is one-hot in its order.
-        in_channels: channels of an image.
-        reduction: by how much the encoder reduces each spatial size.
-        encoder: ``(N, in_channels, *spatial)`` to ``(N, F, *reduced)``.
-        encoder_lstm: a :class:`ConvLSTM` of F channels.
-        decoder_lstm: another one.
-        decoder: ``(N, F, *reduced)``, codes ``(K, S)`` and runs of samples to ``(N, in_channels, *spatial)``, see
-            :class:`HyperDecoder`.
+        encoder: images to F feature channels.
+        encoder_lstm: of F channels.
+        decoder_lstm: of F channels.
+        decoder: features and codes to images.
         default_target: position in the table of the sequence that :meth:`forward` makes when no target is given.
     """
 
     def __init__(
         self,
-        spatial_dims: int,
         sequences: Mapping[str, int],
-        in_channels: int,
-        reduction: int,
-        encoder: nn.Module,
-        encoder_lstm: nn.Module,
-        decoder_lstm: nn.Module,
-        decoder: nn.Module,
+        encoder: Encoder,
+        encoder_lstm: ConvLSTM,
+        decoder_lstm: ConvLSTM,
+        decoder: Decoder | SpecialisedDecoder,
         default_target: int = 0,
     ) -> None:
         super().__init__()
-        self.spatial_dims = spatial_dims
-        self.sequences = check_sequences(sequences)
+        self.sequences = dict(sequences)
         self.timepoints = list(self.sequences.values())
-        self.in_channels = in_channels
-        self.reduction = reduction
+        self.spatial_dims = encoder.spatial_dims
+        self.in_channels = encoder.in_channels
+        self.reduction = encoder.reduction
         self.encoder = encoder
         self.encoder_lstm = encoder_lstm
         self.decoder_lstm = decoder_lstm
@@ -76,13 +68,11 @@ class SequenceTranslator(nn.Module):
 
     @torch.jit.export
     def encode(self, image: torch.Tensor) -> torch.Tensor:
-        """Encode a source; nothing in it depends on the target.
+        """Return the features ``(B, F, *reduced)`` of a source; nothing in them depends on the target.
 
         Args:
-            image: ``(B, T, in_channels, *spatial)``, any T, any spatial size above the reduction (4 by default).
-
-        Returns:
-            Features ``(B, channels[-1], *reduced)``; reduced is spatial / reduction, rounded up.
+            image: ``(B, T, in_channels, *spatial)``, any T, any spatial size above the reduction (4 by default);
+                reduced is spatial / reduction, rounded up.
 
         Raises:
             ValueError: when the image's shape does not fit.
@@ -92,33 +82,18 @@ class SequenceTranslator(nn.Module):
                 f"An image (batch, timepoints, {self.in_channels} channels, {self.spatial_dims} spatial dimensions) is "
                 f"needed, got shape {list(image.shape)}."
             )
-        padding: list[int] = []
-        # F.pad counts from the last dimension.
-        for size in image.shape[3:][::-1]:
-            if size <= self.reduction:
-                raise ValueError(
-                    f"Every spatial size must be at least {self.reduction + 1}, got shape {list(image.shape)}."
-                )
-            padding += [0, -size % self.reduction]
-        batch_and_time = image.shape[:2]
-        frames = image.flatten(0, 1)
-        if sum(padding) > 0:
-            frames = F.pad(frames, padding, mode="reflect")
-        outputs, _ = self.encoder_lstm(self.encoder(frames).unflatten(0, batch_and_time))
+        if min(image.shape[3:]) <= self.reduction:
+            raise ValueError(
+                f"Every spatial size must be at least {self.reduction + 1}, got shape {list(image.shape)}."
+            )
+        frames = pad_to_multiple(image.flatten(0, 1), self.reduction, mode="reflect")
+        outputs, _ = self.encoder_lstm(self.encoder(frames).unflatten(0, image.shape[:2]))
         # The mean over a single timepoint would only be a copy.
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs.mean(dim=1)
 
     @torch.jit.export
     def unroll(self, features: torch.Tensor, timepoints: int) -> torch.Tensor:
-        """Unroll an encoding to a number of timepoints; the same for all targets that have as many.
-
-        Args:
-            features: ``(B, F, *reduced)`` from :meth:`encode`.
-            timepoints: number of timepoints T of the target.
-
-        Returns:
-            Features ``(B, T, F, *reduced)``.
-        """
+        """Return an encoding ``(B, F, *reduced)`` unrolled to the target's timepoints, ``(B, T, F, *reduced)``."""
         outputs, _ = self.decoder_lstm(features.unsqueeze(1), None, timepoints)
         return outputs
 
@@ -126,33 +101,20 @@ class SequenceTranslator(nn.Module):
     def decode(
         self, unrolled: torch.Tensor, target: torch.Tensor, spatial_size: list[int], runs: list[int] | None = None
     ) -> torch.Tensor:
-        """Make the target's image from unrolled features.
+        """Return the target's images ``(B, T, in_channels, *spatial_size)``.
 
         Args:
             unrolled: ``(B, T, F, *reduced)`` from :meth:`unroll`.
             target: one-hot codes ``(B, S)``, ``(1, S)`` for the whole batch, or ``(K, S)`` for K runs.
             spatial_size: spatial size of the source image, to which the result is cropped.
             runs: how many consecutive samples share each target, K numbers with the sum B; None for one each.
-
-        Returns:
-            Images ``(B, T, in_channels, *spatial_size)`` in the range of the output activation.
-
-        Raises:
-            ValueError: when the target's shape does not fit.
         """
-        batch, timepoints = unrolled.shape[:2]
-        self._check_target(target, batch if runs is None else len(runs))
-        if len(spatial_size) != self.spatial_dims:
-            raise ValueError(f"spatial_size needs {self.spatial_dims} numbers, got {spatial_size}.")
+        batch_and_time = unrolled.shape[:2]
         frames: list[int] | None = None
         if runs is not None:
-            frames = [run * timepoints for run in runs]
-        image = self.decoder(unrolled.flatten(0, 1), target.to(unrolled.dtype), frames).unflatten(
-            0, (batch, timepoints)
-        )
-        for axis, size in enumerate(spatial_size):
-            image = image.narrow(axis + 3, 0, size)
-        return image
+            frames = [run * batch_and_time[1] for run in runs]
+        image = self.decoder(unrolled.flatten(0, 1), target.to(unrolled.dtype), frames)
+        return crop_to(image, spatial_size).unflatten(0, batch_and_time)
 
     def forward(self, image: torch.Tensor, target: torch.Tensor | None = None) -> torch.Tensor:
         """Translate images into target sequences.
@@ -177,32 +139,23 @@ class SequenceTranslator(nn.Module):
             target = target.to(image.dtype)
             timepoints = self.timepoints[self.default_target]
         else:
-            self._check_target(target, image.shape[0])
-            timepoints = self._target_timepoints(target)
+            timepoints = self._target_timepoints(target, image.shape[0])
         output = self.decode(self.unroll(self.encode(image), timepoints), target, list(image.shape[3:]), None)
         return output.squeeze(1) if without_time and timepoints == 1 else output
 
-    def _check_target(self, target: torch.Tensor, batch_size: int) -> None:
+    def _target_timepoints(self, target: torch.Tensor, batch_size: int) -> int:
         count = len(self.timepoints)
         if target.dim() != 2 or target.shape[1] != count or (target.shape[0] != 1 and target.shape[0] != batch_size):
             raise ValueError(
                 f"A target of shape [{batch_size}, {count}] or [1, {count}] is needed, got {list(target.shape)}."
             )
-
-    def _target_timepoints(self, target: torch.Tensor) -> int:
-        timepoints = self.timepoints[0]
         if min(self.timepoints) == max(self.timepoints):
             # Nothing to read from the target: this keeps the graph free of values, for torch.export.
-            return timepoints
-        indices: list[int] = target.argmax(dim=1).tolist()
-        timepoints = self.timepoints[indices[0]]
-        for index in indices:
-            if self.timepoints[index] != timepoints:
-                raise ValueError(
-                    "The targets of one batch must have equal numbers of timepoints, "
-                    f"got {[self.timepoints[i] for i in indices]}."
-                )
-        return timepoints
+            return self.timepoints[0]
+        wanted = [self.timepoints[int(index)] for index in target.argmax(dim=1)]
+        if min(wanted) != max(wanted):
+            raise ValueError(f"The targets of one batch must have equal numbers of timepoints, got {wanted}.")
+        return wanted[0]
 
 
 class Seq2SeqGenerator(SequenceTranslator):
@@ -219,7 +172,7 @@ class Seq2SeqGenerator(SequenceTranslator):
         lstm_layers: layers of each ConvLSTM.
         code_channels: length of the embedded code, at least the number of sequences.
         weight_code_channels: number of kernels in a HyperConv's bank (c_w in the paper).
-        upsample: ``"last"``: the paper; ``"first"``: the released code. See :class:`HyperDecoder`.
+        upsample: ``"last"``: the paper; ``"first"``: the released code. See :func:`conditional_decoder`.
         conditioning: ``"hyper"`` (Seq2Seq-C), or the ablations ``"adain"`` (-A) and ``"dynamic"`` (-B).
         output_activation: ``"tanh"``, ``"sigmoid"`` or ``"none"``.
 
@@ -227,7 +180,6 @@ class Seq2SeqGenerator(SequenceTranslator):
         ValueError: when an argument cannot be used; the message names it.
 
     Example:
-        >>> import torch
         >>> sequences = {"t1": 1, "dce": 4}
         >>> generator = Seq2SeqGenerator(2, sequences, in_channels=1, channels=(4, 6, 8), num_res_blocks=1)
         >>> generator(torch.rand(1, 1, 21, 18), target=torch.tensor([[0.0, 1.0]])).shape
@@ -259,35 +211,58 @@ class Seq2SeqGenerator(SequenceTranslator):
         # Every residual block adds unit variance to the encoder's output.
         encoder_scale = math.sqrt(1.0 + num_res_blocks)
         super().__init__(
-            spatial_dims,
             sequences,
-            in_channels,
-            reduction=2 ** (len(channels) - 1),
             encoder=Encoder(spatial_dims, in_channels, channels, num_res_blocks),
             encoder_lstm=ConvLSTM(spatial_dims, width, width, lstm_layers, input_scale=encoder_scale),
             decoder_lstm=ConvLSTM(spatial_dims, width, width, lstm_layers, input_scale=HIDDEN_SCALE),
-            decoder=HyperDecoder(
-                spatial_dims,
+            decoder=conditional_decoder(
+                Conditioning(conditioning, spatial_dims, code_channels, weight_code_channels),
                 in_channels,
                 channels,
                 num_res_blocks,
-                code_channels,
-                weight_code_channels,
                 upsample,
-                conditioning,
                 output_activation,
             ),
         )
+        self.decoder: Decoder
 
     def specialise(self, targets: Sequence[str] | None = None) -> SpecialisedGenerator:
-        """Return the network that this one is for fixed targets: their kernels are computed once and kept.
+        """Return the network that this one is for fixed targets, by default all: see :class:`SpecialisedGenerator`."""
+        return SpecialisedGenerator(self, list(self.sequences) if targets is None else targets)
 
-        Args:
-            targets: names of sequences of the table; all of it by default.
 
-        Returns:
-            A network of its own, with copies of the weights as they are now and without gradients.
-        """
-        from seq2seq_mri.networks.specialised import SpecialisedGenerator  # which is derived from the same base
+class SpecialisedGenerator(SequenceTranslator):
+    """A generator for fixed targets: the same images without HyperConv banks.
 
-        return SpecialisedGenerator(self, list(self.sequences) if targets is None else list(targets))
+    The kernels of a HyperConv depend on the target only. Here they are computed once, so that each target has a plain
+    decoder, of a sixteenth of the size of the conditional one: specialised to one target, the published network has 43
+    instead of 155 million parameters. It has the methods of the generator that it was made of, is meant for inference
+    (no parameter has a gradient) and may be converted to another precision as a whole, scripted and exported.
+
+    Args:
+        generator: copied, with its weights as they are now.
+        targets: names of sequences of its table, without repetition; the first is the default target.
+
+    Raises:
+        ValueError: when there is no target, or one is unknown or named twice.
+    """
+
+    def __init__(self, generator: Seq2SeqGenerator, targets: Sequence[str]) -> None:
+        if len(targets) == 0 or len(set(targets)) < len(targets):
+            raise ValueError(f"A generator is specialised to one or more different targets, got {list(targets)}.")
+        codes = sequence_codes(generator.sequences, targets).to(next(generator.parameters()))
+        decoders = {name: generator.decoder.specialise(code[None]) for name, code in zip(targets, codes, strict=True)}
+        super().__init__(
+            generator.sequences,
+            encoder=copy.deepcopy(generator.encoder),
+            encoder_lstm=copy.deepcopy(generator.encoder_lstm),
+            decoder_lstm=copy.deepcopy(generator.decoder_lstm),
+            decoder=SpecialisedDecoder(decoders, generator.sequences),
+            default_target=sequence_index(generator.sequences, targets[0]),
+        )
+        self.targets = list(targets)
+        self.requires_grad_(False)
+        self.eval()
+        if next(generator.parameters()).device.type == "cpu":
+            # Convolutions then need not bring the kernels into the format of their input.
+            self.to(memory_format=torch.channels_last if self.spatial_dims == 2 else torch.channels_last_3d)

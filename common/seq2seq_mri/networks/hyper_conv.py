@@ -32,9 +32,6 @@ def convolve_runs(
         biases: ``(K, out_channels)`` or None.
         runs: how many consecutive samples are convolved with each kernel, K numbers with the sum N; None for N / K.
         groups: number of groups within one kernel.
-
-    Returns:
-        The convolutions, of shape ``(N, out_channels, *spatial)``.
     """
     count = kernels.shape[0]
     if count == 1:
@@ -66,12 +63,7 @@ class HyperConv(ConditionalLayer):
         kernel_size: odd size of the kernel, equal in all dimensions.
         code_channels: length of the code.
         weight_code_channels: number of kernels in the bank (c_w in the paper), at least 2.
-        padding: values mirrored at each side before convolving; ``kernel_size // 2`` (the default) keeps the spatial
-            size, 0 leaves the padding to the caller.
         bias: whether a bias is added. Before a normalisation without affine parameters it would do nothing but drift.
-
-    Raises:
-        ValueError: when ``spatial_dims``, ``kernel_size`` or ``weight_code_channels`` cannot be used.
 
     Example:
         >>> layer = HyperConv(2, in_channels=8, out_channels=4, kernel_size=3, code_channels=6)
@@ -87,27 +79,18 @@ class HyperConv(ConditionalLayer):
         kernel_size: int,
         code_channels: int,
         weight_code_channels: int = 16,
-        padding: int | None = None,
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if spatial_dims not in (2, 3):
-            raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be an odd positive number, got {kernel_size}.")
         if weight_code_channels < 2:
             raise ValueError(f"weight_code_channels must be at least 2, got {weight_code_channels}.")
-        self.padding = kernel_size // 2 if padding is None else padding
+        self.padding = kernel_size // 2
         kernel_shape = (out_channels, in_channels) + (kernel_size,) * spatial_dims
         # The bank's index comes first: mixing is then one matrix product whose result is already a kernel.
         self.kernel_bank = nn.Parameter(torch.empty((weight_code_channels, *kernel_shape)))
         self.kernel_code = nn.Linear(code_channels, weight_code_channels)
         self.bias_bank = nn.Parameter(torch.empty(weight_code_channels, out_channels)) if bias else None
         self.bias_code = nn.Linear(code_channels, weight_code_channels) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the parameters anew, so that kernels of one-hot codes have He variance."""
         fan_in = self.kernel_bank[0, 0].numel()
         nn.init.normal_(self.kernel_bank, std=math.sqrt(2.0 / fan_in))
         _initialise_mixing(self.kernel_code)
@@ -116,13 +99,10 @@ class HyperConv(ConditionalLayer):
             _initialise_mixing(self.bias_code)
 
     def produce(self, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Produce the kernels and biases of a batch of codes.
+        """Return kernels ``(K, out_channels, in_channels, *kernel_size)`` and biases ``(K, out_channels)``, if any.
 
         Args:
             code: ``(K, code_channels)``.
-
-        Returns:
-            kernels ``(K, out_channels, in_channels, *kernel_size)`` and biases ``(K, out_channels)``, if there are any.
         """
         if torch.jit.is_scripting():
             return self._mix(code)
@@ -138,27 +118,12 @@ class HyperConv(ConditionalLayer):
         return kernels.unflatten(1, self.kernel_bank.shape[1:]), biases
 
     def specialise(self, code: torch.Tensor) -> Unconditional:
-        """Return the ordinary convolution that this one is for one code ``(1, code_channels)``.
-
-        Raises:
-            ValueError: when the padding is not the default.
-        """
+        """Return the ordinary convolution that this one is for one code ``(1, code_channels)``."""
         kernels, biases = self.produce(code)
-        if self.padding != kernels.shape[-1] // 2:
-            raise ValueError("Only a HyperConv with the default padding can be specialised.")
         return Unconditional(reflect_conv_of(kernels[0], None if biases is None else biases[0]))
 
     def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
-        """Convolve ``x`` with the kernels of ``code``.
-
-        Args:
-            x: ``(N, in_channels, *spatial)``.
-            code: ``(K, code_channels)``.
-            runs: how many consecutive samples share each code, K numbers with the sum N; None for N / K.
-
-        Returns:
-            ``(N, out_channels, *spatial)``, with the spatial size of ``x`` when the padding is the default.
-        """
+        """Convolve ``x`` ``(N, in_channels, *spatial)`` with the kernels of codes ``(K, code_channels)``."""
         kernels, biases = self.produce(code)
         return convolve_runs(reflect_pad(x, self.padding), kernels, biases, runs)
 

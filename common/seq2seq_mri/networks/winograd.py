@@ -9,6 +9,7 @@ Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from collections.abc import Sequence
@@ -20,29 +21,21 @@ from torch import nn
 from seq2seq_mri.networks.blocks import ReflectConv2d
 from seq2seq_mri.networks.conv_lstm import ConvLSTMCell
 
-__all__ = [
-    "PADDING_MODES",
-    "TAPS",
-    "WinogradConv2d",
-    "WinogradConvLSTMCell",
-    "use_winograd",
-    "winograd_fractions",
-    "winograd_matrices",
-]
+__all__ = ["WinogradConv2d", "WinogradConvLSTMCell", "use_winograd", "winograd_fractions", "winograd_matrices"]
 
 OUTPUTS, TAPS = 4, 3
-
 TILE = OUTPUTS + TAPS - 1
 
+#: Where the polynomials are evaluated, besides infinity: measured to round less than the usual 0, 1, -1, 2, -2.
 POINTS = (Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2), Fraction(-3, 2))
 
-"""Where the polynomials are evaluated, besides infinity: measured to round less than the usual 0, 1, -1, 2, -2."""
-
+#: Most values of transformed input to work on at a time, 5 MB: measured best, or next to it, at all sizes.
 CHUNK_VALUES = TILE**2 * 288 * 128
 
-"""Most values of transformed input to work on at a time, 5 MB: measured best, or next to it, at all sizes."""
-
-PADDING_MODES = ("zeros", "reflect")
+#: What the smaller and the larger number of channels must reach for a convolution to be replaced. Measured with AVX-512
+#: at the sizes that a 192 x 192 slice has in the published network: from 64 to 64 channels hardly anything is gained,
+#: from 128 to 64 a seventh of the time, from 256 to 256 or more channels over half of it.
+MIN_CHANNELS = (64, 128)
 
 _thread = threading.local()
 
@@ -107,15 +100,14 @@ def _workspace(sizes: list[int], device: torch.device) -> Sequence[torch.Tensor]
 
 
 class WinogradConv2d(nn.Module):
-    """A 3 x 3 convolution with stride 1 by Winograd's F(4 x 4, 3 x 3), for inference in float32.
+    """A 3 x 3 convolution with stride 1 that keeps the size, by Winograd's F(4 x 4, 3 x 3), for inference in float32.
 
     The kernel is kept transformed, in four times the memory of the kernel itself. Nothing has a gradient.
 
     Args:
         kernel: float32 ``(out_channels, in_channels, 3, 3)``; it is copied.
         bias: float32 ``(out_channels,)`` or None; it is copied.
-        padding: 0 or 1 values added at each side.
-        padding_mode: ``"zeros"``, or ``"reflect"`` for mirrored borders.
+        reflect: whether borders are mirrored, or padded by zeros.
     """
 
     kernel: torch.Tensor
@@ -123,15 +115,12 @@ class WinogradConv2d(nn.Module):
     data_transform: torch.Tensor
     output_transform: torch.Tensor
 
-    def __init__(
-        self, kernel: torch.Tensor, bias: torch.Tensor | None, padding: int = 0, padding_mode: str = "zeros"
-    ) -> None:
+    def __init__(self, kernel: torch.Tensor, bias: torch.Tensor | None, reflect: bool) -> None:
         super().__init__()
         self.out_channels, self.in_channels = kernel.shape[:2]
         if bias is None:
             bias = kernel.new_zeros(self.out_channels)  # added while copying, which costs nothing
-        self.padding = padding
-        self.reflect = padding == 1 and padding_mode == "reflect"
+        self.reflect = reflect
         output, expansion, data = (matrix.to(kernel.device) for matrix in winograd_matrices())
         transformed = kernel.new_empty(TILE**2, self.in_channels, self.out_channels)
         taps = kernel.detach().double().flatten(2)
@@ -145,15 +134,11 @@ class WinogradConv2d(nn.Module):
 
     @torch.no_grad()
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve.
+        """Convolve float32 ``(N, in_channels, H, W)`` to ``(N, out_channels, H, W)``; both best channels-last.
 
-        Args:
-            x: float32 ``(N, in_channels, H, W)``, best channels-last, of any size that padding and kernel allow.
-
-        Returns:
-            ``(N, out_channels, H + 2 · padding - 2, W + 2 · padding - 2)``, channels-last.
+        H and W are at least 2 where borders are mirrored.
         """
-        height, width = (size + 2 * self.padding - TAPS + 1 for size in x.shape[2:])
+        height, width = x.shape[2:]
         output = x.new_empty(x.shape[0], height, width, self.out_channels)
         rows, columns = -(-height // OUTPUTS), -(-width // OUTPUTS)
         # What is worked on stays in the cache: one sample at a time, and of a large one some rows of tiles.
@@ -173,16 +158,16 @@ class WinogradConv2d(nn.Module):
         return output.permute(0, 3, 1, 2)
 
     def _pad(self, image: torch.Tensor, top: int, padded: torch.Tensor) -> None:
-        """Fill ``padded`` with ``image``, padded, from row ``top`` on; both (rows, columns, in_channels)."""
-        (height, width), start = image.shape[:2], top - self.padding
+        """Fill ``padded`` with ``image``, padded by 1, from row ``top`` on; both (rows, columns, in_channels)."""
+        (height, width), start = image.shape[:2], top - 1
         first, last = max(start, 0), min(start + padded.shape[0], height)
         padded[: first - start] = 0
         padded[last - start :] = 0
-        padded[:, : self.padding] = 0
-        padded[:, self.padding + width :] = 0
-        padded[first - start : last - start, self.padding : self.padding + width] = image[first:last]
+        padded[:, 0] = 0
+        padded[:, width + 1 :] = 0
+        inner = padded[:, 1 : width + 1]
+        inner[first - start : last - start] = image[first:last]
         if self.reflect:
-            inner = padded[:, 1 : width + 1]
             if start < 0:
                 inner[0] = image[1]
             if height - start < padded.shape[0]:
@@ -214,26 +199,15 @@ class WinogradConv2d(nn.Module):
             torch.add(filtered[: result.shape[0], : result.shape[1]], self.bias, out=result)
 
 
-MIN_CHANNELS = (64, 128)
-"""What the smaller and the larger number of channels must reach for :func:`use_winograd` to replace a convolution.
-
-Measured with AVX-512 at the sizes that a 192 x 192 slice has in the published network: from 64 to 64 channels hardly
-anything is gained, from 128 to 64 a seventh of the time, from 256 to 256 or more channels over half of it."""
-
-
 class WinogradConvLSTMCell(ConvLSTMCell):
-    """A two-dimensional :class:`ConvLSTMCell` with kernels of 3, for inference by :class:`WinogradConv2d`.
-
-    Args:
-        cell: the cell to compute; its parameters are shared, and must not change any more.
-    """
+    """The same as a two-dimensional :class:`ConvLSTMCell` with kernels of 3, whose parameters it shares."""
 
     def __init__(self, cell: ConvLSTMCell) -> None:
         with torch.device("meta"):  # no memory and no random numbers for a convolution that is replaced at once
             super().__init__(2, cell.in_channels, cell.hidden_channels)
         self.conv = cell.conv
         kept = [row for row in range(4 * self.hidden_channels) if row // self.hidden_channels != 1]  # no forget gate
-        self.first = WinogradConv2d(self.conv.weight[kept, : self.in_channels], self._bias()[kept], self.padding)
+        self.first = WinogradConv2d(self.conv.weight[kept, : self.in_channels], self._bias()[kept], False)
         # Made at the first call: a network for single timepoints needs no memory for them.
         self.input: WinogradConv2d | None = None
         self.hidden: WinogradConv2d | None = None
@@ -245,65 +219,40 @@ class WinogradConvLSTMCell(ConvLSTMCell):
     def input_gates(self, x: torch.Tensor) -> torch.Tensor:
         """See :meth:`ConvLSTMCell.input_gates`."""
         if self.input is None:
-            self.input = WinogradConv2d(self.conv.weight[:, : self.in_channels], self._bias(), self.padding)
+            self.input = WinogradConv2d(self.conv.weight[:, : self.in_channels], self._bias(), False)
         return self.input(x)
 
     def hidden_gates(self, hidden: torch.Tensor) -> torch.Tensor:
         """See :meth:`ConvLSTMCell.hidden_gates`."""
         if self.hidden is None:
-            self.hidden = WinogradConv2d(self.conv.weight[:, self.in_channels :], None, self.padding)
+            self.hidden = WinogradConv2d(self.conv.weight[:, self.in_channels :], None, False)
         return self.hidden(hidden)
 
 
 def use_winograd(network: nn.Module) -> nn.Module:
     """Return a network that computes the same by :class:`WinogradConv2d` where that is faster on a CPU.
 
-    Replaced are float32 ``nn.Conv2d`` with kernels of 3, stride 1, no dilation, no groups and padding 0 or 1 by zeros
-    or mirrored, and two-dimensional :class:`ConvLSTMCell` with kernels of 3, where there are ``MIN_CHANNELS``. Modules
-    of derived classes stay. For the published network, specialised to one target, the transformed kernels take 402 MB,
-    besides 173 MB of the network itself, and 453 MB more once there is a second timepoint.
+    Replaced are the float32 convolutions of :class:`ReflectConv2d`, and of two-dimensional :class:`ConvLSTMCell`, with
+    kernels of 3, stride 1, one group and ``MIN_CHANNELS``. For the published network, specialised to one target, the
+    transformed kernels take 402 MB, besides 173 MB of the network itself, and 453 MB more once there is a second
+    timepoint.
 
     Args:
-        network: a network whose weights do not change any more. Neither it nor any of its modules is changed.
+        network: its weights must not change any more. Neither it nor any of its modules is changed.
 
     Returns:
         New modules in the same structure, which share the parameters that are not replaced. They cannot be scripted.
     """
-    return _replace(network, {})
-
-
-def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
-    """Copy the structure around ``module``, except for what ``done`` has a copy of."""
-    if module in done:
-        return done[module]
-    replacement: nn.Module
-    if isinstance(module, ConvLSTMCell):
-        # Never its convolution alone: the cell takes the kernel apart.
-        pays = _pays(module.conv.weight, module.in_channels, module.hidden_channels)
-        replacement = WinogradConvLSTMCell(module) if pays and type(module) is ConvLSTMCell else module
-    elif isinstance(module, nn.Conv2d) and _is_plain(module):
-        replacement = WinogradConv2d(module.weight, module.bias, int(module.padding[0]), module.padding_mode)
-    else:
-        replacement = type(module).__new__(type(module))
-        for name, value in vars(module).items():
-            # The tables of parameters, children and hooks are copied, or a change would reach the original.
-            vars(replacement)[name] = value.copy() if isinstance(value, dict) else value
-        for name, child in module._modules.items():
-            replacement._modules[name] = None if child is None else _replace(child, done)
-    done[module] = replacement
+    if type(network) is ConvLSTMCell and _pays(network.conv, network.in_channels, network.hidden_channels):
+        return WinogradConvLSTMCell(network)
+    if type(network) is ReflectConv2d and _pays(network, network.in_channels, network.out_channels):
+        return WinogradConv2d(network.weight, network.bias, reflect=True)
+    replacement = copy.copy(network)
+    replacement._modules = {k: None if m is None else use_winograd(m) for k, m in network._modules.items()}
     return replacement
 
 
-def _is_plain(conv: nn.Conv2d) -> bool:
-    return (
-        type(conv) in (nn.Conv2d, ReflectConv2d)
-        and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
-        and conv.padding in ((0, 0), (1, 1))
-        and conv.padding_mode in PADDING_MODES
-        and _pays(conv.weight, *conv.weight.shape[:2])
-    )
-
-
-def _pays(kernel: torch.Tensor, *channels: int) -> bool:
-    fits = kernel.dtype == torch.float32 and kernel.shape[2:] == (TAPS, TAPS)
+def _pays(conv: nn.Conv2d, *channels: int) -> bool:
+    fits = conv.weight.dtype == torch.float32 and conv.kernel_size == (TAPS, TAPS)
+    fits = fits and conv.stride == (1, 1) and conv.groups == 1
     return fits and min(channels) >= MIN_CHANNELS[0] and max(channels) >= MIN_CHANNELS[1]

@@ -235,7 +235,7 @@ class TranslationStep:
         features = self.generator.encode(_rows(group.prediction, chosen))
         for back in self._decode(features, torch.arange(len(chosen)), encodings.source[start], image):
             truth = self.view(image, encodings.subject[start[back.encoding]], back.target)
-            _add(sums, "cycle", self.loss.cycle(back.prediction, truth), weight[back.encoding])
+            _add(sums, "cycle", self.loss.reconstruction(back.prediction, truth), weight[back.encoding])
 
     def _add_adversarial_term(
         self, sums: dict, group: Translations, encodings: Encodings, cycles: torch.Tensor

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from seq2seq_mri.losses.generator_loss import LeastSquaresAdversarialLoss, Seq2SeqLoss
+from seq2seq_mri.losses.generator_loss import Seq2SeqLoss, least_squares
 from seq2seq_mri.training.translation_step import TranslationStep
 from seq2seq_mri.transforms.slice_stack import network_input
 from seq2seq_studies.comparison.implicit_conditioning import (
@@ -83,7 +83,6 @@ class Pix2PixRecipe(Recipe):
             ConditionalDiscriminator(network.spatial_dims, widths[source], widths[target], **discriminator)
             for source, target in network.pairs
         )
-        self.adversarial = LeastSquaresAdversarialLoss()
         self._made: list[tuple[nn.Module, torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def generator_loss(self, image: torch.Tensor, measured: torch.Tensor, step: int) -> torch.Tensor:
@@ -102,15 +101,15 @@ class Pix2PixRecipe(Recipe):
             given, truth = images[source][rows], images[target][rows]
             made = generator(given.flatten(1, 2)).view(truth.shape)
             difference = F.l1_loss(made, truth)
-            total = total + 100 * difference + self.adversarial.generator(discriminator(given, made)).mean()
+            total = total + 100 * difference + least_squares(discriminator(given, made), real=True).mean()
             self._made.append((discriminator, given, truth, made.detach()))
         return total
 
     def discriminator_loss(self) -> torch.Tensor | None:
         """Return the sum over the networks that were trained; halved, as in the publication."""
         losses = [
-            self.adversarial.discriminator(discriminator(given, truth), real=True).mean()
-            + self.adversarial.discriminator(discriminator(given, made), real=False).mean()
+            least_squares(discriminator(given, truth), real=True).mean()
+            + least_squares(discriminator(given, made), real=False).mean()
             for discriminator, given, truth, made in self._made
         ]
         return torch.stack(losses).sum() / 2 if losses else None
@@ -184,7 +183,6 @@ class ResViTRecipe(_Completing):
         super().__init__(
             network, ConditionalDiscriminator(network.spatial_dims, width, width, **discriminator), 0, seed
         )
-        self.adversarial = LeastSquaresAdversarialLoss()
 
     def generator_loss(self, image: torch.Tensor, measured: torch.Tensor, step: int) -> torch.Tensor:
         """Return the loss of the network's own output, and of the completed image of samples that miss something."""
@@ -197,15 +195,15 @@ class ResViTRecipe(_Completing):
             return loss
         given = truth.masked_fill(~self._mask(available, truth), 0.0)[rows]
         self._judged = given, truth[rows], completed[rows].detach()
-        return loss + self.adversarial.generator(self.discriminator(given, completed[rows])).mean()
+        return loss + least_squares(self.discriminator(given, completed[rows]), real=True).mean()
 
     def discriminator_loss(self) -> torch.Tensor | None:
         """Return the mean of the losses of measured and completed images."""
         if self._judged is None:
             return None
         given, truth, completed = self._judged
-        real = self.adversarial.discriminator(self.discriminator(given, truth), real=True)
-        made = self.adversarial.discriminator(self.discriminator(given, completed), real=False)
+        real = least_squares(self.discriminator(given, truth), real=True)
+        made = least_squares(self.discriminator(given, completed), real=False)
         return (real + made).mean() / 2
 
 

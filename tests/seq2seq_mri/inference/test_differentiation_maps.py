@@ -12,8 +12,7 @@ from monai.transforms import Compose, ResizeWithPadOrCropd, Spacingd
 from seq2seq_mri.inference.differentiation_maps import AddDifferentiationMapsd, translated_differentiation_maps
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.inference.volume_inferer import VolumeTranslationInferer
-from seq2seq_mri.networks.generator import Seq2SeqGenerator
-from seq2seq_mri.networks.specialised import SpecialisedGenerator
+from seq2seq_mri.networks.generator import Seq2SeqGenerator, SpecialisedGenerator
 from seq2seq_mri.sequences import channel_slices, sequence_codes
 
 SHAPE = (9, 11, 3)

@@ -9,8 +9,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import EMAHandler
 
 from seq2seq_mri.inference.translation import NetworkPreparation
-from seq2seq_mri.networks.generator import Seq2SeqGenerator
-from seq2seq_mri.networks.specialised import SpecialisedGenerator
+from seq2seq_mri.networks.generator import Seq2SeqGenerator, SpecialisedGenerator
 from seq2seq_mri.networks.winograd import WinogradConv2d
 
 

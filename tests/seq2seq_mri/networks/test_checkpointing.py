@@ -8,6 +8,7 @@ import torch
 
 from seq2seq_mri.networks.checkpointing import checkpoint_activations
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
+from seq2seq_mri.networks.winograd import use_winograd
 
 
 def kept_bytes(generator: Seq2SeqGenerator, image: torch.Tensor, target: torch.Tensor) -> int:
@@ -53,5 +54,7 @@ def test_copies_and_specialises() -> None:
     checkpointed = checkpoint_activations(copy.deepcopy(plain))
     image = torch.randn(1, 2, 1, 9, 8)
     expected = plain.specialise(["b"])(image)
-    assert torch.equal(copy.deepcopy(checkpointed).specialise(["b"])(image), expected)
+    specialised = copy.deepcopy(checkpointed).specialise(["b"])
+    assert torch.equal(specialised(image), expected)
+    assert torch.equal(use_winograd(specialised)(image), expected)
     assert list(checkpointed.specialise(["b"]).state_dict()) == list(plain.specialise(["b"]).state_dict())

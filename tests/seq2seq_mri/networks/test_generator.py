@@ -1,16 +1,16 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The generator: contract, published size, slow reference, any spatial size, and what it refuses."""
+"""The generator: contract, published size, a plain one beside it, any spatial size, and what it refuses."""
 
 from __future__ import annotations
 
 import pytest
-import slow_reference
 import torch
 import torch.nn.functional as F
 from contract import NetworkContract
 from small_generator import FOUR, small
 from torch import nn
 
+from naive_generator import naive_copy
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
@@ -36,7 +36,7 @@ class TestAdaptiveInstanceNorm(TestHyper):
 
 
 class TestDynamic(TestHyper):
-    options = {"conditioning": "dynamic"}  # noqa: RUF012
+    options = {"conditioning": "dynamic", "upsample": "first", "output_activation": "sigmoid"}  # noqa: RUF012
 
 
 @pytest.mark.parametrize("timepoints", [1, 3])
@@ -65,25 +65,19 @@ def test_default_is_the_published_size() -> None:
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("timepoints", [1, 3])
 @pytest.mark.parametrize("upsample", ["last", "first"])
-def test_equals_the_slow_reference(spatial_dims: int, timepoints: int, upsample: str) -> None:
-    generator = small(
-        spatial_dims, dict.fromkeys(FOUR, timepoints), num_res_blocks=2, upsample=upsample, output_activation="none"
-    ).double()
-    # Away from its special start, the shared embedding has to be right as well.
-    nn.init.normal_(generator.decoder.code_embedding.linear.weight, std=0.5)
-    nn.init.normal_(generator.decoder.code_embedding.linear.bias, std=0.5)
-    size = (12, 8, 8)[:spatial_dims]
-    image, target = torch.randn(2, 2, 2, *size).double(), torch.eye(4).double()[[3, 1]]
-    state = dict(generator.named_parameters())
-    expected = slow_reference.generator(
-        state, image, target, timepoints, levels=3, blocks=2, lstm_layers=2, first=upsample == "first"
-    )
+def test_equals_the_plain_generator(spatial_dims: int, timepoints: int, upsample: str) -> None:
+    sequences = dict.fromkeys(FOUR, timepoints)
+    generator = small(spatial_dims, sequences, num_res_blocks=2, upsample=upsample).double()
+    naive = naive_copy(generator)
+    image, target = torch.randn(2, 2, 2, *(12, 8, 8)[:spatial_dims]).double(), torch.eye(4).double()[[3, 1]]
+    expected = torch.cat([naive(image[k : k + 1], code) for k, code in enumerate(target)])
     output = generator(image, target)
     torch.testing.assert_close(output, expected, rtol=1e-8, atol=1e-8)
 
-    weights = torch.randn_like(output)
-    gradients = torch.autograd.grad((output * weights).sum(), list(state.values()))
-    expected_gradients = torch.autograd.grad((expected * weights).sum(), list(state.values()))
+    weights, wanted = torch.randn_like(output), dict(generator.named_parameters())
+    gradients = torch.autograd.grad((output * weights).sum(), list(wanted.values()))
+    plain = dict(naive.named_parameters())
+    expected_gradients = torch.autograd.grad((expected * weights).sum(), [plain[name] for name in wanted])
     torch.testing.assert_close(gradients, expected_gradients, rtol=1e-6, atol=1e-6)
 
 
@@ -171,13 +165,6 @@ def test_targets_with_different_timepoints() -> None:
         small(sequences=MIXED)(torch.zeros(2, 2, 8, 8), torch.eye(4)[:2])
 
 
-def test_spatial_size_of_another_dimension() -> None:
-    generator = small()
-    unrolled = generator.unroll(generator.encode(torch.zeros(1, 1, 2, 8, 8)), 1)
-    with pytest.raises(ValueError, match="spatial_size needs 2 numbers"):
-        generator.decode(unrolled, torch.eye(4)[:1], [8, 8, 8])
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -185,7 +172,11 @@ def test_spatial_size_of_another_dimension() -> None:
         ({"sequences": {}}, "sequence table is empty"),
         ({"channels": (8,)}, "channels needs at least two entries"),
         ({"code_channels": 3}, "code_channels is 3, but there are 4 sequences"),
-        ({"upsample": "never"}, "Unknown upsample 'never'"),
+        ({"lstm_layers": 0}, "num_layers must be at least 1, got 0"),
+        ({"weight_code_channels": 1}, "weight_code_channels must be at least 2"),
+        ({"upsample": "middle"}, "Unknown upsample 'middle'; use one of last, first"),
+        ({"conditioning": "film"}, "Unknown conditioning 'film'; use one of hyper, adain, dynamic"),
+        ({"output_activation": "relu"}, "Unknown output_activation 'relu'; use one of tanh, sigmoid, none"),
     ],
 )
 def test_arguments_that_cannot_be_used(arguments: dict, message: str) -> None:

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Gradients against finite differences, and against torch's own operations."""
+"""Padding and normalisation, with gradients, against torch's own operations and finite differences."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from seq2seq_mri.networks.functional import (
     InstanceNormalisation,
     ReflectionPadding,
+    channels_last,
     fused,
     mirror,
     normalise,
@@ -107,3 +108,17 @@ def test_precision_of_the_input_is_kept_under_autocast() -> None:
         normalised = InstanceNormalisation.apply(padded, 1e-5)
     normalised.sum().backward()
     assert (padded.dtype, normalised.dtype, x.grad.dtype) == (torch.bfloat16,) * 3
+
+
+@pytest.mark.parametrize("size", [(7, 5), (6, 5, 3)])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_channels_last(size: tuple[int, ...], batch: int) -> None:
+    memory_format = torch.channels_last if len(size) == 2 else torch.channels_last_3d
+    x = torch.randn(batch, 1, 4, *size)
+    # The batch's stride of a view may be anything where the batch is one.
+    for given in (x[:, 0], channels_last(x[:, 0]).unsqueeze(1).flatten(0, 1)):
+        found = channels_last(given)
+        assert torch.equal(found, given)
+        assert found.is_contiguous(memory_format=memory_format)
+        assert torch.empty_like(found).is_contiguous(memory_format=memory_format)
+        assert found.stride(0) == found[0].numel()
