@@ -230,7 +230,7 @@ def _read_sources(paths: Sequence[str | os.PathLike]) -> list[Dataset]:
     """Return the headers of the images that the volume was made from."""
     if not paths:
         raise FileNotFoundError("A derived series needs the DICOM files that it was made from; there are none.")
-    headers = []
+    headers: list[Dataset] = []
     for path in paths:
         try:
             header = pydicom.dcmread(path, stop_before_pixels=True)
