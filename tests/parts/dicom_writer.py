@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-__all__ = ["write_classic", "write_enhanced"]
+__all__ = ["BEGINNING", "dataset_of", "write_classic", "write_enhanced"]
 
 BEGINNING = datetime(2024, 2, 28, 23, 57, 30)
 
@@ -86,33 +85,33 @@ def write_enhanced(
 ) -> None:
     """Write one Enhanced MR Image Storage file of all slices of all frames, the last slice first."""
     dataset = _dataset(EnhancedMRImageStorage, generate_uid(), generate_uid())
-    shared, groups, pixels = Dataset(), [], []
-    shared.PlaneOrientationSequence = _item(ImageOrientationPatient=_text(_orientation(affine)))
-    spacing = _text(_spacing(affine))
-    shared.PixelMeasuresSequence = _item(PixelSpacing=spacing[:2], SliceThickness=spacing[2])
+    spacing, groups, pixels = _text(_spacing(affine)), [], []
+    shared = dataset_of(
+        PlaneOrientationSequence=[dataset_of(ImageOrientationPatient=_text(_orientation(affine)))],
+        PixelMeasuresSequence=[dataset_of(PixelSpacing=spacing[:2], SliceThickness=spacing[2])],
+    )
+    rescaling = dataset_of(RescaleSlope=slope, RescaleIntercept=0, RescaleType="US")
     for place in reversed(range(voxels.shape[3])):
         for frame in range(len(voxels)):
-            group = Dataset()
-            group.PlanePositionSequence = _item(ImagePositionPatient=_text(_position(affine, place)))
-            group.PixelValueTransformationSequence = _item(RescaleSlope=slope, RescaleIntercept=0, RescaleType="US")
-            content: dict[str, Any] = {"StackID": "1", "InStackPositionNumber": place + 1}
+            content = dataset_of(StackID="1", InStackPositionNumber=place + 1)
             if times is not None:
                 moment = BEGINNING + timedelta(seconds=float(times[frame]))
-                content |= {
-                    "TemporalPositionIndex": frame + 1,
-                    "FrameAcquisitionDateTime": moment.strftime("%Y%m%d%H%M%S.%f"),
-                }
-            group.FrameContentSequence = _item(**content)
+                content.TemporalPositionIndex = frame + 1
+                content.FrameAcquisitionDateTime = moment.strftime("%Y%m%d%H%M%S.%f")
+            group = dataset_of(
+                PlanePositionSequence=[dataset_of(ImagePositionPatient=_text(_position(affine, place)))],
+                PixelValueTransformationSequence=[rescaling],
+                FrameContentSequence=[content],
+            )
             if b_values is not None:
-                b_value = float(b_values[frame])
-                group.MRDiffusionSequence = _item(
-                    **({"DiffusionDirectionality": "ISOTROPIC", "DiffusionBValue": b_value} if b_value else {}),
-                    **({} if b_value else {"DiffusionDirectionality": "NONE"}),
-                )
+                diffusion = dataset_of(DiffusionDirectionality="ISOTROPIC" if b_values[frame] else "NONE")
+                if b_values[frame]:
+                    diffusion.DiffusionBValue = float(b_values[frame])
+                group.MRDiffusionSequence = [diffusion]
             groups.append(group)
             pixels.append(voxels[frame, :, :, place].T)
-    dataset.SharedFunctionalGroupsSequence = DicomSequence([shared])
-    dataset.PerFrameFunctionalGroupsSequence = DicomSequence(groups)
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PerFrameFunctionalGroupsSequence = groups
     dataset.NumberOfFrames = len(pixels)
     _set_pixels(dataset, np.stack(pixels))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,8 +159,9 @@ def _text(values: np.ndarray) -> list[str]:
     return [f"{value:.10f}"[:16] for value in values]
 
 
-def _item(**values: Any) -> DicomSequence:
+def dataset_of(**values: Any) -> Dataset:
+    """Return a dataset with these attributes."""
     dataset = Dataset()
     for keyword, value in values.items():
         setattr(dataset, keyword, value)
-    return DicomSequence([dataset])
+    return dataset

@@ -16,7 +16,7 @@ from seq2seq_mri.io.dicom.dicom_slices import DicomSlice
 
 __all__ = ["Frames", "frames_of"]
 
-Stack = Sequence[Sequence[DicomSlice]]
+Stack = list[list[DicomSlice]]
 
 # What tells frames apart, and their order, by preference.
 _KEYS: dict[str, Callable[[DicomSlice], Any]] = {
@@ -44,25 +44,18 @@ class Frames:
             ``None`` where no file says.
     """
 
-    images: list[list[list[DicomSlice]]]
+    images: list[Stack]
     times: tuple[float, ...] | None = None
     b_values: tuple[float, ...] | None = None
     start: float | None = None
 
 
 def frames_of(stack: Stack) -> Frames:
-    """Sort a stack into frames.
+    """Sort a stack into frames; errors leave the folder to the caller.
 
     An acquisition is DWI when a b-value above 0 is among its images, or when all are 0 and it has one frame.
-
-    Args:
-        stack: for each position, all its images.
-
-    Raises:
-        ValueError: when a frame lacks a slice, a frame is missing, images cannot be told apart, some images have a
-            b-value and others none, or the frames' times do not increase; the message leaves the folder to the caller.
     """
-    parts = [part for place in stack for part in place]
+    parts = _flat(stack)
     b_values = {part.b_value for part in parts}
     if any(b_values - {None}):
         if None in b_values:
@@ -84,26 +77,20 @@ def frames_of(stack: Stack) -> Frames:
 
 def _diffusion(stack: Stack) -> Frames:
     # Scanners round b-values that they compute from gradients.
-    weights = sorted({round(part.b_value or 0) for place in stack for part in place})
+    weights = sorted({round(part.b_value or 0) for part in _flat(stack)})
     frames = []
     for weight in weights:
         frame = [[part for part in place if round(part.b_value or 0) == weight] for place in stack]
         if any(part.trace for part in _flat(frame)):
             # A trace image is the mean over the directions already, which may be stored beside it.
             frame = [[part for part in place if part.trace] for place in frame]
-        numbers = [len(place) for place in frame]
-        if min(numbers) != max(numbers):
-            raise ValueError(
-                f"b = {weight} s/mm² has {min(numbers)} images at slice position {numbers.index(min(numbers)) + 1} of "
-                f"{len(stack)}, and {max(numbers)} at another; a file is missing, or does not belong to the series."
-            )
+        _check_even(frame, f"b = {weight} s/mm²: ")
         frames.append(frame)
     return Frames(frames, b_values=tuple(float(weight) for weight in weights))
 
 
-def _dynamic(stack: Stack) -> list[list[list[DicomSlice]]]:
-    numbers = [len(place) for place in stack]
-    parts = [part for place in stack for part in place]
+def _dynamic(stack: Stack) -> list[Stack]:
+    numbers, parts = [len(place) for place in stack], _flat(stack)
     for name, key in _KEYS.items():
         values = {key(part) for part in parts}
         # A number of the timepoint means frames even where no position was measured twice: all have lost slices.
@@ -119,12 +106,7 @@ def _dynamic(stack: Stack) -> list[list[list[DicomSlice]]]:
             return frames
         if name in _CLOCKS and min(numbers) == max(numbers):
             return _slice_by_slice(stack, name)
-    if min(numbers) != max(numbers):
-        raise ValueError(
-            f"slice position {numbers.index(min(numbers)) + 1} of {len(stack)} has {min(numbers)} images and position "
-            f"{numbers.index(max(numbers)) + 1} has {max(numbers)}; a file is missing, or one does not belong to the "
-            "series. Export the series again."
-        )
+    _check_even(stack)
     if max(numbers) > 1:
         first, second = stack[0][:2]
         raise ValueError(
@@ -132,10 +114,10 @@ def _dynamic(stack: Stack) -> list[list[list[DicomSlice]]]:
             f"acquisition or series, nor b-values tell them apart: {first.path.name} ({first.image_type}) and "
             f"{second.path.name} ({second.image_type}). Remove copies, and keep one kind of image, such as magnitude."
         )
-    return [[list(place) for place in stack]]
+    return [stack]
 
 
-def _slice_by_slice(stack: Stack, name: str) -> list[list[list[DicomSlice]]]:
+def _slice_by_slice(stack: Stack, name: str) -> list[Stack]:
     """Sort slices that were measured one after another, and so each have their own time."""
     by_time = [sorted(place, key=_KEYS[name]) for place in stack]
     frames = [[[place[index]] for place in by_time] for index in range(len(by_time[0]))]
@@ -153,7 +135,17 @@ def _slice_by_slice(stack: Stack, name: str) -> list[list[list[DicomSlice]]]:
     return frames
 
 
-def _check_complete(frames: list[list[list[DicomSlice]]], order: Sequence, name: str) -> None:
+def _check_even(stack: Stack, which: str = "") -> None:
+    numbers = [len(place) for place in stack]
+    if min(numbers) != max(numbers):
+        raise ValueError(
+            f"{which}slice position {numbers.index(min(numbers)) + 1} of {len(stack)} has {min(numbers)} images and "
+            f"position {numbers.index(max(numbers)) + 1} has {max(numbers)}; a file is missing, or one does not belong "
+            "to the series. Export the series again."
+        )
+
+
+def _check_complete(frames: list[Stack], order: Sequence, name: str) -> None:
     for number, (frame, value) in enumerate(zip(frames, order, strict=True), start=1):
         found = sum(map(len, frame))
         if found < len(frame):
@@ -169,7 +161,7 @@ def _check_complete(frames: list[list[list[DicomSlice]]], order: Sequence, name:
         )
 
 
-def _times(frames: list[list[list[DicomSlice]]]) -> tuple[float, ...] | None:
+def _times(frames: list[Stack]) -> tuple[float, ...] | None:
     """Return when each frame's first slice was measured, from the first clock in the headers that tells them apart."""
     contradiction = ""
     for name in _CLOCKS:
@@ -196,5 +188,5 @@ def _in_seconds(interval: timedelta | float) -> float:
     return interval.total_seconds() if isinstance(interval, timedelta) else float(interval)
 
 
-def _flat(frame: Sequence[Sequence[DicomSlice]]) -> list[DicomSlice]:
+def _flat(frame: Stack) -> list[DicomSlice]:
     return [part for place in frame for part in place]

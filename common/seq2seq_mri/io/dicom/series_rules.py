@@ -41,7 +41,6 @@ class Rule:
 
     Attributes:
         sequence: its sequence; ``None`` when it is not to be taken.
-        conditions: the condition's name → what it demands.
         because: why a series is not taken, for messages.
         combine: whether several series that the rule fits are the timepoints of the sequence, such as a series for each
             frame of a DCE; otherwise two are one too many.
@@ -59,13 +58,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class SeriesRules:
-    """A file of rules; see :func:`read_series_rules`.
-
-    Attributes:
-        path: the file, for messages.
-        minimum_slices: a series with fewer slices is not taken.
-        rules: in the order in which they are tried.
-    """
+    """A file of rules, in the order in which they are tried; a series of fewer slices is not taken."""
 
     path: Path
     minimum_slices: int
@@ -101,14 +94,6 @@ def read_series_rules(path: str | os.PathLike, sequences: Mapping[str, int]) -> 
     - ``contrast_agent``: ``true`` or ``false``.
 
     and, if wanted, ``because`` (why it is not taken) and ``combine: true`` (several such series are the timepoints).
-
-    Args:
-        path: the file.
-        sequences: the sequence table.
-
-    Raises:
-        FileNotFoundError: when the file does not exist.
-        ValueError: when it is not of this form; the message names the rule.
     """
     path = Path(path)
     if not path.is_file():
@@ -120,11 +105,10 @@ def read_series_rules(path: str | os.PathLike, sequences: Mapping[str, int]) -> 
         raise ValueError(f"The rules {path} are neither YAML nor JSON: {reason}") from error
     if not isinstance(content, dict) or not isinstance(content.get("rules"), list):
         raise ValueError(f"The rules {path} have no list 'rules'.")
-    unknown = sorted(map(str, content.keys() - {"minimum_slices", "rules"}))
-    if unknown:
-        raise ValueError(f"The rules {path} have '{unknown[0]}'; only minimum_slices and rules are known.")
+    for unknown in content.keys() - {"minimum_slices", "rules"}:
+        raise ValueError(f"The rules {path} have '{unknown}'; only minimum_slices and rules are known.")
     minimum = content.get("minimum_slices", 1)
-    if isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 1:
+    if not isinstance(minimum, int) or minimum < 1:
         raise ValueError(f"The rules {path} have minimum_slices {minimum!r}; give a positive whole number.")
     rules = []
     for number, rule in enumerate(content["rules"], start=1):
@@ -136,11 +120,7 @@ def read_series_rules(path: str | os.PathLike, sequences: Mapping[str, int]) -> 
 
 
 def parse_chosen(chosen: str | None, sequences: Mapping[str, int]) -> dict[str, str]:
-    """Return what a user chose, ``"t1=1.2.840…,t1gd=none"``, as a mapping from sequences to values.
-
-    Raises:
-        ValueError: when it is not of this form, names a sequence twice, or one that the table does not have.
-    """
+    """Return what a user chose, ``"t1=1.2.840…,t1gd=none"``, as a mapping from sequences to values."""
     result: dict[str, str] = {}
     for item in filter(None, (chosen or "").split(",")):
         name, equals, value = (part.strip() for part in item.partition("="))
@@ -159,18 +139,10 @@ def choose_series(
     sequences: Mapping[str, int],
     chosen: Mapping[str, str] | None = None,
 ) -> SeriesChoice:
-    """Find the sequences among the series of a study.
+    """Find the sequences among the MR series of a study.
 
-    Args:
-        study: its MR series.
-        rules: by which they are recognised.
-        sequences: the sequence table.
-        chosen: sequence → the UID or the number of its series, several joined by ``+``, or ``"none"`` where the
-            sequence is to count as missing; goes before the rules.
-
-    Raises:
-        ValueError: when two series fit one sequence, none fits any, or a chosen one does not exist or is chosen twice;
-            the message lists them and says how to choose.
+    ``chosen`` goes before the rules: sequence → the UID or the number of its series, several joined by ``+``, or
+    ``"none"`` where the sequence is to count as missing.
     """
     fixed = {name: _chosen_series(name, value, study) for name, value in (chosen or {}).items()}
     owners: dict[str, str] = {}
@@ -198,7 +170,7 @@ def choose_series(
     for name, found in candidates.items():
         if len(found) > 1 and not all(rule.combine for _, rule in found):
             raise ValueError(
-                f"{len(found)} series look like {name}: {_listed(part for part, _ in found)}. Choose one by "
+                f"{len(found)} series look like {name}: {', '.join(str(part) for part, _ in found)}. Choose one by "
                 f"--sequences {name}={found[0][0].uid}, or by a rule in {rules.path}."
             )
     taken = fixed | {name: [part for part, _ in found] for name, found in candidates.items()}
@@ -212,10 +184,6 @@ def choose_series(
     return SeriesChoice(result, left)
 
 
-def _listed(series: Any) -> str:
-    return ", ".join(map(str, series))
-
-
 def _chosen_series(name: str, value: str, study: Sequence[StudySeries]) -> list[StudySeries]:
     if value.lower() == _NOT_TAKEN:
         return []
@@ -223,9 +191,10 @@ def _chosen_series(name: str, value: str, study: Sequence[StudySeries]) -> list[
     for wanted in value.split("+"):
         fitting = [part for part in study if wanted.strip() in (part.uid, str(part.number))]
         if len(fitting) != 1:
+            choice = ", ".join(map(str, fitting or study))
             raise ValueError(
                 f"--sequences {name}={wanted}: {len(fitting) or 'no'} MR series of the study "
-                f"{'have' if fitting else 'has'} this UID or number; choose from {_listed(fitting or study)}."
+                f"{'have' if fitting else 'has'} this UID or number; choose from {choice}."
             )
         found += fitting
     return found
@@ -257,19 +226,15 @@ def _check_condition(name: str, demanded: Any) -> None:
     elif name in _NUMBERS:
         if demanded == "absent":
             return
-        numbers = isinstance(demanded, dict) and all(
-            isinstance(bound, (int, float)) and not isinstance(bound, bool) for bound in demanded.values()
-        )
+        numbers = isinstance(demanded, dict) and all(isinstance(bound, (int, float)) for bound in demanded.values())
         if not demanded or not numbers or demanded.keys() - {"min", "max"}:
             raise ValueError(f"{name} is {demanded!r}; give {{min: …, max: …}}, one of the two, or absent.")
     else:
         for pattern in demanded if isinstance(demanded, list) else [demanded]:
-            if not isinstance(pattern, str):
-                raise ValueError(f"{name} is {demanded!r}; give a regular expression or a list of them.")
             try:
                 re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{name} '{pattern}' is no regular expression: {error}.") from error
+            except (re.error, TypeError) as error:
+                raise ValueError(f"{name}: {pattern!r} is no regular expression ({error}).") from error
 
 
 def _holds(name: str, demanded: Any, series: StudySeries) -> bool:

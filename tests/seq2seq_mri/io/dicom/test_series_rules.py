@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from dicom_writer import dataset_of, write_classic
+from pydicom.uid import EnhancedMRImageStorage, generate_uid
 
 from seq2seq_mri.io.dicom.dicom_study import read_study
 from seq2seq_mri.io.dicom.series_rules import choose_series, parse_chosen, read_series_rules
@@ -21,26 +22,17 @@ STUDY = generate_uid()
 
 
 def write_series(folder: Path, slices: int = 12, *, turn: bool = False, **attributes) -> str:
-    """Write a series whose files differ in nothing but place, without pixels that matter; return its UID."""
-    folder.mkdir(parents=True, exist_ok=True)
-    uid = attributes.pop("SeriesInstanceUID", generate_uid())
-    for place in range(slices):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128), is_implicit_VR=False)
-        dataset.SOPClassUID, dataset.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
-        dataset.Modality, dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "MR", STUDY, uid
-        dataset.Rows = dataset.Columns = 2
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 0
-        dataset.PixelSpacing = [1, 1]
-        dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, 1] if turn and place % 2 else [1, 0, 0, 0, 1, 0]
-        dataset.ImagePositionPatient = [0, 0, 3.0 * place]
-        dataset.PixelData = np.full((2, 2), place, "<u2").tobytes()
-        for keyword, value in attributes.items():
+    """Write a series of zeros whose headers have these attributes, beside others; return its UID."""
+    uid = generate_uid()
+
+    def change(dataset, frame, place):
+        if turn and place % 2:
+            dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, 1]
+        for keyword, value in {"StudyInstanceUID": STUDY, "SeriesInstanceUID": uid, **attributes}.items():
             setattr(dataset, keyword, value)
-        dataset.save_as(folder / f"{uid}_{place}.dcm")
+
+    for path in write_classic(folder / uid, np.zeros((1, 2, 2, slices)), np.diag([-1, -1, 3, 1]), change=change):
+        path.rename(folder / f"{uid}_{path.name}")
     return uid
 
 
@@ -54,9 +46,9 @@ def brain_rules(repository: Path):
 def write_rules(tmp_path: Path) -> Callable[..., Path]:
     """Writes a file of rules."""
 
-    def write(*rules, **others) -> Path:
+    def write(*rules) -> Path:
         path = tmp_path / "rules.json"
-        path.write_text(json.dumps({"rules": list(rules), **others}))
+        path.write_text(json.dumps({"rules": rules}))
         return path
 
     return write
@@ -132,19 +124,13 @@ def test_table_order_and_mixed_files(tmp_path, brain_rules) -> None:
 
 
 def test_enhanced_file(tmp_path, brain_rules) -> None:
-    def group(place: int) -> Dataset:
-        item = Dataset()
-        for keyword, content in {
-            "PlanePositionSequence": {"ImagePositionPatient": [0, 0, 3.0 * place]},
-            "PlaneOrientationSequence": {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
-            "MREchoSequence": {"EffectiveEchoTime": 110.0},
-            "MRTimingAndRelatedParametersSequence": {"RepetitionTime": 5000.0},
-        }.items():
-            part = Dataset()
-            for name, value in content.items():
-                setattr(part, name, value)
-            setattr(item, keyword, [part])
-        return item
+    def group(place):
+        return dataset_of(
+            PlanePositionSequence=[dataset_of(ImagePositionPatient=[0, 0, 3.0 * place])],
+            PlaneOrientationSequence=[dataset_of(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+            MREchoSequence=[dataset_of(EffectiveEchoTime=110.0)],
+            MRTimingAndRelatedParametersSequence=[dataset_of(RepetitionTime=5000.0)],
+        )
 
     groups = [group(place) for place in range(11)]
     attributes = {"SOPClassUID": EnhancedMRImageStorage, "PerFrameFunctionalGroupsSequence": groups}
@@ -171,16 +157,13 @@ def test_two_candidates_and_choosing(tmp_path, brain_rules) -> None:
         recognised(tmp_path, brain_rules, chosen="t1=1.2.3")
 
 
-def test_a_sequence_can_count_as_missing(tmp_path, brain_rules) -> None:
-    write_series(tmp_path, SeriesDescription="T1")
-    kept = write_series(tmp_path, SeriesDescription="T2")
-    assert recognised(tmp_path, brain_rules, chosen="t1=none") == {"t2": [kept]}
-
-
-def test_nothing_recognised(tmp_path, brain_rules) -> None:
+def test_a_sequence_that_counts_as_missing_and_no_sequence_at_all(tmp_path, brain_rules) -> None:
     write_series(tmp_path, SeriesDescription="scout")
     with pytest.raises(ValueError, match=r"No series .* 'scout' .*: localiser.*--sequences t1=SERIES_UID"):
         recognised(tmp_path, brain_rules)
+    write_series(tmp_path, SeriesDescription="T1")
+    kept = write_series(tmp_path, SeriesDescription="T2")
+    assert recognised(tmp_path, brain_rules, chosen="t1=none") == {"t2": [kept]}
 
 
 def test_series_for_each_timepoint(tmp_path, repository) -> None:
@@ -214,7 +197,7 @@ def test_rules_are_tried_in_order(tmp_path, write_rules) -> None:
         ({"sequence": "t1"}, "no condition"),
         ({"sequence": "t1", "descripton": "t1"}, "unknown condition 'descripton'"),
         ({"sequence": "t1", "description": "t1("}, "no regular expression"),
-        ({"sequence": "t1", "description": 1}, "give a regular expression"),
+        ({"sequence": "t1", "description": 1}, "no regular expression"),
         ({"sequence": "t1", "echo_time": 20}, "give {min"),
         ({"sequence": "t1", "echo_time": {"minimum": 20}}, "give {min"),
         ({"sequence": "t1", "contrast_agent": "yes"}, "give true or false"),
@@ -227,19 +210,18 @@ def test_wrong_rules(write_rules, rule, message) -> None:
         read_series_rules(write_rules(rule), BRATS)
 
 
-def test_wrong_files_of_rules(tmp_path, write_rules) -> None:
+def test_wrong_files_of_rules(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="no file of rules"):
         read_series_rules(tmp_path / "absent.yaml", BRATS)
-    (tmp_path / "broken.yaml").write_text("rules: [")
-    with pytest.raises(ValueError, match="neither YAML nor JSON"):
-        read_series_rules(tmp_path / "broken.yaml", BRATS)
-    (tmp_path / "empty.yaml").write_text("")
-    with pytest.raises(ValueError, match="no list 'rules'"):
-        read_series_rules(tmp_path / "empty.yaml", BRATS)
-    with pytest.raises(ValueError, match="'minimum'"):
-        read_series_rules(write_rules(minimum=3), BRATS)
-    with pytest.raises(ValueError, match="minimum_slices 0"):
-        read_series_rules(write_rules(minimum_slices=0), BRATS)
+    for text, message in (
+        ("rules: [", "neither YAML nor JSON"),
+        ("", "no list 'rules'"),
+        ("{rules: [], minimum: 3}", "'minimum'"),
+        ("{rules: [], minimum_slices: 0}", "minimum_slices 0"),
+    ):
+        (tmp_path / "rules.yaml").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_series_rules(tmp_path / "rules.yaml", BRATS)
 
 
 @pytest.mark.parametrize(
@@ -251,20 +233,14 @@ def test_wrong_choices(chosen, message) -> None:
         parse_chosen(chosen, BRATS)
 
 
-def test_study_without_mr(tmp_path) -> None:
-    write_series(tmp_path, Modality="CT")
-    with pytest.raises(ValueError, match="no MR series, only 1 of modality CT"):
-        read_study(tmp_path)
-
-
-def test_two_studies(tmp_path) -> None:
-    write_series(tmp_path)
-    write_series(tmp_path, StudyInstanceUID="1.2.3")
-    with pytest.raises(ValueError, match="holds 2 studies"):
-        read_study(tmp_path)
-
-
 def test_no_study(tmp_path) -> None:
+    write_series(tmp_path / "study", 1, Modality="CT")
+    with pytest.raises(ValueError, match="no MR series, only 1 of modality CT"):
+        read_study(tmp_path / "study")
+    write_series(tmp_path / "study", 1, StudyInstanceUID="1.2.3")
+    with pytest.raises(ValueError, match="holds 2 studies"):
+        read_study(tmp_path / "study")
+    shutil.rmtree(tmp_path / "study")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         read_study(tmp_path / "absent")
     with pytest.raises(FileNotFoundError, match="no DICOM image"):
