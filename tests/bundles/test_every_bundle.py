@@ -116,7 +116,7 @@ def test_overlay_is_thin(overlay: Path) -> None:
         "demo": {"simulate", "lpips", "overwrite"},
         "unpaired": {"discriminator_learning_rate", "train#discriminators_on_device"},
         "mlflow": {"tracking_uri", "experiment_name"},
-        "volumes": {"crop_size", "inferer"},  # the latter of evaluate.json, with which it is used as well
+        "volumes": {"crop_size"},
         "multi_gpu_train": {"backend"},
         "multi_gpu_inference": {"backend"},
         "mgmt": EXPERIMENT,
