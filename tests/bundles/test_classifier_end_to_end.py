@@ -34,18 +34,12 @@ def trained(classifier_runs, tmp_path_factory) -> Path:
 def test_no_property_is_missing(classifier_runs, trained, tmp_path, kind, overlays) -> None:
     places = {"output_dir": str(tmp_path / "output"), "dataset_dir": str(classifier_runs.dataset_dir)}
     if kind != "inference":
-        places["prepared_dir"] = str(trained / "prepared")  # preparing the images again takes long
+        # Preparing the images again takes long; demo.json pads slices otherwise for the generator.
+        places |= {"prepared_dir": str(trained / "prepared"), "generator_options": {}}
     weights = {} if kind == "train" else {"checkpoint": str(trained / "checkpoints" / "best.pt")}
     workflow = classifier_runs.workflow(kind, overlays, **places, **weights)
     assert workflow.check_properties() == []
     workflow.finalize()
-
-
-def test_training_leaves_weights_and_a_history(trained) -> None:
-    history = pd.read_csv(trained / "history.csv")
-    assert len(history) == 2
-    assert {"val_auc", "val_accuracy", "val_loss"} <= set(history)
-    assert {path.name for path in (trained / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
 
 
 def test_evaluation_is_what_the_predictions_say(trained) -> None:
@@ -230,6 +224,7 @@ def test_response_from_a_breast_cohort(classifier_runs, breast_runs, make_genera
         "simulate#shape": [40, 34, 32],
         "simulate#spacing": 7.0,
         "simulate#splits": [0, 0, 10],
+        "simulate#seed": 1001,  # five of each label
         "repeats": 2,
         "spacing": [7.0, 7.0, 7.0],
         "spatial_size": [16, 16, 16],
