@@ -1,7 +1,7 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 """Bundles' configs in one form: ``python -m tools.format_configs`` rewrites those of a checkout.
 
-Lists and objects of plain values stand on one line where they fit, all else is indented by four.
+What holds no object stands on one line where it fits, all else is indented by four.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from seq2seq_mri.files import atomic_path
 
 __all__ = ["format_config"]
 
-_WIDTH = 100
+_WIDTH = 120
 
 Json = dict | list | str | float | bool | None
 
@@ -32,7 +32,7 @@ def _formatted(content: Json, indent: int, start: int) -> str:
         keys, inner = [f"{json.dumps(key, ensure_ascii=False)}: " for key in content], list(content.values())
     else:
         keys, inner = [""] * len(content), content
-    if not any(isinstance(value, (dict, list)) for value in inner) and start + len(line) < _WIDTH:
+    if not any(isinstance(value, dict) for value in inner) and start + len(line) < _WIDTH:
         return line
     padding = " " * (indent + 4)
     parts = [

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
+from wiring import keep_slices
 
 from mri_phantom.brain import simulate_brain
 from mri_phantom.breast import simulate_breast
@@ -90,6 +91,7 @@ class BundleRuns:
     options: dict[str, Any]
     weights: Path
     datalist: dict[str, Any] = field(init=False)
+    error = staticmethod(original_error)
 
     def __post_init__(self) -> None:
         self.datalist = json.loads((self.dataset_dir / "datalist.json").read_text())
@@ -135,8 +137,8 @@ class BundleRuns:
         return self.run("inference", **({"output_dir": str(output_dir)} | quick | overrides))
 
     def infer_error(self, output_dir: Path, **overrides: Any) -> BaseException:
-        """Return the error that inference ends with, without what MONAI's config parser wraps around it."""
-        return original_error(self.infer, output_dir, **overrides)
+        """Return the error that inference ends with."""
+        return self.error(self.infer, output_dir, **overrides)
 
     def subject(self, index: int = 0, without: tuple[str, ...] = (), section: str = "testing") -> dict[str, Any]:
         """Return a subject of the cohort with absolute paths."""
@@ -197,11 +199,12 @@ def classifier_runs(runs: BundleRuns, repository: Path, tmp_path_factory: pytest
     folder = tmp_path_factory.mktemp("classified")
     cohort = {"shape": (36, 40, 32), "spacing": 5.0, "splits": (6, 4, 4), "missing": 0, "healthy": 0.0}
     simulate_brain(folder / "data", texture=0.7, **cohort)
+    keep_slices(folder / "data", 9, 28)
     options = {
         "bundle_root": str(repository / "bundles" / "differentiation_classifier"),
         "generator_dir": str(copy_generator_bundle(runs, folder)),
         "spacing": [5.0, 5.0, 5.0],
-        "spatial_size": [33, 40, 32],
+        "spatial_size": [33, 40, 20],
         "widen_factor": 0.0625,
     }
     return ClassifierRuns(repository / "bundles" / "differentiation_classifier", folder / "data", options)
@@ -218,6 +221,7 @@ def runs(brats: Path, tmp_path_factory: pytest.TempPathFactory) -> BundleRuns:
     """Seq2seq_brats: two subjects to train on, one to validate, two to test; a random generator."""
     folder = tmp_path_factory.mktemp("cohort")
     simulate_brain(folder / "data", shape=(36, 40, 32), spacing=5.0, splits=(2, 1, 2), missing=1)
+    keep_slices(folder / "data", 12, 25)
     return BundleRuns(brats, folder / "data", TINY | {"slice_size": [40, 44]}, folder / "random.pt")
 
 
@@ -226,6 +230,7 @@ def breast_runs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> B
     """Seq2seq_breast: four subjects to train on, one to validate, one to test; a random generator."""
     folder = tmp_path_factory.mktemp("breasts")
     simulate_breast(folder / "data", shape=(40, 34, 32), spacing=7.0, splits=(4, 1, 1))
+    keep_slices(folder / "data", 11, 22)
     options = TINY | {"slice_size": [40, 36], "spacing": [7.0, 7.0, 7.0]}
     return BundleRuns(repository / "bundles" / "seq2seq_breast", folder / "data", options, folder / "random.pt")
 

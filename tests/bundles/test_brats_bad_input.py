@@ -30,7 +30,7 @@ def rewritten(source: str, path: Path, change: Callable[[np.ndarray], np.ndarray
 
 def with_voxel(value: float) -> Callable[[np.ndarray], np.ndarray]:
     def change(voxels: np.ndarray) -> np.ndarray:
-        voxels[20, 20, 15] = value
+        voxels[20, 20, 6] = value
         return voxels
 
     return change
@@ -64,7 +64,7 @@ BAD_FILES = {
     "corrupt": (corrupt, "corrupt or truncated"),
     "not a NIfTI": (bytes_of(gzip.compress(b"this is no image" * 100)), "not a NIfTI"),
     "not compressed": (bytes_of(b"this is no image" * 100), "corrupt|not a NIfTI"),
-    "2D": (voxels(lambda image: image[:, :, 15]), r"is 2D, of shape \(36, 40\)"),
+    "2D": (voxels(lambda image: image[:, :, 6]), r"is 2D, of shape \(36, 40\)"),
     "4D": (voxels(lambda image: np.stack([image, image], axis=-1)), "has 2 timepoints where sequence 't2' has 1"),
     "NaN": (voxels(with_voxel(np.nan)), "1 voxels that are NaN or infinite"),
     "infinite": (voxels(with_voxel(-np.inf)), "1 voxels that are NaN or infinite"),
@@ -96,7 +96,6 @@ def check_failures(error: BaseException, expected: dict[str, str]) -> None:
     assert len(lines) == len(expected)
     for line, (subject, message) in zip(lines, expected.items(), strict=True):
         assert line.startswith(f"  {subject}: ")
-
         assert re.search(message, line), line
 
 
@@ -122,7 +121,7 @@ def test_negative_values_are_legal(runs, tmp_path, write_datalist) -> None:
 @pytest.mark.parametrize(
     ("change", "shift", "message"),
     [
-        (lambda image: image[:, :, 1:], 0.0, r"shapes \(36, 40, 32\) and \(36, 40, 31\)"),
+        (lambda image: image[:, :, 1:], 0.0, r"shapes \(36, 40, 13\) and \(36, 40, 12\)"),
         (lambda image: image, 3.0, "a corner 5.2 mm apart"),
     ],
     ids=["shape", "affine"],
@@ -139,13 +138,6 @@ def test_different_grids_name_both_files(runs, tmp_path, write_datalist, change,
     check_written(tmp_path / "resampled", [good["subject"], bad["subject"]])
 
 
-def test_subject_without_a_sequence(runs, tmp_path, write_datalist) -> None:
-    good = runs.subject(0, without=("t1gd",))
-    error = runs.infer_error(tmp_path / "output", datalist=write_datalist({"subject": "nobody"}, good))
-    check_failures(error, {"nobody": "no available sequence; give at least one of t1, t1gd, t2, flair"})
-    check_written(tmp_path / "output", [good["subject"]])
-
-
 def test_unknown_sequence(runs, tmp_path, write_datalist) -> None:
     good, bad = runs.subject(0, without=("t1gd",)), runs.subject(1, without=("t1gd",))
     datalist = write_datalist(bad | {"swi": bad["t2"]}, good)
@@ -158,7 +150,10 @@ def test_several_failures_are_all_listed(runs, tmp_path, write_datalist) -> None
     good, bad = runs.subject(0, without=("t1gd",)), runs.subject(1, without=("t1gd",))
     datalist = write_datalist({"subject": "nobody"}, good, bad | {"t2": str(tmp_path / "none.nii.gz")})
     error = runs.infer_error(tmp_path / "output", datalist=datalist)
-    check_failures(error, {"nobody": "no available sequence", bad["subject"]: r"none\.nii\.gz does not exist"})
+    check_failures(
+        error,
+        {"nobody": "no available sequence; give at least one of t1", bad["subject"]: r"none\.nii\.gz does not exist"},
+    )
     check_written(tmp_path / "output", [good["subject"]])
 
 
@@ -188,20 +183,15 @@ def test_bad_datalist(runs, tmp_path, content, message) -> None:
     error = runs.infer_error(tmp_path / "output", datalist=str(path))
     assert isinstance(error, (ValueError, FileNotFoundError))
     assert str(path) in str(error)
-    assert_matches(message, error)
+    assert re.search(message, str(error)), error
     assert not list(tmp_path.rglob("*.nii.gz"))
-
-
-def assert_matches(pattern: str, error: BaseException) -> None:
-
-    assert re.search(pattern, str(error)), error
 
 
 def test_output_cannot_be_written(runs, tmp_path, write_datalist) -> None:
     file = tmp_path / "file"
     file.write_text("no folder")
     error = runs.infer_error(file / "output", datalist=write_datalist(runs.subject(0, without=("t1gd",))))
-    assert_matches(f"The output directory {file / 'output'} cannot be written: Not a directory", error)
+    assert re.search(f"The output directory {file / 'output'} cannot be written: Not a directory", str(error)), error
 
 
 def test_output_exists(runs, tmp_path, write_datalist) -> None:
@@ -231,6 +221,10 @@ BAD_CHECKPOINTS = {
     ),
     "empty": (lambda path: path.write_bytes(b""), "cannot be read as a checkpoint"),
     "no checkpoint": (lambda path: path.write_text("weights"), "cannot be read as a checkpoint"),
+    "truncated": (
+        lambda path: path.write_bytes(path.with_name("whole.pt").read_bytes()[:-999]),
+        "it is truncated or of",
+    ),
     "a tensor": (lambda path: torch.save(torch.zeros(1), path), "holds a Tensor, not a checkpoint"),
 }
 
@@ -239,21 +233,14 @@ BAD_CHECKPOINTS = {
 def test_bad_checkpoint(runs, tmp_path, write_datalist, kind) -> None:
     make, message = BAD_CHECKPOINTS[kind]
     path = tmp_path / "weights.pt"
+    (tmp_path / "whole.pt").write_bytes(runs.weights.read_bytes())
     make(path)
     datalist = write_datalist(runs.subject(0, without=("t1gd",)))
     error = runs.infer_error(tmp_path / "output", datalist=datalist, checkpoint=str(path))
     assert isinstance(error, (ValueError, FileNotFoundError))
     assert str(path) in str(error)
-    assert_matches(message, error)
+    assert re.search(message, str(error)), error
     assert not list((tmp_path / "output").rglob("*.nii.gz"))
-
-
-def test_truncated_checkpoint(runs, tmp_path, write_datalist) -> None:
-    path = tmp_path / "weights.pt"
-    truncate(str(runs.weights), path)
-    datalist = write_datalist(runs.subject(0, without=("t1gd",)))
-    error = runs.infer_error(tmp_path / "output", datalist=datalist, checkpoint=str(path))
-    assert str(error) == f"{path} cannot be read as a checkpoint; it is truncated or of another kind."
 
 
 @pytest.mark.parametrize("moment", ["writing", "renaming"])
@@ -281,11 +268,7 @@ def test_bad_subject_of_an_evaluation_is_listed_and_the_others_measured(runs, tr
     entries = [runs.subject(0), runs.subject(1) | {"t2": str(folder / "none.nii.gz")}]
     path = folder / "datalist.json"
     path.write_text(json.dumps(runs.datalist | {"testing": entries}))
-    with pytest.raises(RuntimeError) as caught:
-        runs.evaluate(folder, datalist=str(path), evaluation_dir=str(folder / "second"))
-    error = caught.value
-    while isinstance(error, RuntimeError):
-        error = error.__cause__
+    error = runs.error(runs.evaluate, folder, datalist=str(path), evaluation_dir=str(folder / "second"))
     check_failures(error, {entries[1]["subject"]: r"none\.nii\.gz does not exist"})
     rows = (folder / "second" / "metrics.csv").read_text().splitlines()[1:]
     assert {row.split(",")[0] for row in rows} == {entries[0]["subject"]}

@@ -114,27 +114,23 @@ def test_evaluation_draws_its_figures(trained) -> None:
 def test_an_evaluation_is_not_replaced_unasked(trained, runs, copied) -> None:
     folder = copied(trained)
     before = (folder / "evaluation" / "metrics.csv").read_bytes()
-    with pytest.raises(RuntimeError) as caught:
-        runs.evaluate(folder)
-    assert "metrics.csv exists; give another --output_dir, or --overwrite true" in chain(caught.value)
+    error = runs.error(runs.evaluate, folder)
+    assert "metrics.csv exists; give another --output_dir, or --overwrite true" in str(error)
     runs.evaluate(folder, overwrite=True)
     # The same weights and subjects give the same bytes.
     assert (folder / "evaluation" / "metrics.csv").read_bytes() == before
 
 
 def test_a_training_is_not_replaced_unasked(trained, runs, copied) -> None:
-    with pytest.raises(RuntimeError) as caught:
-        runs.train(copied(trained))
-    assert "this output directory holds a training. Go on with it by --resume true" in chain(caught.value)
+    error = runs.error(runs.train, copied(trained))
+    assert "this output directory holds a training. Go on with it by --resume true" in str(error)
 
 
-def test_the_same_seed_gives_the_same_weights(runs, tmp_path) -> None:
-    weights = []
-    for name in ("a", "b"):
-        runs.train(tmp_path / name)
-        weights.append(read_checkpoint(tmp_path / name / "checkpoints" / "last.pt")["network"])
-    for name, value in weights[0].items():
-        assert torch.equal(value, weights[1][name]), name
+def test_the_same_seed_gives_the_same_weights(runs, trained, tmp_path) -> None:
+    runs.train(tmp_path, max_epochs=2)
+    first, again = (read_checkpoint(path / "checkpoints" / "last.pt")["network"] for path in (trained, tmp_path))
+    for name, value in first.items():
+        assert torch.equal(value, again[name]), name
 
 
 def test_resumed_training_goes_on(trained, runs, copied) -> None:
@@ -177,15 +173,6 @@ def test_unpaired_training_updates_every_discriminator(runs, tmp_path) -> None:
     stored = read_checkpoint(tmp_path / "checkpoints" / "last.pt")["discriminators"]
     assert all(torch.equal(stored[name], value) for name, value in discriminators.named_parameters())
     assert {"adversarial", "cycle", "discriminator"} <= set(pd.read_csv(tmp_path / "history.csv").columns)
-
-
-def chain(error: BaseException | None) -> str:
-    """Return the messages of an error and of its causes."""
-    messages = []
-    while error is not None:
-        messages.append(str(error))
-        error = error.__cause__
-    return "\n".join(messages)
 
 
 @pytest.mark.slow

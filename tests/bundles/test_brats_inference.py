@@ -75,12 +75,6 @@ def test_nothing_is_missing(runs, tmp_path) -> None:
     assert not list((tmp_path / "output").rglob("*.nii.gz"))
 
 
-def test_one_figure_for_each_synthesised_image(runs, tmp_path, write_datalist) -> None:
-    entry = runs.subject(0, without=("t1gd",))
-    runs.infer(tmp_path / "output", datalist=write_datalist(entry), figures=True)
-    assert [path.name for path in (tmp_path / "output").rglob("*.png")] == [f"{entry['subject']}_t1gd.png"]
-
-
 def test_a_single_source_does_not_disagree(runs, tmp_path, write_datalist) -> None:
     entry = runs.subject(0, without=("t1gd", "t2", "flair"))
     runs.infer(tmp_path / "output", datalist=write_datalist(entry), targets="t2")
@@ -176,17 +170,6 @@ def test_a_picture_stays_with_its_image(runs, trained, tmp_path, write_datalist)
     first = picture.read_bytes()
     runs.infer(**arguments, checkpoint=str(trained / "checkpoints" / "best.pt"), existing="skip")
     assert picture.read_bytes() == first
-
-
-def test_two_runs_give_the_same_bytes(runs, tmp_path, write_datalist) -> None:
-    datalist = write_datalist(runs.subject(0, without=("t1gd",)), runs.subject(1, without=("t1", "t2")))
-    contents = []
-    for name in ("a", "b"):
-        runs.infer(tmp_path / name, datalist=datalist)
-        files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
-        contents.append({str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files})
-    assert len(contents[0]) == 2 + 4 + 1
-    assert contents[0] == contents[1]
 
 
 def test_slices_in_batches_and_a_memory_limit_give_the_same(runs, tmp_path, write_datalist) -> None:

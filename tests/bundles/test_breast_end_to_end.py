@@ -138,7 +138,7 @@ def test_bad_4d_input_is_one_clear_error(breast_runs, tmp_path, write_datalist, 
 
 @pytest.mark.slow
 def test_volumes_in_3d(breast_runs, tmp_path) -> None:
-    three = {"network_def#in_channels": 1, "spatial_dims": 3, "crop_size": [24, 24, 24]}
+    three = {"network_def#in_channels": 1, "spatial_dims": 3, "crop_size": [40, 36, 8]}
     breast_runs.train(tmp_path, ("volumes.json",), **three)
     workflow = breast_runs.run(
         "evaluate", ("volumes.json",), output_dir=str(tmp_path), lpips="none", **three, **{"dataloader#num_workers": 0}

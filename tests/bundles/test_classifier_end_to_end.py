@@ -33,17 +33,13 @@ def trained(classifier_runs, tmp_path_factory) -> Path:
 )
 def test_no_property_is_missing(classifier_runs, trained, tmp_path, kind, overlays) -> None:
     places = {"output_dir": str(tmp_path / "output"), "dataset_dir": str(classifier_runs.dataset_dir)}
+    if kind != "inference":
+        # Preparing the images again takes long; demo.json pads slices otherwise for the generator.
+        places |= {"prepared_dir": str(trained / "prepared"), "generator_options": {}}
     weights = {} if kind == "train" else {"checkpoint": str(trained / "checkpoints" / "best.pt")}
     workflow = classifier_runs.workflow(kind, overlays, **places, **weights)
     assert workflow.check_properties() == []
     workflow.finalize()
-
-
-def test_training_leaves_weights_and_a_history(trained) -> None:
-    history = pd.read_csv(trained / "history.csv")
-    assert len(history) == 2
-    assert {"val_auc", "val_accuracy", "val_loss"} <= set(history)
-    assert {path.name for path in (trained / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
 
 
 def test_evaluation_is_what_the_predictions_say(trained) -> None:
@@ -206,7 +202,7 @@ def test_alphabet_experiment_goes_on_where_it_was(repository, tmp_path) -> None:
 def test_nested_cross_validation(classifier_runs, trained, tmp_path) -> None:
     """All six input combinations of Table 4, each patient tested once."""
     names = ["t1", "t1gd", "t2", "flair", "t1_md", "t1gd_md", "t2_md", "flair_md"]
-    options = {"output_dir": str(tmp_path), "outer_folds": 3, "inner_folds": 2, **QUICK, "max_epochs": 1}
+    options = {"output_dir": str(tmp_path), "outer_folds": 2, "inner_folds": 2, **QUICK, "max_epochs": 1}
     classifier_runs.run("train", ("mgmt.json",), inputs=names, **options)
     predictions = pd.read_csv(tmp_path / "predictions.csv")
     testing = predictions[predictions["section"] == "testing"]
@@ -227,7 +223,8 @@ def test_response_from_a_breast_cohort(classifier_runs, breast_runs, make_genera
         "generator_dir": str(make_generator_bundle(breast_runs, tmp_path)),
         "simulate#shape": [40, 34, 32],
         "simulate#spacing": 7.0,
-        "simulate#splits": [0, 0, 20],
+        "simulate#splits": [0, 0, 10],
+        "simulate#seed": 1001,  # five of each label
         "repeats": 2,
         "spacing": [7.0, 7.0, 7.0],
         "spatial_size": [16, 16, 16],
@@ -239,7 +236,7 @@ def test_response_from_a_breast_cohort(classifier_runs, breast_runs, make_genera
     classifier_runs.run("train", ("pcr.json", "pcr_demo.json"), **classifier_runs_of_breast)
     predictions = pd.read_csv(tmp_path / "output" / "predictions.csv")
     assert predictions["inputs"].unique().tolist() == ["Wash-in", "Wash-in + M_d", "Wash-out", "Wash-out + M_d"]
-    assert predictions["section"].value_counts().to_dict() == {"validation": 2 * 4 * 4, "testing": 2 * 4 * 4}
+    assert predictions["section"].value_counts().to_dict() == {"validation": 2 * 4 * 2, "testing": 2 * 4 * 2}
     summary = (tmp_path / "output" / "results.md").read_text()
     assert summary.count("±") >= 4 * 2  # AUC and accuracy at least, of every combination
     assert (tmp_path / "output" / "roc.png").stat().st_size > 0

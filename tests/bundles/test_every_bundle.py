@@ -44,16 +44,11 @@ def read(path: Path) -> Any:
 
 
 @each_bundle
-def test_has_what_the_model_zoo_asks_for(bundle: Path) -> None:
+def test_has_what_the_model_zoo_asks_for_and_no_python_or_large_or_linked_file(bundle: Path) -> None:
     assert "_v" not in bundle.name
     assert (bundle / "LICENSE").is_file()
-    assert {"metadata.json", "train.json", "inference.json", "logging.conf"} <= {
-        path.name for path in (bundle / "configs").iterdir()
-    }
-
-
-@each_bundle
-def test_holds_no_python_and_no_large_or_linked_file(bundle: Path) -> None:
+    names = {path.name for path in (bundle / "configs").iterdir()}
+    assert {"metadata.json", "train.json", "inference.json", "logging.conf"} <= names
     files = [path for path in bundle.rglob("*") if not path.is_dir()]
     assert not [path for path in files if path.suffix in (".py", ".pyc", ".ipynb")]
     assert not [path for path in files if path.is_symlink()]
@@ -61,22 +56,12 @@ def test_holds_no_python_and_no_large_or_linked_file(bundle: Path) -> None:
 
 
 @each_config
-def test_json_has_the_form_of_all(config: Path) -> None:
+def test_config_has_the_form_of_all_without_lambda_or_path_of_a_machine(config: Path) -> None:
     text = config.read_text(encoding="utf-8")
     assert text == format_config(json.loads(text)), "python -m tools.format_configs"
-
-
-@each_config
-def test_no_lambda_and_no_path_of_a_machine(config: Path) -> None:
-    text = config.read_text(encoding="utf-8")
     assert "lambda " not in text  # breaks workers that are spawned
     assert not re.search(r'"/(home|root|work|tmp|mnt|data)\b', text)
-
-
-@each_config
-def test_targets_are_dotted(config: Path) -> None:
-    for target in re.findall(r'"_target_":\s*"([^"]+)"', config.read_text(encoding="utf-8")):
-        assert "." in target.lstrip("$")
+    assert all("." in target.lstrip("$") for target in re.findall(r'"_target_":\s*"([^"]+)"', text))
 
 
 @each_bundle
@@ -115,7 +100,7 @@ def test_overlay_is_thin(overlay: Path) -> None:
         "demo": {"simulate", "lpips", "overwrite"},
         "unpaired": {"discriminator_learning_rate", "train#discriminators_on_device"},
         "mlflow": {"tracking_uri", "experiment_name"},
-        "volumes": {"crop_size", "inferer"},  # the latter of evaluate.json, with which it is used as well
+        "volumes": {"crop_size"},
         "multi_gpu_train": {"backend"},
         "multi_gpu_inference": {"backend"},
         "mgmt": EXPERIMENT,
@@ -128,10 +113,13 @@ def test_overlay_is_thin(overlay: Path) -> None:
 
 
 @each_bundle
-def test_metadata_names_its_version_and_its_ports(bundle: Path) -> None:
+def test_metadata_names_its_ports_and_the_version_of_the_package(bundle: Path, repository: Path) -> None:
     metadata = read(bundle / "configs" / "metadata.json")
     assert metadata["name"] == bundle.name
     assert metadata["version"] in metadata["changelog"]
+    match = re.search(r"^version = (.+)$", (repository / "setup.cfg").read_text(), flags=re.MULTILINE)
+    assert match
+    assert metadata["version"] == match[1]
     data_format = metadata["network_data_format"]
     assert next(iter(data_format["inputs"])) == "image"
     assert next(iter(data_format["outputs"])) == "pred"
@@ -139,13 +127,6 @@ def test_metadata_names_its_version_and_its_ports(bundle: Path) -> None:
     parser = ConfigParser()
     parser.read_config(bundle / "configs" / "inference.json")
     assert data_format["inputs"]["image"]["num_channels"] == parser.get_parsed_content("network_def#in_channels")
-
-
-@each_bundle
-def test_metadata_version_is_that_of_the_package(bundle: Path, repository: Path) -> None:
-    match = re.search(r"^version = (.+)$", (repository / "setup.cfg").read_text(), flags=re.MULTILINE)
-    assert match
-    assert read(bundle / "configs" / "metadata.json")["version"] == match[1]
 
 
 @each_bundle
@@ -204,9 +185,8 @@ def test_the_foreground_is_the_headline(repository: Path, name: str) -> None:
         "val_psnr": "psnr_foreground",
         "val_ssim": "ssim_foreground",
     }
-    parser = ConfigParser()
-    parser.read_config([str(configs / "train.json"), str(configs / "evaluate.json")])
     parser["protocol"] = "released_code"
+    parser.parse()
     assert parser.get_parsed_content("region") == "whole"
 
 

@@ -86,7 +86,6 @@ def test_background_around_a_subject_changes_nothing(runs, tmp_path, write_datal
 @pytest.mark.parametrize("bundle", ["seq2seq_brats", "seq2seq_breast"])
 def test_slices_can_be_halved_four_times(repository, bundle) -> None:
     """As deep as networks and discriminators go; and the breast's are those of its volume."""
-    config = (repository / "bundles" / bundle / "configs" / "train.json").read_text()
-    content = json.loads(config)
+    content = json.loads((repository / "bundles" / bundle / "configs" / "train.json").read_text())
     assert all(size % 16 == 0 for size in content["slice_size"])
     assert content.get("volume_size", content["slice_size"])[:2] == content["slice_size"]

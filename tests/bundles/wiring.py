@@ -40,17 +40,6 @@ def put(path: str, value: Any) -> Edit:
     return edit
 
 
-def add(path: str, value: Any) -> Edit:
-    """Give what stands at ``path`` a value where the default was taken."""
-
-    def edit(content: dict[str, Any]) -> None:
-        group, last = path.rsplit("#", 1)
-        assert last not in content[group], f"the configuration has {path}"
-        content[group][last] = value
-
-    return edit
-
-
 def drop(section: str, target: str) -> Edit:
     """Take everything of class ``target`` out of the lists of a section."""
 
@@ -251,6 +240,12 @@ def side(image: Any) -> float:
     place = np.arange(len(profile))
     bright, tissue = profile.sum(axis=1), (profile > 0).sum(axis=1)
     return float(place @ bright / bright.sum() - place @ tissue / tissue.sum())
+
+
+def keep_slices(dataset_dir: Path, first: int, end: int) -> None:
+    """Crop all images of a cohort to the slices with lesions: time is for each slice, and a simulation has 32."""
+    for path in dataset_dir.rglob("*.nii.gz"):
+        nibabel.save(nibabel.load(path).slicer[:, :, first:end], path)
 
 
 def darken_the_left(dataset_dir: Path, entries: list[dict[str, Any]]) -> None:

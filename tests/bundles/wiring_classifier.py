@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from wiring import Wiring, flat, side
-from wiring_generator import a_training_is_not_overwritten, every_epoch_has_other_samples, seeds_come_first
+from wiring_generator import write_weights
 
 from seq2seq_mri.sequences import channel_slices
 from seq2seq_mri.training.checkpoint import save_weights
@@ -152,16 +151,6 @@ def network_of_training_and_inference_is_one(wiring: Wiring) -> None:
         assert torch.equal(first(image), second(image))
 
 
-def write_weights(wiring: Wiring, path: Path) -> torch.Tensor:
-    """Write weights that no initialisation gives, and return them flat."""
-    network = wiring.parser().get_parsed_content("network_def")
-    with torch.no_grad():
-        for value in network.parameters():
-            value.add_(1)
-    save_weights(network, path, overwrite=True)
-    return flat(network)
-
-
 def evaluation_tests_the_best_weights(wiring: Wiring) -> None:
     parser = wiring.parser("evaluate")
     folder = Path(parser.get_parsed_content("checkpoint_dir"))
@@ -179,23 +168,3 @@ def inference_gives_probabilities_of_the_given_weights(wiring: Wiring) -> None:
     assert Path(default) == wiring.bundle / "models" / "model.pt"
     probability = parser.get_parsed_content("postprocessing")({"pred": torch.tensor([0.7])})["pred"]
     assert float(probability) == pytest.approx(1 / (1 + np.exp(-0.7)))
-
-
-FACTS: tuple[Callable[[Wiring], None], ...] = (
-    seeds_come_first,
-    optimizer_is_documented,
-    loss_balances_the_classes,
-    sections_have_their_subjects_and_labels,
-    images_are_those_of_inference,
-    channels_are_an_image_and_its_map,
-    training_images_are_augmented,
-    training_moves_the_network_and_measures_it,
-    history_has_every_epoch,
-    checkpoints_have_what_is_needed,
-    a_training_is_not_overwritten,
-    every_epoch_has_other_samples,
-    loss_that_is_not_finite_ends_the_training,
-    network_of_training_and_inference_is_one,
-    evaluation_tests_the_best_weights,
-    inference_gives_probabilities_of_the_given_weights,
-)

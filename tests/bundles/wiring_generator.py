@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -292,30 +291,3 @@ def precision_reaches_training_and_inference(wiring: Wiring) -> None:
     for kind, name in (("evaluate", "inferer"), ("inference", "translation")):
         inferer = wiring.parser(kind, autocast_dtype="bfloat16").get_parsed_content(name)
         assert inferer.prepare.dtype == torch.bfloat16
-
-
-FACTS: tuple[Callable[[Wiring], None], ...] = (
-    seeds_come_first,
-    optimizer_is_documented,
-    loss_is_ten_times_l1,
-    published_has_the_weights_of_the_paper,
-    unpaired_trains_the_discriminators,
-    learning_rate_follows_a_cosine,
-    average_follows_the_network,
-    average_has_the_documented_momentum,
-    validation_measures_the_average,
-    validation_has_the_validation_subjects_as_inference_sees_them,
-    best_is_the_average_of_the_best_epoch,
-    last_has_what_a_resume_needs,
-    history_has_every_epoch,
-    a_training_is_not_overwritten,
-    every_epoch_has_other_samples,
-    samples_are_slices_of_the_training_subjects,
-    half_of_the_samples_are_flipped,
-    seed_decides_the_samples,
-    network_of_training_and_inference_is_one,
-    evaluation_measures_the_best_weights,
-    evaluation_has_the_testing_subjects_with_what_was_withheld,
-    inference_synthesises_what_is_missing_with_the_given_weights,
-    precision_reaches_training_and_inference,
-)
