@@ -222,9 +222,8 @@ class LoadImageSequencesd(MapTransform):
                     sequence_index(self.sequences, name)
                 except ValueError as error:
                     raise ValueError(f"Subject '{subject}', '{group}': {error}") from error
-        twice = [name for name in withheld if name in available]
-        if twice:
-            raise ValueError(f"Subject '{subject}': '{twice[0]}' is both available and withheld; keep one of the two.")
+        for name in withheld.keys() & available.keys():
+            raise ValueError(f"Subject '{subject}': '{name}' is both available and withheld; keep one of the two.")
         return withheld
 
     def _read_sequence(self, name: str, paths: Sequence[Path], subject: str) -> list[Volume]:
@@ -253,13 +252,13 @@ class LoadImageSequencesd(MapTransform):
     def _with_metadata(image: np.ndarray, reference: Volume) -> MetaTensor:
         affine = torch.from_numpy(reference.affine.copy())
         metadata = {
-            MetaKeys.ORIGINAL_AFFINE: affine.clone(),
-            MetaKeys.SPATIAL_SHAPE: np.asarray(image.shape[1:]),
-            MetaKeys.SPACE: SpaceKeys.RAS,
-            MetaKeys.ORIGINAL_CHANNEL_DIM: 0,
+            str(MetaKeys.ORIGINAL_AFFINE): affine.clone(),
+            str(MetaKeys.SPATIAL_SHAPE): np.asarray(image.shape[1:]),
+            str(MetaKeys.SPACE): SpaceKeys.RAS,
+            str(MetaKeys.ORIGINAL_CHANNEL_DIM): 0,
             "filename_or_obj": str(reference.path),
         }
-        return MetaTensor(torch.from_numpy(image), affine=affine, meta={str(key): metadata[key] for key in metadata})
+        return MetaTensor(torch.from_numpy(image), affine=affine, meta=metadata)
 
 
 def _read_series(path: Path, subject: str) -> Volume:
