@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 import nibabel
 import numpy as np
@@ -16,7 +15,7 @@ from monai.utils import convert_to_numpy
 
 from seq2seq_mri.io.read_nifti import Volume
 
-__all__ = ["corner_distance", "match_grid", "on_source_grid", "source_margins"]
+__all__ = ["match_grid", "on_source_grid", "source_margins"]
 
 
 def match_grid(volume: Volume, reference: Volume, subject: str, tolerance: float, resample: bool = False) -> np.ndarray:
@@ -24,25 +23,16 @@ def match_grid(volume: Volume, reference: Volume, subject: str, tolerance: float
 
     The same physical grid stored in another orientation is reoriented by flips and swaps of axes, without loss.
 
-    Args:
-        volume: what to bring onto the grid.
-        reference: defines the grid.
-        subject: the subject's name, for messages.
-        tolerance: greatest distance in millimetres by which a corner of the one grid may lie beside the other's.
-        resample: whether a volume on another grid is interpolated linearly (zero outside of it) or refused.
-
-    Returns:
-        float32 array of shape ``[T, X, Y, Z]`` with ``X, Y, Z`` those of ``reference``; units unchanged.
-
-    Raises:
-        ValueError: when the grids differ and ``resample`` is false, or when the two do not overlap.
+    Corners of equal grids lie within ``tolerance`` mm. A volume on another grid is interpolated linearly (zero outside
+    of it) with ``resample``, and refused without it. Returns float32 ``[T, X, Y, Z]``.
     """
     voxels, affine = _reorient(volume, reference)
     shape, reference_shape = voxels.shape[1:], reference.voxels.shape[1:]
     differences = []
     if shape != reference_shape:
         differences.append(f"shapes {reference_shape} and {shape}")
-    distance = corner_distance(affine, reference.affine, reference_shape)
+    corners = np.array(np.meshgrid(*[(0, size - 1) for size in reference_shape], [1], indexing="ij")).reshape(4, -1)
+    distance = float(np.linalg.norm(((affine - reference.affine) @ corners)[:3], axis=0).max())
     if distance > tolerance:
         differences.append(f"affines that put a corner {distance:.3g} mm apart (tolerance {tolerance:g} mm)")
     if not differences:
@@ -64,12 +54,6 @@ def match_grid(volume: Volume, reference: Volume, subject: str, tolerance: float
     return result
 
 
-def corner_distance(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
-    """Return the greatest distance in millimetres between where two affines put the corners of a grid of ``shape``."""
-    corners = np.array(np.meshgrid(*[(0, size - 1) for size in shape], [1], indexing="ij")).reshape(4, -1)
-    return float(np.linalg.norm(((affine - other) @ corners)[:3], axis=0).max())
-
-
 def _reorient(volume: Volume, reference: Volume) -> tuple[np.ndarray, np.ndarray]:
     transform = nibabel.orientations.ornt_transform(
         nibabel.orientations.io_orientation(volume.affine), nibabel.orientations.io_orientation(reference.affine)
@@ -82,18 +66,13 @@ def _reorient(volume: Volume, reference: Volume) -> tuple[np.ndarray, np.ndarray
 
 
 def source_margins(image: torch.Tensor) -> list[int]:
-    """Return by how many voxels the field of view of a subject's file exceeds an image of it.
+    """Return by how many voxels the field of view of a subject's file exceeds an image ``[C, X, Y, Z]`` of it.
 
     After crops, pads, flips and swaps of axes these are the voxels that lead back to the file's own grid. After a
-    resampling they lead to the resampled grid's voxels whose centres lie in the file's field of view.
+    resampling they lead to the resampled grid's voxels whose centres lie in the file's field of view. An image
+    without the metadata that ``LoadImageSequencesd`` gives has no margins.
 
-    Args:
-        image: ``[C, X, Y, Z]``, a ``MetaTensor`` with the affine and shape of its file, as ``LoadImageSequencesd``
-            gives. An image that knows no file has no margins.
-
-    Returns:
-        What ``torch.nn.functional.pad`` takes: before and after the last axis, then the one before it, and so on;
-        negative where the image was padded beyond the file.
+    Returns what ``torch.nn.functional.pad`` takes; negative where the image was padded beyond the file.
     """
     metadata = getattr(image, "meta", {})
     if "original_affine" not in metadata or "spatial_shape" not in metadata:

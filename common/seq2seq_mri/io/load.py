@@ -32,20 +32,13 @@ _UNIQUE = re.compile(r"(^|[_-])unique[_-]")
 
 
 def subject_files(
-    data: Mapping[Any, Any], sequences: Mapping[str, int], subject: str, known_keys: Collection[str] = ()
+    data: Mapping[Any, Any], sequences: Mapping[str, int], subject: str, known_keys: Collection[Hashable] = ()
 ) -> dict[str, list[Path]]:
     """Return the files of each sequence that ``data`` has.
 
-    Args:
-        data: sequence names → the path of a file, or a list of paths, one per timepoint. ``None`` and ``""`` stand for
-            a sequence that is absent. A path may be the folder of a DICOM series. Keys that are neither in
-            ``sequences`` nor hold an image path are ignored, and so are ``"lesion"``, ``"patient"`` and ``"label"``.
-        sequences: the sequence table.
-        subject: the subject's name, for messages.
-        known_keys: further keys that may hold image paths and are no sequences.
-
-    Raises:
-        ValueError: when a key that is no known sequence holds the path of a NIfTI file, or a path is not a string.
+    ``data`` maps sequences to the path of a file or of the folder of a DICOM series, or to a list of paths, one per
+    timepoint; ``None`` and ``""`` stand for a sequence that is absent. Another key that holds the path of a NIfTI file
+    is an error, unless it is ``"lesion"``, ``"patient"``, ``"label"`` or one of ``known_keys``.
     """
     files = {}
     for key, value in data.items():
@@ -69,19 +62,14 @@ def folder_files(folder: str | os.PathLike, sequences: Mapping[str, int], subjec
 
     Upper and lower case are alike, and the longest name that fits wins: ``p1_fat_t1.nii.gz`` is ``fat_t1``, not ``t1``.
     Masks of what only one sequence shows, ``p1_unique_t1.nii.gz``, are passed over.
-
-    Raises:
-        ValueError: when two files fit one sequence.
     """
     files: dict[str, Path] = {}
     for path in sorted(Path(folder).iterdir()):
         if not path.name.lower().endswith(_ENDINGS):
             continue
         stem = path.name.lower().removesuffix(".gz").removesuffix(".nii")
-        if _UNIQUE.search(stem):
-            continue
         fitting = [name for name in sequences if any(f"_{stem}".endswith(mark + name.lower()) for mark in "_-.")]
-        if not fitting:
+        if not fitting or _UNIQUE.search(stem):
             continue
         name = max(fitting, key=len)
         if name in files:
@@ -129,9 +117,6 @@ class LoadImageSequencesd(MapTransform):
         b_values: sequence → b-values of its timepoints in s/mm², for diffusion-weighted sequences.
         resample_time: whether a series at other times than ``times`` is interpolated linearly in time, or refused.
 
-    Raises:
-        ValueError: when the table, ``times`` or ``b_values`` are not of their form.
-
     Example:
         >>> load = LoadImageSequencesd({"t1": 1, "t2": 1})
         >>> sample = load({"subject": "p1", "t2": "p1_t2.nii.gz"})  # doctest: +SKIP
@@ -172,11 +157,6 @@ class LoadImageSequencesd(MapTransform):
             ``"measured"``: bool ``[S]``, sequences that are in the image;
             ``"withheld"``: bool ``[S]``, sequences that are silenced on purpose, whether they are in the image or not;
             ``"subject"``: the subject's name.
-
-        Raises:
-            FileNotFoundError: when a file does not exist.
-            ValueError: when no sequence is available, a sequence is unknown or given twice, a file is unusable (see
-                ``read_volume``), has timepoints that are not those of the table, or lies on another grid.
         """
         subject = self._subject(data)
         available = self._read_available(data, subject)
@@ -213,11 +193,8 @@ class LoadImageSequencesd(MapTransform):
 
     def _read_available(self, data: Mapping[Hashable, Any], subject: str) -> dict[str, list[Volume]]:
         image = data.get(self.image_key)
-        known = [
-            self.image_key,
-            *self.other_keys,
-            *(str(key) for key in data if str(key).startswith(f"{self.image_key}_")),
-        ]
+        # Hosts add keys such as "image_path".
+        known = [*self.other_keys, *(key for key in data if re.match(rf"{self.image_key}(_|$)", str(key)))]
         files: Mapping[Any, Any] = data
         if isinstance(image, Mapping):
             files, known = image, []
@@ -245,9 +222,8 @@ class LoadImageSequencesd(MapTransform):
                     sequence_index(self.sequences, name)
                 except ValueError as error:
                     raise ValueError(f"Subject '{subject}', '{group}': {error}") from error
-        twice = [name for name in withheld if name in available]
-        if twice:
-            raise ValueError(f"Subject '{subject}': '{twice[0]}' is both available and withheld; keep one of the two.")
+        for name in withheld.keys() & available.keys():
+            raise ValueError(f"Subject '{subject}': '{name}' is both available and withheld; keep one of the two.")
         return withheld
 
     def _read_sequence(self, name: str, paths: Sequence[Path], subject: str) -> list[Volume]:
@@ -276,13 +252,13 @@ class LoadImageSequencesd(MapTransform):
     def _with_metadata(image: np.ndarray, reference: Volume) -> MetaTensor:
         affine = torch.from_numpy(reference.affine.copy())
         metadata = {
-            MetaKeys.ORIGINAL_AFFINE: affine.clone(),
-            MetaKeys.SPATIAL_SHAPE: np.asarray(image.shape[1:]),
-            MetaKeys.SPACE: SpaceKeys.RAS,
-            MetaKeys.ORIGINAL_CHANNEL_DIM: 0,
+            str(MetaKeys.ORIGINAL_AFFINE): affine.clone(),
+            str(MetaKeys.SPATIAL_SHAPE): np.asarray(image.shape[1:]),
+            str(MetaKeys.SPACE): SpaceKeys.RAS,
+            str(MetaKeys.ORIGINAL_CHANNEL_DIM): 0,
             "filename_or_obj": str(reference.path),
         }
-        return MetaTensor(torch.from_numpy(image), affine=affine, meta={str(key): metadata[key] for key in metadata})
+        return MetaTensor(torch.from_numpy(image), affine=affine, meta=metadata)
 
 
 def _read_series(path: Path, subject: str) -> Volume:

@@ -19,19 +19,42 @@ from seq2seq_mri.sequences import check_sequences, sequence_index
 __all__ = ["LoadLesionMaskd", "LoadUniqueMasksd"]
 
 
-class LoadUniqueMasksd(MapTransform):
-    """Read a subject's ``unique`` masks, which simulated cohorts have, into ``unique_masks``.
+class _LoadMasksd(MapTransform):
+    """Reads masks onto the grid of the loaded image: a mask is the same grid, if need be in another orientation.
 
     It comes after ``LoadImageSequencesd`` and before the spatial transforms, which then act on both keys, with
-    ``allow_missing_keys`` for subjects without masks.
+    ``allow_missing_keys`` for subjects without masks. A mask on another grid is refused, or with ``resample``
+    resampled; ``tolerance`` is the greatest distance in millimetres by which corners of two equal grids may differ.
+    """
 
-    Args:
-        sequences: the sequence table.
-        image_key: key of the loaded image, on whose grid the masks must be. The same grid stored in another orientation
-            will do.
-        masks_key: key of the result.
-        resample: whether a mask on another grid is resampled to the image's, or refused.
-        tolerance: greatest distance in millimetres by which the corners of two equal grids may differ.
+    def __init__(self, image_key: str, resample: bool, tolerance: float) -> None:
+        super().__init__(keys=[image_key])
+        self.image_key = image_key
+        self.resample = resample
+        self.tolerance = tolerance
+
+    def _read(self, path: str | os.PathLike, data: Mapping[Hashable, Any]) -> torch.Tensor:
+        """Return a mask ``[X, Y, Z]`` of 0 and 1 on the grid of the image; values other than 0 in the file are 1."""
+        image, subject = data[self.image_key], _subject(data)
+        volume = read_volume(path, subject, allow_constant=True)
+        if len(volume.voxels) != 1:
+            raise ValueError(f"Subject '{subject}': {path} has {len(volume.voxels)} timepoints; a mask is a 3D volume.")
+        marked = Volume((volume.voxels != 0).astype(np.float32), volume.affine, volume.path)
+        # Only the grid of the reference is used, so one voxel that takes no memory stands for all of them.
+        grid = np.broadcast_to(np.float32(0), (1, *image.shape[1:]))
+        affine = np.asarray(image.affine, dtype=np.float64)
+        reference = Volume(grid, affine, image.meta.get("filename_or_obj", "the image"))
+        # A resampled mask without a voxel is as one that lies elsewhere, which match_grid refuses.
+        resample = self.resample and bool(marked.voxels.any())
+        on_grid = match_grid(marked, reference, subject, self.tolerance, resample)
+        return torch.from_numpy((on_grid[0] > 0.5).astype(np.float32))
+
+
+class LoadUniqueMasksd(_LoadMasksd):
+    """Read a subject's ``unique`` masks, which simulated cohorts have, into ``masks_key``.
+
+    The result, for subjects that have such masks, is a float32 ``MetaTensor`` ``[S, X, Y, Z]`` of 0 and 1 in the
+    order of the table ``sequences``. See :class:`_LoadMasksd` for the other arguments.
     """
 
     def __init__(
@@ -42,47 +65,28 @@ class LoadUniqueMasksd(MapTransform):
         resample: bool = False,
         tolerance: float = 0.01,
     ) -> None:
-        super().__init__(keys=[image_key])
+        super().__init__(image_key, resample, tolerance)
         self.sequences = check_sequences(sequences)
-        self.image_key = image_key
         self.masks_key = masks_key
-        self.resample = resample
-        self.tolerance = tolerance
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the masks, float32 ``MetaTensor`` ``[S, X, Y, Z]`` of 0 and 1 in the table's order, if there are any.
-
-        Raises:
-            FileNotFoundError: when a mask does not exist.
-            ValueError: when a mask is unusable, of an unknown sequence, or on another grid than the image.
-        """
+        """Add the masks, if there are any."""
         result = dict(data)
         paths = result.pop("unique", None)
-        if not paths:
-            return result
-        image = result[self.image_key]
-        subject = str(result.get("subject", "unnamed"))
-        masks = torch.zeros((len(self.sequences), *image.shape[1:]))
-        for name, path in paths.items():
-            index = sequence_index(self.sequences, name)
-            masks[index] = _read_mask(path, subject, image, self.resample, self.tolerance)
-        result[self.masks_key] = _like_image(masks, image)
+        if paths:
+            image = result[self.image_key]
+            masks = torch.zeros((len(self.sequences), *image.shape[1:]))
+            for name, path in paths.items():
+                masks[sequence_index(self.sequences, name)] = self._read(path, result)
+            result[self.masks_key] = _like_image(masks, image)
         return result
 
 
-class LoadLesionMaskd(MapTransform):
-    """Read the mask that a subject's ``lesion`` path names, in its place.
+class LoadLesionMaskd(_LoadMasksd):
+    """Read the mask that a subject's ``lesion_key`` names into its place.
 
-    It comes after ``LoadImageSequencesd`` and before the spatial transforms, which then act on both keys, with
-    ``allow_missing_keys`` for subjects without a mask.
-
-    Args:
-        image_key: key of the loaded image, on whose grid the mask must be. The same grid stored in another orientation
-            will do.
-        lesion_key: key of the path, and of the result.
-        resample: whether a mask on another grid is resampled to the image's, or refused.
-        tolerance: greatest distance in millimetres by which the corners of two equal grids may differ.
-        required: whether a subject without a mask, or with an empty one, is refused.
+    The result is a float32 ``MetaTensor`` ``[1, X, Y, Z]`` of 0 and 1. A subject without a mask has no such key, and
+    is refused, like one with an empty mask, where it is ``required``. See :class:`_LoadMasksd` for the other arguments.
     """
 
     def __init__(
@@ -93,56 +97,33 @@ class LoadLesionMaskd(MapTransform):
         tolerance: float = 0.01,
         required: bool = False,
     ) -> None:
-        super().__init__(keys=[image_key])
-        self.image_key = image_key
+        super().__init__(image_key, resample, tolerance)
         self.lesion_key = lesion_key
-        self.resample = resample
-        self.tolerance = tolerance
         self.required = required
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Put the mask, float32 ``MetaTensor`` ``[1, X, Y, Z]`` of 0 and 1, in the place of its path, if there is one.
-
-        Raises:
-            FileNotFoundError: when the mask does not exist.
-            ValueError: when it is unusable, on another grid than the image, or absent and required.
-        """
+        """Put the mask in the place of its path, if there is one."""
         result = dict(data)
         path = result.pop(self.lesion_key, None)
         if not path:
             if self.required:
                 raise ValueError(
-                    f"Subject '{result.get('subject', 'unnamed')}' has no mask of a lesion; name its file in the "
-                    f"datalist, under '{self.lesion_key}', or leave the subject out."
+                    f"Subject '{_subject(data)}' has no mask of a lesion; name its file in the datalist, under "
+                    f"'{self.lesion_key}', or leave the subject out."
                 )
             return result
-        image = result[self.image_key]
-        mask = _read_mask(path, str(result.get("subject", "unnamed")), image, self.resample, self.tolerance)
+        mask = self._read(path, result)
         if self.required and not mask.any():
             raise ValueError(
-                f"Subject '{result.get('subject', 'unnamed')}': {path} marks no voxel of the image; correct the mask "
-                "of the lesion, or leave the subject out."
+                f"Subject '{_subject(data)}': {path} marks no voxel of the image; correct the mask of the lesion, or "
+                "leave the subject out."
             )
-        result[self.lesion_key] = _like_image(mask[None], image)
+        result[self.lesion_key] = _like_image(mask[None], result[self.image_key])
         return result
 
 
-def _read_mask(
-    path: str | os.PathLike, subject: str, image: MetaTensor, resample: bool, tolerance: float
-) -> torch.Tensor:
-    """Return a mask ``[X, Y, Z]`` of 0 and 1 on the grid of ``image``; values other than 0 in the file are 1."""
-    volume = read_volume(path, subject, allow_constant=True)
-    if len(volume.voxels) != 1:
-        raise ValueError(f"Subject '{subject}': {path} has {len(volume.voxels)} timepoints; a mask is a 3D volume.")
-    marked = Volume((volume.voxels != 0).astype(np.float32), volume.affine, volume.path)
-    # Only the grid of the reference is used, so one voxel that takes no memory stands for all of them.
-    shape = (1, *image.shape[1:])
-    file_name = image.meta.get("filename_or_obj", "the image")
-    affine = np.asarray(image.affine, dtype=np.float64)
-    reference = Volume(np.broadcast_to(np.float32(0), shape), affine, file_name)
-    # A resampled mask without a voxel is as one that lies elsewhere, which match_grid refuses.
-    on_grid = match_grid(marked, reference, subject, tolerance, resample and bool(marked.voxels.any()))
-    return torch.from_numpy((on_grid[0] > 0.5).astype(np.float32))
+def _subject(data: Mapping[Hashable, Any]) -> str:
+    return str(data.get("subject", "unnamed"))
 
 
 def _like_image(masks: torch.Tensor, image: MetaTensor) -> MetaTensor:

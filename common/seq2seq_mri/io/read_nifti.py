@@ -49,19 +49,9 @@ def read_volume(path: str | os.PathLike, subject: str, allow_constant: bool = Fa
     else from the header, when that gives a time between frames in s, ms or µs; b-values from a ``.bval`` file of the
     same name. A 3D file has neither.
 
-    Args:
-        path: a ``.nii`` or ``.nii.gz`` file, ``(X, Y, Z)`` or ``(X, Y, Z, T)``.
-        subject: the subject's name, for messages.
-        allow_constant: whether a timepoint may have the same value everywhere.
-
-    Returns:
-        The volume, intensities as stored in the file after its scaling (arbitrary units; negative values are kept).
-
-    Raises:
-        FileNotFoundError: when the file does not exist.
-        ValueError: when it cannot be read, is corrupt, truncated, not a NIfTI, not 3D or 4D, holds NaN or infinite
-            values, or has a timepoint that is constant; or when times or b-values beside it are unreadable, not finite,
-            not increasing (times), negative (b-values), or not one for each frame.
+    Intensities are as stored in the file after its scaling (arbitrary units; negative values are kept). With
+    ``allow_constant`` a timepoint may have the same value everywhere. Whatever makes the file unusable is a
+    ``FileNotFoundError`` or a ``ValueError`` that names ``subject`` and file.
     """
     path = Path(path)
     where = f"Subject '{subject}': {path}"
@@ -109,13 +99,7 @@ def _timepoints_first(voxels: np.ndarray, where: str) -> np.ndarray:
 
 
 def check_intensities(voxels: np.ndarray, where: str, allow_constant: bool = False) -> None:
-    """Raise a ``ValueError`` when a timepoint of ``[T, X, Y, Z]`` is not finite everywhere, or is constant.
-
-    Args:
-        voxels: the timepoints.
-        where: names subject and file, for the message.
-        allow_constant: whether a timepoint may have the same value everywhere.
-    """
+    """Raise a ``ValueError`` when a timepoint of ``[T, X, Y, Z]`` is not finite everywhere, or is constant."""
     for timepoint, volume in enumerate(voxels):
         which = f"{where}, timepoint {timepoint}," if len(voxels) > 1 else where
         # The minimum and maximum of values among which there is a NaN are NaN.

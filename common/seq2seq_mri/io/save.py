@@ -19,7 +19,7 @@ from monai.utils import convert_to_numpy, ensure_tuple_rep
 from seq2seq_mri.files import atomic_path
 from seq2seq_mri.io.sidecars import even_step, set_time_step, sidecar_texts
 from seq2seq_mri.io.timepoints import check_b_values, check_times
-from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
+from seq2seq_mri.sequences import channel_slices, check_sequences
 
 __all__ = ["SaveImageSequencesd", "save_volume", "sequence_file"]
 
@@ -58,12 +58,6 @@ def save_volume(
 
     Returns:
         Whether the file was written; false only when ``existing`` is ``"skip"`` and the file was there.
-
-    Raises:
-        FileExistsError: when the file exists and ``existing`` is ``"error"``.
-        OSError: when it cannot be written; the message names it.
-        ValueError: when ``volume`` has another shape than ``like``, or holds NaN or infinite values, or ``like`` is no
-            NIfTI file, or ``times`` or ``b_values`` are not one for each timepoint, or wrong.
     """
     path = Path(path)
     _check_existing(existing)
@@ -91,7 +85,12 @@ def save_volume(
     with atomic_path(path, overwrite=existing == "overwrite") as temporary:
         nibabel.save(image, temporary)
         # The image is moved into place after them, when all is complete.
-        _save_sidecars(sidecars)
+        for sidecar, text in sidecars.items():
+            if text is None:
+                sidecar.unlink(missing_ok=True)
+            else:
+                with atomic_path(sidecar, overwrite=True) as temporary_sidecar:
+                    temporary_sidecar.write_text(text, encoding="utf-8")
     return True
 
 
@@ -123,10 +122,6 @@ class SaveImageSequencesd(MapTransform):
         times: sequence → seconds from its first frame to each of its timepoints, saved with it.
         b_values: sequence → b-values of its timepoints in s/mm², saved with it.
         descriptions_key: key of a mapping from sequences to what their volumes are, saved in the header's ``descrip``.
-
-    Raises:
-        ValueError: when ``existing`` is none of the three, ``threads`` is less than 1, or ``times`` or ``b_values`` do
-            not fit the sequence table.
     """
 
     def __init__(
@@ -146,8 +141,6 @@ class SaveImageSequencesd(MapTransform):
         descriptions_key: str | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if threads < 1:
-            raise ValueError(f"threads is {threads}; give at least 1.")
         self.sequences = check_sequences(sequences)
         self.output_dir = Path(output_dir)
         self.names_key = names_key
@@ -165,16 +158,9 @@ class SaveImageSequencesd(MapTransform):
 
         A file that cannot be written does not stop the others of the subject; the first error, in the order of
         ``keys`` and sequences, is raised when all have ended.
-
-        Raises:
-            ValueError: when a volume has another number of channels than its sequences have timepoints, two volumes
-                have one file, or as ``save_volume``.
-            OSError: as ``save_volume``.
         """
         subject = str(data["subject"])
         names = list(data.get(self.names_key, self.sequences))
-        for name in names:
-            sequence_index(self.sequences, name)
         held = {name: self.sequences[name] for name in names}
         folder = self.output_dir / subject if self.subject_folder else self.output_dir
         volumes: dict[Path, tuple[str, Any]] = {}
@@ -194,18 +180,13 @@ class SaveImageSequencesd(MapTransform):
                 volumes[path] = (name, volume[part])
         like = _grid_of_source(data[self.image_key].meta, {path: part for path, (_, part) in volumes.items()})
         descriptions = {} if self.descriptions_key is None else data[self.descriptions_key]
+
+        def about(name: str) -> tuple[Sequence[float] | None, Sequence[float] | None, str]:
+            return self.times.get(name), self.b_values.get(name), descriptions.get(name, "")
+
         with ThreadPoolExecutor(self.threads, thread_name_prefix="save") as pool:
             saved = [
-                pool.submit(
-                    save_volume,
-                    path,
-                    part,
-                    like,
-                    self.existing,
-                    self.times.get(name),
-                    self.b_values.get(name),
-                    descriptions.get(name, ""),
-                )
+                pool.submit(save_volume, path, part, like, self.existing, *about(name))
                 for path, (name, part) in volumes.items()
             ]
         for future in saved:
@@ -217,15 +198,6 @@ def _check_existing(existing: str) -> str:
     if existing not in _EXISTING:
         raise ValueError(f"existing is {existing!r}; give one of {', '.join(_EXISTING)}.")
     return existing
-
-
-def _save_sidecars(sidecars: Mapping[Path, str | None]) -> None:
-    for sidecar, text in sidecars.items():
-        if text is None:
-            sidecar.unlink(missing_ok=True)
-        else:
-            with atomic_path(sidecar, overwrite=True) as temporary:
-                temporary.write_text(text, encoding="utf-8")
 
 
 def _grid_of_source(metadata: Mapping[str, Any], volumes: Mapping[Path, Any]) -> str | torch.Tensor:

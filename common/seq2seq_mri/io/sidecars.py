@@ -30,17 +30,8 @@ def sidecar_path(path: Path, ending: str) -> Path:
 def frame_times(path: Path, image: nibabel.Nifti1Pair, where: str) -> tuple[float, ...] | None:
     """Return the seconds from the first frame to the start of each frame.
 
-    Args:
-        path: the NIfTI file.
-        image: what nibabel loaded from it.
-        where: names subject and file, for messages.
-
-    Returns:
-        One number for each frame, 0 first, from ``FrameTimesStart`` of the sidecar, or else from the header's spacing
-        of frames; ``None`` for a 3D file, and when neither says.
-
-    Raises:
-        ValueError: when the sidecar or the header cannot be used.
+    They come from ``FrameTimesStart`` of the sidecar, or else from the header's spacing of frames; ``None`` for a 3D
+    file, and when neither says.
     """
     frames = int(np.prod(image.shape[3:]))
     if frames < 2:
@@ -55,8 +46,7 @@ def frame_times(path: Path, image: nibabel.Nifti1Pair, where: str) -> tuple[floa
             raise ValueError(f"{where}: its sidecar {sidecar} is not a JSON object; repair it.")
         if content.get("FrameTimesStart") is not None:
             times = content["FrameTimesStart"]
-            if not isinstance(times, list):
-                times = [times]
+            times = times if isinstance(times, list) else [times]
             _check_times(times, frames, f"{where}: FrameTimesStart in {sidecar}")
             return tuple(float(time - times[0]) for time in times)
     unit = _SECONDS.get(int(image.header["xyzt_units"]) & ~_SPACE_UNIT_BITS)
@@ -70,11 +60,7 @@ def frame_times(path: Path, image: nibabel.Nifti1Pair, where: str) -> tuple[floa
 
 
 def frame_b_values(path: Path, frames: int, where: str) -> tuple[float, ...] | None:
-    """Return the b-values of the ``frames`` frames in s/mm², from the ``.bval`` file; ``None`` when there is none.
-
-    Raises:
-        ValueError: when the file is unreadable, or has not one finite number, zero or above, for each frame.
-    """
+    """Return the b-values of the ``frames`` frames in s/mm², from the ``.bval`` file; ``None`` when there is none."""
     sidecar = sidecar_path(path, ".bval")
     if frames < 2 or not sidecar.is_file():
         return None
@@ -103,7 +89,7 @@ def _check_b_values(values: Sequence[object], frames: int, which: str) -> None:
 def _check_numbers(values: Sequence[object], frames: int, which: str, what: str) -> None:
     if len(values) != frames:
         raise ValueError(f"{which} has {len(values)} values for {frames} frames; give {what}.")
-    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+    if not all(isinstance(value, (int, float)) for value in values):
         raise ValueError(f"{which} holds {list(values)!r}, not numbers; give {what}.")
     if not np.isfinite(np.array(values, dtype=float)).all():
         raise ValueError(f"{which} has values that are NaN or infinite; give {what}.")
@@ -126,19 +112,9 @@ def set_time_step(header: nibabel.Nifti1Header, step: float | None) -> None:
 def sidecar_texts(
     path: Path, frames: int, times: Sequence[float] | None, b_values: Sequence[float] | None
 ) -> dict[Path, str | None]:
-    """Return the files that belong beside a 4D NIfTI file, and what is in them.
+    """Return the ``.json`` and the ``.bval`` path beside a 4D NIfTI file, and what is in each.
 
-    Args:
-        path: the NIfTI file.
-        frames: how many frames it has.
-        times: seconds at which they start, or ``None``.
-        b_values: in s/mm², or ``None``.
-
-    Returns:
-        the ``.json`` and the ``.bval`` path, each with its content, or ``None`` if there must be no such file.
-
-    Raises:
-        ValueError: when there is not one finite number for each frame, times do not increase, or a b-value is negative.
+    ``None`` stands for a file that must not be; ``times`` are in seconds and ``b_values`` in s/mm².
     """
     texts: dict[Path, str | None] = {sidecar_path(path, ".json"): None, sidecar_path(path, ".bval"): None}
     if times is not None:

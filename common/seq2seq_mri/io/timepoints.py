@@ -21,16 +21,7 @@ _LEAST_B_VALUE_TOLERANCE = 10.0
 def check_times(
     sequences: Mapping[str, int], times: Mapping[str, Sequence[float]] | None
 ) -> dict[str, tuple[float, ...]]:
-    """Return ``times`` after checking it against the sequence table; ``None`` becomes an empty table.
-
-    Args:
-        sequences: the sequence table.
-        times: sequence → the seconds from its first frame to each of its timepoints.
-
-    Raises:
-        ValueError: when a sequence is not in the table, or its times are not one for each timepoint, finite, strictly
-            increasing and 0 first.
-    """
+    """Return ``times``, sequence → seconds from its first frame to each timepoint, checked; ``None`` becomes empty."""
     checked = _check_values(sequences, times, "times", "seconds")
     for name, values in checked.items():
         if values[0] != 0 or not (np.diff(values) > 0).all():
@@ -43,16 +34,7 @@ def check_times(
 def check_b_values(
     sequences: Mapping[str, int], b_values: Mapping[str, Sequence[float]] | None
 ) -> dict[str, tuple[float, ...]]:
-    """Return ``b_values`` after checking it against the sequence table; ``None`` becomes an empty table.
-
-    Args:
-        sequences: the sequence table.
-        b_values: sequence → the b-value of each of its timepoints in s/mm².
-
-    Raises:
-        ValueError: when a sequence is not in the table, or its b-values are not one for each timepoint, finite, zero
-            or above, and all different.
-    """
+    """Return ``b_values``, sequence → b-value of each timepoint in s/mm², checked; ``None`` becomes empty."""
     checked = _check_values(sequences, b_values, "b_values", "s/mm²")
     for name, values in checked.items():
         if min(values) < 0 or len(set(values)) < len(values):
@@ -70,9 +52,6 @@ class TimepointTable:
         times: sequence → seconds from the first frame to each of its timepoints.
         b_values: sequence → b-values of its timepoints in s/mm².
         resample_time: whether series at other times are interpolated linearly in time, or refused.
-
-    Raises:
-        ValueError: as :func:`check_times` and :func:`check_b_values`, and when a sequence is in both.
     """
 
     def __init__(
@@ -99,18 +78,8 @@ class TimepointTable:
         weighted frames are picked by their b-values, which may differ by 5 % or 10 s/mm², whichever is more; frames of
         one b-value (directions, repetitions) are averaged arithmetically.
 
-        Args:
-            name: the sequence.
-            parts: the series, in one or several parts.
-            subject: the subject's name, for messages.
-
-        Returns:
-            float64 ``[T, N]``, ``T`` timepoints of the table by ``N`` frames of all parts, each row of sum 1; ``None``
-            when the frames are the timepoints.
-
-        Raises:
-            ValueError: when frames or b-values are missing or too many, or the times are not the table's and cannot, or
-                may not, be interpolated.
+        The weights are float64 ``[T, N]``, ``T`` timepoints of the table by ``N`` frames of all parts, each row of
+        sum 1; ``None`` when the frames are the timepoints.
         """
         if name in self.b_values:
             return self._b_value_weights(name, parts, subject)
@@ -189,14 +158,9 @@ class TimepointTable:
 
 
 def weighted_frames(weights: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Return weighted sums of frames.
+    """Return the sums ``[T, X, Y, Z]`` of float32 frames ``[N, X, Y, Z]`` with weights ``[T, N]``, most of them zero.
 
-    Args:
-        weights: ``[T, N]``, most of them zero.
-        frames: float32 ``[N, X, Y, Z]``.
-
-    Returns:
-        float32 ``[T, X, Y, Z]``, the values of a frame itself where it has all of the weight.
+    Where a frame has all of the weight, its values come back unchanged.
     """
     result = np.zeros((len(weights), *frames.shape[1:]), dtype=np.float32)
     for timepoint, row in zip(result, weights, strict=True):

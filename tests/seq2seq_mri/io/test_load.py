@@ -56,15 +56,9 @@ def test_is_no_load_imaged_and_channel_first_leaves_it(write_volume) -> None:
 @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float64])
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
 def test_reads_every_number_type(write_volume, dtype, ending) -> None:
-    voxels = np.arange(60).reshape(3, 4, 5)
+    voxels = np.arange(60).reshape(3, 4, 5) - (0 if dtype == np.uint8 else 10)
     sample = LoadImageSequencesd({"t1": 1})({"t1": write_volume(f"a{ending}", voxels, dtype=dtype)})
     np.testing.assert_array_equal(sample["image"][0].numpy(), voxels)
-
-
-def test_negative_values_are_kept(write_volume) -> None:
-    voxels = np.arange(60).reshape(3, 4, 5) - 10
-    sample = LoadImageSequencesd({"t1": 1})({"t1": write_volume("a.nii.gz", voxels)})
-    assert float(sample["image"].min()) == -10
 
 
 @pytest.mark.parametrize("load_withheld", [False, True])
@@ -110,9 +104,7 @@ def test_grids_that_differ_are_an_error_that_names_both_files(write_volume, chan
     moved = np.eye(4)
     moved[0, 3] = 0.5
     first = write_volume("t1.nii.gz")
-    second = (
-        write_volume("t2.nii.gz", shape=(9, 8, 6)) if change == "shape" else write_volume("t2.nii.gz", affine=moved)
-    )
+    second = write_volume("t2.nii.gz", **({"shape": (9, 8, 6)} if change == "shape" else {"affine": moved}))
     with pytest.raises(ValueError, match=difference) as caught:
         LoadImageSequencesd(TWO)({"subject": "p1", "t1": first, "t2": second})
     for part in ("'p1'", first, second, "resample: true"):
@@ -184,9 +176,9 @@ def bad_checksum(path: str) -> None:
 BAD_FILES = {
     "missing": (lambda path: Path(path).unlink(), "does not exist"),
     "truncated": (truncated, "corrupt or truncated"),
+    "truncated.nii": (truncated, "corrupt or truncated"),
     "corrupt": (bad_checksum, "corrupt"),
     "empty": (lambda path: Path(path).write_bytes(b""), "not a NIfTI file"),
-    "text": (lambda path: Path(path).write_text("no image"), "not a NIfTI file"),
     "zipped text": (lambda path: Path(path).write_bytes(gzip.compress(b"no image")), "not a NIfTI file"),
 }
 
@@ -194,20 +186,11 @@ BAD_FILES = {
 @pytest.mark.parametrize("kind", BAD_FILES)
 def test_unreadable_files(write_volume, kind) -> None:
     spoil, message = BAD_FILES[kind]
-    path = write_volume("t2.nii.gz", shape=(20, 20, 20))
+    path = write_volume("t2.nii" if kind.endswith(".nii") else "t2.nii.gz", shape=(20, 20, 20))
     spoil(path)
-    expected = FileNotFoundError if kind == "missing" else ValueError
-    with pytest.raises(expected, match=message) as caught:
+    with pytest.raises(FileNotFoundError if kind == "missing" else ValueError, match=message) as caught:
         LoadImageSequencesd(TWO)({"subject": "p1", "t1": write_volume("t1.nii.gz"), "t2": path})
-    assert "'p1'" in str(caught.value)
-    assert path in str(caught.value)
-
-
-def test_truncated_without_compression(write_volume) -> None:
-    path = write_volume("t1.nii")
-    truncated(path)
-    with pytest.raises(ValueError, match=r"t1\.nii is corrupt or truncated"):
-        LoadImageSequencesd(TWO)({"subject": "p1", "t1": path})
+    assert str(caught.value).startswith(f"Subject 'p1': {path} ")
 
 
 def test_not_a_nifti_but_another_image(tmp_path) -> None:
@@ -217,19 +200,13 @@ def test_not_a_nifti_but_another_image(tmp_path) -> None:
         LoadImageSequencesd(TWO)({"subject": "p1", "t1": str(path)})
 
 
-def one_voxel(value: float) -> np.ndarray:
-    voxels = np.ones((4, 4, 4), dtype=np.float32)
-    voxels[1, 2, 3] = value
-    return voxels
-
-
 BAD_VOXELS = {
     "2D": (np.arange(16.0).reshape(4, 4), r"is 2D, of shape \(4, 4\)"),
     "5D": (np.arange(64.0).reshape(2, 2, 4, 2, 2), "a 3D volume or a 4D series is expected"),
-    "NaN": (one_voxel(np.nan), "1 voxels that are NaN or infinite"),
-    "infinite": (one_voxel(np.inf), "1 voxels that are NaN or infinite"),
+    "not finite": (np.r_[np.nan, np.inf, np.arange(62.0)].reshape(4, 4, 4), "2 voxels that are NaN or infinite"),
     "zero": (np.zeros((4, 4, 4)), "is all zero"),
     "constant": (np.full((4, 4, 4), 3.0), r"is constant \(3 everywhere\)"),
+    "zero timepoint": (np.arange(64.0).reshape(4, 4, 4, 1) * [1, 0], "timepoint 1, is all zero"),
     "timepoints": (np.arange(128.0).reshape(4, 4, 4, 2), "has 2 timepoints where sequence 't2' has 1"),
 }
 
@@ -240,14 +217,7 @@ def test_unusable_voxels(write_volume, kind) -> None:
     path = write_volume("t2.nii.gz", voxels)
     with pytest.raises(ValueError, match=message) as caught:
         LoadImageSequencesd(TWO)({"subject": "p1", "t2": path})
-    assert "'p1'" in str(caught.value)
-    assert path in str(caught.value)
-
-
-def test_constant_timepoint_is_named(write_volume) -> None:
-    series = np.stack([np.arange(64.0).reshape(4, 4, 4), np.zeros((4, 4, 4))], -1)
-    with pytest.raises(ValueError, match="timepoint 1, is all zero"):
-        LoadImageSequencesd({"dce": 2})({"dce": write_volume("dce.nii.gz", series)})
+    assert str(caught.value).startswith(f"Subject 'p1': {path}")
 
 
 def test_colour_image(tmp_path) -> None:
@@ -297,20 +267,15 @@ def test_other_keys_are_passed_on(write_volume) -> None:
         LoadImageSequencesd(TWO)(subject)
 
 
-def test_two_files_for_one_sequence_in_a_folder(write_volume, tmp_path) -> None:
+def test_names_of_files_in_a_folder(write_volume, tmp_path) -> None:
+    """Masks are no sequences, and two files of one sequence are one too many."""
     (tmp_path / "p1").mkdir()
-    write_volume("p1/a_t1.nii.gz")
+    for name in ("p1-t1", "p1-unique-t1", "p1-unique-t2", "p1-lesion"):
+        write_volume(f"p1/{name}.nii.gz")
+    assert LoadImageSequencesd(TWO)({"image": str(tmp_path / "p1")})["available"].tolist() == [True, False]
     write_volume("p1/b_t1.nii.gz")
     with pytest.raises(ValueError, match="look like sequence 't1'"):
         LoadImageSequencesd(TWO)({"image": str(tmp_path / "p1")})
-
-
-def test_masks_in_a_folder_are_no_sequences(write_volume, tmp_path) -> None:
-    (tmp_path / "p1").mkdir()
-    write_volume("p1/p1-t1.nii.gz")
-    for name in ("p1-unique-t1", "p1-unique-t2", "p1-lesion"):
-        write_volume(f"p1/{name}.nii.gz")
-    assert LoadImageSequencesd(TWO)({"image": str(tmp_path / "p1")})["available"].tolist() == [True, False]
 
 
 @pytest.mark.real_data

@@ -18,30 +18,26 @@ LOAD = [LoadImageSequencesd(TABLE), LoadUniqueMasksd(TABLE)]
 
 def test_masks_follow_the_image(write_volume, oblique_affine) -> None:
     mask = np.zeros((9, 8, 7))
-    mask[3, 4, 2] = 1
-    image = mask * 500
+    mask[3, 4, 2] = 3  # any value other than 0
+    image = (mask > 0) * 500.0
     image[1:8, 2:7, 1:5] += 1
-    subject = {
-        "subject": "p1",
-        "t1": write_volume("t1.nii.gz", image, oblique_affine),
-        "unique": {"t1gd": write_volume("mask.nii.gz", mask, oblique_affine)},
-    }
-    keys = ["image", "unique_masks"]
+    path = write_volume("mask.nii.gz", mask, oblique_affine, dtype=np.uint8)
+    subject = {"subject": "p1", "t1": write_volume("t1.nii.gz", image, oblique_affine)}
+    keys = ["image", "unique_masks", "lesion"]
     spatial = [
         Orientationd(keys, axcodes="RAS", labels=None, allow_missing_keys=True),
         CropForegroundd(keys, source_key="image", start_coord_key=None, end_coord_key=None, allow_missing_keys=True),
     ]
-    sample = Compose([*LOAD, *spatial])(subject)
+    sample = Compose([*LOAD, LoadLesionMaskd(), *spatial])(subject | {"unique": {"t1gd": path}, "lesion": path})
     assert sample["unique_masks"].shape == (2, 7, 5, 4)
     assert not sample["unique_masks"][0].any()
-    # The brightest voxel of the image is the one that the mask marks, whatever was turned and cropped.
-    assert np.argmax(sample["image"][0]) == np.argmax(sample["unique_masks"][1])
-    assert sample["unique_masks"].sum() == 1
-
-
-def test_without_masks_nothing_is_added(write_volume) -> None:
-    sample = Compose(LOAD)({"subject": "p1", "t1": write_volume("t1.nii.gz")})
-    assert "unique_masks" not in sample
+    assert sample["lesion"].shape == (1, 7, 5, 4)
+    for found in (sample["unique_masks"][1], sample["lesion"][0]):
+        # The brightest voxel of the image is the one that the mask marks, whatever was turned and cropped.
+        assert np.argmax(sample["image"][0]) == np.argmax(found)
+        assert found.sum() == 1
+        assert found.dtype == torch.float32
+    torch.testing.assert_close(sample["lesion"].affine, sample["image"].affine)
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR", "SLA"])
@@ -61,34 +57,10 @@ def test_masks_in_another_orientation_are_turned(write_volume, oblique_affine, a
 
 
 class TestLesion:
-    def test_follows_the_image(self, write_volume, oblique_affine) -> None:
-        mask = np.zeros((9, 8, 7))
-        mask[3, 4, 2] = 3  # any value other than 0
-        image = (mask > 0) * 500.0
-        image[1:8, 2:7, 1:5] += 1
-        subject = {
-            "subject": "p1",
-            "t1": write_volume("t1.nii.gz", image, oblique_affine),
-            "lesion": write_volume("lesion.nii.gz", mask, oblique_affine, dtype=np.uint8),
-        }
-        keys = ["image", "unique_masks", "lesion"]
-        spatial = [
-            Orientationd(keys, axcodes="RAS", labels=None, allow_missing_keys=True),
-            CropForegroundd(
-                keys, source_key="image", start_coord_key=None, end_coord_key=None, allow_missing_keys=True
-            ),
-        ]
-        sample = Compose([*LOAD, LoadLesionMaskd(), *spatial])(subject)
-        assert sample["lesion"].shape == (1, 7, 5, 4)
-        assert sample["lesion"].dtype == torch.float32
-        assert np.argmax(sample["image"][0]) == np.argmax(sample["lesion"][0])
-        assert sample["lesion"].sum() == 1
-        torch.testing.assert_close(sample["lesion"].affine, sample["image"].affine)
-
     @pytest.mark.parametrize("entry", [{}, {"lesion": None}])
     def test_without_one_nothing_is_added(self, write_volume, entry) -> None:
-        load = Compose([LOAD[0], LoadLesionMaskd()])
-        assert "lesion" not in load({"subject": "p1", "t1": write_volume("t1.nii.gz")} | entry)
+        sample = Compose([*LOAD, LoadLesionMaskd()])({"subject": "p1", "t1": write_volume("t1.nii.gz")} | entry)
+        assert sample.keys().isdisjoint({"lesion", "unique_masks"})
 
     def test_an_empty_mask_stays_empty(self, write_volume) -> None:
         path = write_volume("lesion.nii.gz", np.zeros((9, 8, 7)))
@@ -122,19 +94,11 @@ class TestLesion:
             "has 2 timepoints; a mask is a 3D volume": write_volume("series.nii.gz", np.ones((9, 8, 7, 2))),
         }
         for message, path in wrong.items():
-            with pytest.raises(ValueError, match=f"'p1': .*{message}"):
-                LoadLesionMaskd()(subject | {"lesion": path})
+            for load, entry in ((LoadLesionMaskd(), path), (LOAD[1], {"t1gd": path})):
+                with pytest.raises(ValueError, match=f"'p1': .*{message}"):
+                    load(subject | {"lesion": entry, "unique": entry})
         with pytest.raises(FileNotFoundError, match="p1"):
             LoadLesionMaskd()(subject | {"lesion": str(tmp_path / "none.nii.gz")})
-
-
-def test_refuses(write_volume, tmp_path, oblique_affine) -> None:
-    subject = {"subject": "p1", "t1": write_volume("t1.nii.gz")}
-    other = write_volume("mask.nii.gz", np.ones((9, 8, 7)), oblique_affine)
-    with pytest.raises(ValueError, match=r"'p1': .*mask\.nii\.gz lie on different grids"):
-        LOAD[1](LOAD[0](subject | {"unique": {"t1gd": other}}))
-    with pytest.raises(FileNotFoundError, match="p1"):
-        LOAD[1](LOAD[0](subject | {"unique": {"t1gd": str(tmp_path / "none.nii.gz")}}))
 
 
 def test_a_mask_of_the_lesion_may_be_required() -> None:
@@ -144,7 +108,6 @@ def test_a_mask_of_the_lesion_may_be_required() -> None:
 
 def test_an_empty_mask_is_refused_where_one_is_required(write_volume) -> None:
     path = write_volume("lesion.nii.gz", np.zeros((9, 8, 7)))
-    load = Compose([LOAD[0], LoadLesionMaskd(required=True)])
-    with pytest.raises(RuntimeError) as caught:
-        load({"subject": "p1", "t1": write_volume("t1.nii.gz"), "lesion": path})
-    assert "lesion.nii.gz marks no voxel of the image" in str(caught.value.__cause__)
+    subject = LOAD[0]({"subject": "p1", "t1": write_volume("t1.nii.gz")})
+    with pytest.raises(ValueError, match=r"'p1': .*lesion\.nii\.gz marks no voxel of the image"):
+        LoadLesionMaskd(required=True)(subject | {"lesion": path})

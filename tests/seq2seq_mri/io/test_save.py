@@ -86,7 +86,7 @@ def test_disc_full_leaves_nothing(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(nibabel, "save", full)
     with pytest.raises(OSError, match=r"cannot write .*saved\.nii\.gz: No space left on device"):
-        save_volume(tmp_path / "saved.nii.gz", RANDOM, np.eye(4))
+        save_volume(tmp_path / "saved.nii.gz", np.stack([RANDOM] * 3), np.eye(4), times=(0, 30, 100))
     assert not list(tmp_path.iterdir())
 
 
@@ -104,26 +104,18 @@ def test_write_that_stops_half_way_leaves_the_old_file(tmp_path) -> None:
     np.testing.assert_array_equal(nibabel.load(path).get_fdata(dtype=np.float32), RANDOM)
 
 
-def test_folder_that_cannot_be_made(tmp_path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"cannot write .*saved\.nii\.gz"):
-        save_volume(tmp_path / "file" / "saved.nii.gz", RANDOM, np.eye(4))
-
-
 def test_refuses(tmp_path, write_volume) -> None:
     source = write_volume("source.nii.gz", shape=(9, 8, 6))
-    path = tmp_path / "saved.nii.gz"
-    with pytest.raises(ValueError, match=r"\(9, 8, 7\) is not that of .*source\.nii\.gz, \(9, 8, 6\)"):
-        save_volume(path, RANDOM, source)
-    with pytest.raises(ValueError, match="NaN"):
-        save_volume(path, RANDOM * np.nan, np.eye(4))
-    with pytest.raises(ValueError, match=r"shape \(8, 7\)"):
-        save_volume(path, RANDOM[0], np.eye(4))
-    with pytest.raises(ValueError, match="must end with"):
-        save_volume(tmp_path / "saved.mha", RANDOM, np.eye(4))
-    with pytest.raises(ValueError, match="existing is 'ask'"):
-        save_volume(path, RANDOM, np.eye(4), existing="ask")
-    assert not path.exists()
+    for name, volume, like, existing, message in (
+        ("a.nii.gz", RANDOM, source, "error", r"\(9, 8, 7\) is not that of .*source\.nii\.gz, \(9, 8, 6\)"),
+        ("a.nii.gz", RANDOM * np.nan, np.eye(4), "error", "NaN"),
+        ("a.nii.gz", RANDOM[0], np.eye(4), "error", r"shape \(8, 7\)"),
+        ("a.mha", RANDOM, np.eye(4), "error", "must end with"),
+        ("a.nii.gz", RANDOM, np.eye(4), "ask", "existing is 'ask'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            save_volume(tmp_path / name, volume, like, existing)
+        assert not (tmp_path / name).exists()
 
 
 class TestSaveSequences:
@@ -149,14 +141,6 @@ class TestSaveSequences:
         with pytest.raises(FileExistsError, match="p1_t2"):
             save(sample)
 
-    def test_all_of_the_table(self, write_volume, tmp_path) -> None:
-        sample = self.sample(write_volume)
-        sample["pred"] = torch.zeros(4, 9, 8, 7)
-        SaveImageSequencesd("pred", self.TABLE, tmp_path / "out")(sample)
-        assert sorted(path.name for path in (tmp_path / "out" / "p1").iterdir()) == [
-            "p1_dce.nii.gz", "p1_t1.nii.gz", "p1_t2.nii.gz"
-        ]  # fmt: skip
-
     def test_without_folders_of_subjects(self, write_volume, tmp_path) -> None:
         sample = self.sample(write_volume) | {"targets": ["t1"], "pred": torch.zeros(1, 9, 8, 7)}
         SaveImageSequencesd("pred", self.TABLE, tmp_path / "out", suffixes="_md", subject_folder=False)(sample)
@@ -166,12 +150,8 @@ class TestSaveSequences:
         sample = self.sample(write_volume) | {"targets": ["dce"], "pred": torch.zeros(1, 9, 8, 7)}
         with pytest.raises(ValueError, match="'p1': 'pred' has 1 channels, but dce have 2 timepoints"):
             SaveImageSequencesd("pred", self.TABLE, tmp_path)(sample)
-        with pytest.raises(ValueError, match="Unknown sequence 'pd'"):
-            SaveImageSequencesd("pred", self.TABLE, tmp_path)(sample | {"targets": ["pd"]})
         with pytest.raises(ValueError, match="existing is 'ask'"):
             SaveImageSequencesd("pred", self.TABLE, tmp_path, existing="ask")
-        with pytest.raises(ValueError, match="threads is 0; give at least 1"):
-            SaveImageSequencesd("pred", self.TABLE, tmp_path, threads=0)
 
     def many(self, write_volume) -> dict:
         rng = np.random.default_rng(1)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from pathlib import Path
 
@@ -83,17 +82,13 @@ def test_sidecar_without_times_leaves_them_to_the_header(tmp_path) -> None:
 
 BAD_SIDECARS = {
     "no JSON": ("json", "{", "not readable JSON"),
-    "bytes": ("json", b"\xff\xfe", "not readable JSON"),
     "list": ("json", "[0, 1, 2]", "not a JSON object"),
     "too few times": ("json", '{"FrameTimesStart": [0, 90]}', "2 values for 3 frames"),
     "one time": ("json", '{"FrameTimesStart": 0}', "1 values for 3 frames"),
     "text in times": ("json", '{"FrameTimesStart": [0, "90", 180]}', "not numbers"),
-    "truth in times": ("json", '{"FrameTimesStart": [false, 90, 180]}', "not numbers"),
     "NaN in times": ("json", '{"FrameTimesStart": [0, NaN, 180]}', "NaN or infinite"),
     "unsorted": ("json", '{"FrameTimesStart": [0, 180, 90]}', "not increasing"),
-    "twice": ("json", '{"FrameTimesStart": [0, 90, 90]}', "not increasing"),
     "text in b-values": ("bval", "0 150 high", "cannot be read as numbers"),
-    "binary b-values": ("bval", b"\xff\xfe", "cannot be read as numbers"),
     "too many b-values": ("bval", "0 150 800 1500", "4 values for 3 frames"),
     "no b-values": ("bval", "", "0 values for 3 frames"),
     "NaN in b-values": ("bval", "0 nan 800", "NaN or infinite"),
@@ -106,7 +101,7 @@ def test_bad_sidecars(tmp_path, kind) -> None:
     ending, content, message = BAD_SIDECARS[kind]
     path = write_series(tmp_path / "dce.nii.gz")
     sidecar = tmp_path / f"dce.{ending}"
-    sidecar.write_bytes(content if isinstance(content, bytes) else content.encode())
+    sidecar.write_text(content)
     with pytest.raises(ValueError, match=message) as caught:
         read_volume(path, "p1")
     for part in ("'p1'", str(path), str(sidecar)):
@@ -203,20 +198,6 @@ class TestExisting:
         assert not save_volume(path, SERIES, np.eye(4), "skip", times=[0, 1, 2])
         assert read_volume(path, "p1").times == self.UNEVEN
 
-    def test_image_that_exists_is_named_first(self, tmp_path) -> None:
-        save_volume(tmp_path / "a.nii", SERIES, np.eye(4), times=self.UNEVEN)
-        with pytest.raises(FileExistsError, match=r"a\.nii exists"):
-            save_volume(tmp_path / "a.nii", SERIES, np.eye(4), times=self.UNEVEN)
-
-    def test_disc_full_leaves_no_sidecar(self, tmp_path, monkeypatch) -> None:
-        def full(*_) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(nibabel, "save", full)
-        with pytest.raises(OSError, match=r"cannot write .*a\.nii: No space left"):
-            save_volume(tmp_path / "a.nii", SERIES, np.eye(4), times=self.UNEVEN)
-        assert not list(tmp_path.iterdir())
-
     def test_sidecar_that_cannot_be_written_leaves_no_image(self, tmp_path) -> None:
         (tmp_path / "a.json").mkdir()
         with pytest.raises(OSError, match=r"a\.json"):
@@ -242,16 +223,3 @@ class TestSaveSequences:
             "dwi": (0, 800, 1500),
         }
         assert len(list((tmp_path / "out" / "p1").iterdir())) == 4
-
-    @pytest.mark.parametrize(
-        ("tables", "message"),
-        [
-            ({"times": {"pd": [0]}}, "Unknown sequence 'pd'"),
-            ({"times": {"dce": [0, 90]}}, "times of 'dce' are .*give 3, one for each timepoint, in seconds"),
-            ({"times": {"dce": [1, 90, 180]}}, "0 first, increasing"),
-            ({"b_values": {"dwi": [0, 0, 800]}}, "all different"),
-        ],
-    )
-    def test_refuses(self, tmp_path, tables, message) -> None:
-        with pytest.raises(ValueError, match=message):
-            SaveImageSequencesd("pred", self.TABLE, tmp_path, **tables)

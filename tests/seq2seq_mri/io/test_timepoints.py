@@ -14,7 +14,7 @@ from scipy.interpolate import interp1d
 from seq2seq_mri.io.load import LoadImageSequencesd
 from seq2seq_mri.io.read_nifti import Volume
 from seq2seq_mri.io.save import SaveImageSequencesd
-from seq2seq_mri.io.timepoints import TimepointTable, weighted_frames
+from seq2seq_mri.io.timepoints import weighted_frames
 
 TABLE = {"t1": 1, "dce": 4, "dwi": 3}
 TIMES = {"dce": [0, 90, 180, 270]}
@@ -65,14 +65,6 @@ def test_interpolation_in_time(write_series, times) -> None:
     np.testing.assert_allclose(image[1:5], interp1d(times, series, axis=0)(TIMES["dce"]), rtol=1e-5)
 
 
-def test_a_line_in_time_stays_a_line(write_series) -> None:
-    times = [0, 33, 100, 150, 300]
-    slope = series_of(1, seed=2)[0]
-    image = load(True, dce=write_series("dce", np.stack([slope * (20 + time) for time in times]), times))
-    for channel, time in enumerate(TIMES["dce"], start=1):
-        np.testing.assert_allclose(image[channel], slope * (20 + time), rtol=1e-5)
-
-
 @pytest.mark.parametrize("last", [250.0, 270.0])
 def test_the_last_frame_is_held_for_half_of_its_length(write_series, last) -> None:
     times = [0, 50, 100, last - 40, last]
@@ -83,9 +75,8 @@ def test_the_last_frame_is_held_for_half_of_its_length(write_series, last) -> No
 
 def test_series_that_ends_too_early(write_series) -> None:
     path = write_series("dce", series_of(4), [0, 80, 160, 209])
-    with pytest.raises(ValueError, match=r"at 0, 80, 160, 209 s.*ends too early to be interpolated to 270 s") as caught:
+    with pytest.raises(ValueError, match=r"'p1'.* at 0, 80, 160, 209 s.*ends too early to be interpolated to 270 s"):
         load(True, dce=path)
-    assert "'p1'" in str(caught.value)
 
 
 @pytest.mark.parametrize("times", [[0, 45, 180, 320], [0, 90, 180], np.arange(0, 400, 16.43).tolist()])
@@ -93,13 +84,8 @@ def test_other_times_are_refused_unless_asked_for(write_series, times) -> None:
     path = write_series("dce", series_of(len(times)), times)
     with pytest.raises(ValueError, match="resample_time: true") as caught:
         load(dce=path)
-    for part in (
-        "'p1'",
-        path,
-        f"has {len(times)} frames at 0, ",
-        "'dce' has 4 timepoints at 0, 90, 180, 270 s",
-        "dce.json",
-    ):
+    found, wanted = f"has {len(times)} frames at 0, ", "'dce' has 4 timepoints at 0, 90, 180, 270 s"
+    for part in ("'p1'", path, found, wanted, "dce.json"):
         assert part in str(caught.value)
 
 
@@ -127,16 +113,8 @@ class TestParts:
 
     def test_missing_frame(self, write_series) -> None:
         files = self.files(write_series, series_of(4))[:3]
-        with pytest.raises(
-            ValueError, match=r"'p1'.*frame2.* has 3 frames and does not say their times.*merge"
-        ) as caught:
+        with pytest.raises(ValueError, match=r"'p1'.*frame2.* has 3 frames and .*complete the series, or merge"):
             load(dce=files)
-        assert "complete the series" in str(caught.value)
-
-    def test_missing_frame_without_tables(self, write_series) -> None:
-        files = self.files(write_series, series_of(4))[:3]
-        with pytest.raises(ValueError, match=r"'p1'.*has 3 timepoints where sequence 'dce' has 4"):
-            LoadImageSequencesd(TABLE)({"subject": "p1", "dce": files})
 
     def test_frames_on_different_grids(self, write_series, write_volume) -> None:
         files = self.files(write_series, series_of(4))
@@ -165,15 +143,6 @@ class TestParts:
             return paths
 
         return make
-
-    def test_one_folder(self, folders) -> None:
-        series = series_of(6)
-        (folder,) = folders(dce={"voxels": series, "times": (0.0, 60.0, 120.0, 180.0, 240.0, 300.0)})
-        image = load(True, dce=folder)
-        expected = interp1d(np.arange(6) * 60, series, axis=0)(TIMES["dce"])
-        np.testing.assert_allclose(image[1:5], expected, rtol=1e-5)
-        with pytest.raises(ValueError, match=r"in the headers of its DICOM files"):
-            load(dce=folder)
 
     def test_folders_are_ordered_by_their_start(self, folders) -> None:
         series = series_of(4)
@@ -254,10 +223,8 @@ class TestBValues:
 
     def test_missing_b_value(self, write_series) -> None:
         path = write_series("dwi", series_of(4), b_values=[0, 150, 400, 1000])
-        with pytest.raises(ValueError, match=r"no frame with b = 800 s/mm².*it has 0, 150, 400, 1000") as caught:
+        with pytest.raises(ValueError, match=rf"'p1': {path} .* b = 800 s/mm².*it has 0, 150, 400, 1000"):
             load(dwi=path)
-        assert "'p1'" in str(caught.value)
-        assert path in str(caught.value)
 
     def test_no_b_values(self, write_series) -> None:
         with pytest.raises(ValueError, match=r"'p1'.*dwi\.nii\.gz has no b-values.*0, 150, 800.*dwi\.bval"):
@@ -278,7 +245,6 @@ class TestBValues:
         ({"times": {"dce": "0123"}}, "give 4, one for each timepoint"),
         ({"times": {"dce": [0, 90, 90, 270]}}, "increasing"),
         ({"times": {"dce": [10, 90, 180, 270]}}, "0 first"),
-        ({"times": {"dce": [0, "90", 180, 270]}}, "finite numbers, in seconds"),
         ({"times": {"dce": [0, 90, 180, float("nan")]}}, "finite numbers"),
         ({"b_values": {"dwi": [0, 150]}}, "give 3, one for each timepoint, in s/mm²"),
         ({"b_values": {"dwi": [0, -150, 800]}}, "numbers from 0"),
@@ -289,16 +255,6 @@ class TestBValues:
 def test_tables_that_are_wrong(tables, message) -> None:
     with pytest.raises(ValueError, match=message):
         LoadImageSequencesd(TABLE, **tables)
-
-
-def test_weights_sum_to_one() -> None:
-    table = TimepointTable({"dce": 4}, times=TIMES, resample_time=True)
-    voxels = np.zeros((30, 1, 1, 1), dtype=np.float32)
-    volume = Volume(voxels, np.eye(4), Path("dce.nii"), times=tuple(10.1 * index for index in range(30)))
-    weights = table.weights("dce", [volume], "p1")
-    assert weights.shape == (4, 30)
-    np.testing.assert_allclose(weights.sum(1), 1)
-    assert (np.count_nonzero(weights, axis=1) <= 2).all()
 
 
 def test_weighted_frames_are_a_matrix_product() -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.valuerep import DA, DT, TM
 
-__all__ = ["DicomSlice", "first_number", "image_levels", "read_headers", "read_pixels", "read_slices", "stored_b_value"]
+__all__ = [
+    "UNREADABLE", "DicomSlice", "first_number", "first_value", "image_levels", "read_headers", "read_pixels",
+    "read_slices", "stored_b_value",
+]  # fmt: skip
 
 # What reading a header that is no header, or values that are not of their kind, ends in.
 UNREADABLE = (ValueError, TypeError, AttributeError, struct.error)
@@ -189,6 +193,12 @@ def image_levels(header: pydicom.Dataset) -> list[list[pydicom.Dataset]]:
     return [[_functional_groups([item]), shared, header] for item in header.PerFrameFunctionalGroupsSequence]
 
 
+def first_value(datasets: Sequence[pydicom.Dataset], *keywords: str) -> Any:
+    """Return the first value that is there, by keyword and then by dataset; else ``None``."""
+    found = (dataset.get(keyword) for keyword in keywords for dataset in datasets)
+    return next((value for value in found if value not in (None, "")), None)
+
+
 def _functional_groups(items: Iterable[pydicom.Dataset]) -> pydicom.Dataset:
     """Lay out functional groups of an enhanced file, the shared ones or those of a frame, as one flat dataset."""
     flat = pydicom.Dataset()
@@ -200,9 +210,7 @@ def _functional_groups(items: Iterable[pydicom.Dataset]) -> pydicom.Dataset:
 
 
 def _slice(datasets: list[pydicom.Dataset], header: pydicom.Dataset, path: Path, index: int) -> DicomSlice:
-    def get(keyword: str) -> Any:
-        found = (dataset[keyword].value for dataset in datasets if keyword in dataset)
-        return next((value for value in found if value not in (None, "")), None)
+    get = partial(first_value, datasets)
 
     def needed(keyword: str, size: int) -> np.ndarray:
         value = get(keyword)
@@ -228,11 +236,9 @@ def _slice(datasets: list[pydicom.Dataset], header: pydicom.Dataset, path: Path,
     spacing = needed("PixelSpacing", 2)
     if min(spacing) <= 0:
         raise ValueError(f"has a PixelSpacing of {spacing[0]:g} x {spacing[1]:g} mm.")
-    trigger_time = first_number(get("TriggerTime"))
-    offset = first_number(get("TemporalPositionTimeOffset"))
-    resolution = first_number(get("TemporalResolution"))
+    trigger_time, resolution = first_number(get("TriggerTime")), first_number(get("TemporalResolution"))
     temporal_position = whole("TemporalPositionIdentifier")
-    slope, intercept = get("RescaleSlope"), get("RescaleIntercept")
+    slope = get("RescaleSlope")
     directionality = get("DiffusionDirectionality")
     return DicomSlice(
         path=path,
@@ -249,9 +255,9 @@ def _slice(datasets: list[pydicom.Dataset], header: pydicom.Dataset, path: Path,
         position=needed("ImagePositionPatient", 3),
         thickness=first_number(get("SpacingBetweenSlices")) or first_number(get("SliceThickness")),
         slope=1.0 if slope is None else float(slope),
-        intercept=0.0 if intercept is None else float(intercept),
+        intercept=float(get("RescaleIntercept") or 0),
         temporal_position=whole("TemporalPositionIndex") if temporal_position is None else temporal_position,
-        trigger_time=offset if trigger_time is None else trigger_time / 1000,
+        trigger_time=(first_number(get("TemporalPositionTimeOffset")) if trigger_time is None else trigger_time / 1000),
         acquired=_acquisition_moment(get),
         acquisition_number=whole("AcquisitionNumber"),
         series_number=whole("SeriesNumber"),
@@ -266,10 +272,9 @@ def _past_midnight(slices: list[DicomSlice]) -> list[DicomSlice]:
     moments = [part.acquired for part in slices if part.acquired is not None]
     if not moments or max(moments) - min(moments) <= _LONGEST or max(moments).date() != min(moments).date():
         return slices
-    morning = min(moments) + _LONGEST
     return [
         replace(part, acquired=part.acquired + timedelta(days=1))
-        if part.acquired is not None and part.acquired < morning
+        if part.acquired is not None and part.acquired < min(moments) + _LONGEST
         else part
         for part in slices
     ]
@@ -278,12 +283,9 @@ def _past_midnight(slices: list[DicomSlice]) -> list[DicomSlice]:
 def first_number(value: Any) -> float | None:
     """Return the first number of a header's value; private values may be bytes that pydicom has not interpreted."""
     if isinstance(value, bytes):
-        if len(value) == 4 and not value.strip(b"0123456789 \\\0"):
-            value = value.decode("ascii")
-        elif len(value) == 4:
+        if len(value) == 4 and value.strip(b"0123456789 \\\0"):
             return float(struct.unpack("<f", value)[0])
-        else:
-            value = value.decode("latin-1")
+        value = value.decode("latin-1")
     if isinstance(value, str):
         value = value.replace("\0", "").split("\\")[0].strip()
     elif value is not None and not isinstance(value, (int, float)):

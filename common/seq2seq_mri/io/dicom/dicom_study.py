@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 import pydicom
 
-from seq2seq_mri.io.dicom.dicom_slices import UNREADABLE, first_number, image_levels, read_headers, stored_b_value
+from seq2seq_mri.io.dicom.dicom_slices import (
+    UNREADABLE,
+    first_number,
+    first_value,
+    image_levels,
+    read_headers,
+    stored_b_value,
+)
 
 __all__ = ["NUMBERS", "TEXTS", "StudySeries", "read_study"]
 
@@ -106,14 +113,17 @@ def _series(uid: str, content: Sequence[tuple[Path, pydicom.Dataset]]) -> StudyS
     directions, positions = set(), set()
     for level, header in levels:
         for name, keywords in NUMBERS.items():
-            value = first_number(_first(level, *keywords))
+            value = first_number(first_value(level, *keywords))
             # Where nothing is inverted, some scanners write an inversion time of 0.
             if value is not None and not (name == "inversion_time" and value == 0):
                 numbers[name].add(value)
-        b_value = stored_b_value(partial(_first, level), header)
+        b_value = stored_b_value(partial(first_value, level), header)
         if b_value is not None:
             numbers["b_value"].add(b_value)
-        orientation, position = _first(level, "ImageOrientationPatient"), _first(level, "ImagePositionPatient")
+        orientation, position = (
+            first_value(level, "ImageOrientationPatient"),
+            first_value(level, "ImagePositionPatient"),
+        )
         if orientation is not None and position is not None:
             along_row, along_column = np.asarray(orientation, dtype=float).reshape(2, 3)
             normal = np.cross(along_row, along_column)
@@ -129,7 +139,7 @@ def _series(uid: str, content: Sequence[tuple[Path, pydicom.Dataset]]) -> StudyS
         study=str(first.get("StudyInstanceUID", "")),
         modality=str(first.get("Modality", "")),
         files=tuple(path for path, _ in content),
-        texts={name: _text(_first(levels[0][0], *keywords)) for name, keywords in TEXTS.items()},
+        texts={name: _text(first_value(levels[0][0], *keywords)) for name, keywords in TEXTS.items()},
         numbers=described,
         contrast_agent=any(
             str(header.get("ContrastBolusAgent") or "").strip().lower() not in _NO_AGENT
@@ -137,11 +147,6 @@ def _series(uid: str, content: Sequence[tuple[Path, pydicom.Dataset]]) -> StudyS
             for _, header in content
         ),
     )
-
-
-def _first(datasets: Sequence[pydicom.Dataset], *keywords: str) -> Any:
-    found = (dataset.get(keyword) for keyword in keywords for dataset in datasets)
-    return next((value for value in found if value not in (None, "")), None)
 
 
 def _text(value: Any) -> str:
