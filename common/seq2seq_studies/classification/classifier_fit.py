@@ -89,7 +89,6 @@ class ClassifierFit:
             directory,
             ClassifierSettings(**chosen, seed=seed, device=self.device, num_workers=self.num_workers),
             self.augmentation,
-            experiment,
         )
         how = {name: chosen[name] for name in ("batch_size", "autocast_dtype") if name in chosen}
         probabilities = predict_probabilities(

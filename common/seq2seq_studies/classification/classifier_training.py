@@ -6,11 +6,10 @@ The settings are the paper's where it gives them: Adam with a learning rate of 1
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,29 +67,27 @@ def fit_classifier(
     output_dir: str | Path,
     settings: ClassifierSettings,
     augmentation: Sequence[Callable] = (),
-    experiment: Mapping[str, Any] | None = None,
 ) -> torch.nn.Module:
     """Return a classifier with the weights of the epoch that was best on the validation data, for inference.
 
     Everything random, the first weights too, follows from the seed: on a CPU two trainings with equal arguments give
     equal weights. A training that was interrupted goes on after its last epoch, with the same result as one that was
-    not; one that is finished is not repeated. ``output_dir`` receives ``settings.json`` (the settings and a digest of
-    the subjects and labels), ``history.csv`` (every epoch), ``best.pt`` (weights), ``last.pt`` (for a resume; removed
-    at the end) and ``finished.json`` (the best epoch, counted from 1, and its metric).
+    not; one that is finished is not repeated. ``output_dir`` receives ``history.csv`` (every epoch), ``best.pt``
+    (weights), ``last.pt`` (for a resume; removed at the end) and ``finished.json`` (the best epoch, counted from 1, and
+    its metric).
 
     Args:
         training: what to train on.
         validation: chooses the best epoch, and is not trained on.
         network: builds the network, for example ``partial(build_classifier, spatial_dims=3, in_channels=2)``. A
             function, so that no training starts from the weights of another.
-        output_dir: folder of this training.
+        output_dir: folder of this training and of no other; :class:`ClassifierFit` names it after all that it is made
+            of.
         settings: how to train.
         augmentation: random transforms of the images to train on.
-        experiment: what else, in terms of JSON, a training must have in common with this to be taken up, for example
-            the channels of the images.
 
     Raises:
-        ValueError: when a data set has one class only, a loss is not finite, or ``output_dir`` holds another training.
+        ValueError: when a data set has one class only, or a loss is not finite.
     """
     if len(set(training.labels.tolist())) < 2:
         raise ValueError(
@@ -102,12 +99,6 @@ def fit_classifier(
         weights = balanced_class_weights(training.labels, settings.num_classes)
     loss = ClassificationLoss(settings.num_classes, weights)
     directory = check_writable_directory(output_dir)
-    wanted = asdict(settings) | {"class_weights": [round(weight, 6) for weight in loss.weights.tolist()]}
-    for name in ("device", "num_workers"):
-        del wanted[name]
-    wanted |= {"training": _digest(training), "validation": _digest(validation), "experiment": dict(experiment or {})}
-    _take_up(directory / "settings.json", wanted)
-
     torch.manual_seed(settings.seed)
     model = network().to(settings.device)
     if not (directory / "finished.json").is_file():
@@ -165,28 +156,5 @@ def _train(
     if trainer.state.epoch < settings.max_epochs:
         trainer.run()
     best = {"epoch": evaluator.state.best_metric_epoch, "value": evaluator.state.best_metric}
-    _write_json(directory / "finished.json", best)
-
-
-def _digest(images: ClassifierImages) -> str:
-    content = json.dumps([images.subjects, images.labels.tolist()])
-    return f"{len(images)} subjects, sha256 {hashlib.sha256(content.encode()).hexdigest()[:16]}"
-
-
-def _take_up(path: Path, wanted: Mapping[str, Any]) -> None:
-    """Write the settings of a new training, or check that one which was begun has the same."""
-    given = json.loads(json.dumps(wanted))
-    if not path.is_file():
-        _write_json(path, given)
-        return
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    if different := [name for name in given if stored.get(name) != given[name]]:
-        raise ValueError(
-            f"{path.parent} holds a training with other settings ({', '.join(different)}). Give another output "
-            "directory, or remove it."
-        )
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    with atomic_path(directory / "finished.json") as temporary:
+        temporary.write_text(json.dumps(best, indent=2) + "\n", encoding="utf-8")
