@@ -224,7 +224,7 @@ def test_response_from_a_breast_cohort(classifier_runs, breast_runs, make_genera
         "simulate#shape": [40, 34, 32],
         "simulate#spacing": 7.0,
         "simulate#splits": [0, 0, 10],
-        "simulate#seed": 1001,  # five of each label
+        "simulate#seed": 1001,  # six of label 1 and four of label 0
         "repeats": 2,
         "spacing": [7.0, 7.0, 7.0],
         "spatial_size": [16, 16, 16],
