@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
-from seq2seq_studies.networks.many_to_many import ManyToMany
-from seq2seq_studies.networks.mean_translation import MeanTranslation
+from seq2seq_studies.networks.many_to_many import ManyToMany, MeanTranslation
 from seq2seq_studies.networks.mm_gan import MMGAN
 from seq2seq_studies.networks.pix2pix import Pix2Pix
-from seq2seq_studies.networks.resvit import ResViT
+from seq2seq_studies.networks.resvit import ResViT, TransformerSizes
 
 __all__ = ["BASELINES", "CONDITIONING", "METHODS", "OUTPUT_ACTIVATION", "SIZES", "Size", "build_network", "title"]
 
@@ -63,10 +62,7 @@ SIZES = {
         {"width": 16, "num_layers": 2},
         {"width": 16, "num_res_blocks": 3},
         {"channels": (16, 32, 64, 128, 128)},
-        {
-            **{"width": 16, "token_channels": 128, "hidden_size": 192, "mlp_dim": 384, "num_layers": 4, "num_heads": 4},
-            "group_sizes": (2, 1),
-        },
+        {"width": 16, "transformer": TransformerSizes(128, 192, 384, num_layers=4, num_heads=4, group_sizes=(2, 1))},
         {
             **{"channels": (16, 32), "num_res_blocks": 2, "lstm_layers": 1, "code_channels": 16},
             **{"weight_code_channels": 4, "upsample": "first"},
@@ -78,10 +74,7 @@ SIZES = {
         {"width": 4, "num_layers": 1},
         {"width": 4, "num_res_blocks": 1},
         {"channels": (4, 6, 8)},
-        {
-            **{"width": 4, "token_channels": 8, "hidden_size": 8, "mlp_dim": 8, "num_layers": 1, "num_heads": 2},
-            "group_sizes": (1,),
-        },
+        {"width": 4, "transformer": TransformerSizes(8, 8, 8, num_layers=1, num_heads=2, group_sizes=(1,))},
         {
             **{"channels": (4, 6), "num_res_blocks": 1, "lstm_layers": 1, "code_channels": 16},
             "weight_code_channels": 2,
