@@ -58,8 +58,8 @@ def choose_cycles(
 ) -> torch.Tensor:
     """Choose the sequences through which each source is sent and brought back (Eq. 3: every j ≠ i of all S).
 
-    Eq. 2 is taken over the same translations: its sum, too, is over every j ≠ i. Neither asks for availability, because
-    the translation in the middle is never compared with an image.
+    Eq. 2 is taken over the same translations. Neither asks for availability: the translation in the middle is never
+    compared with an image.
 
     Args:
         pairs: weights ``[B, S, S]`` of :func:`choose_pairs`; its sources are the cycles' starts.
