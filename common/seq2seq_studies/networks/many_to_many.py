@@ -49,7 +49,6 @@ class ManyToMany(nn.Module, ABC):
         sequences: the sequence table, name to number of timepoints.
         in_channels: channels of an image: 1, or the number of adjacent slices that are given to a network of two
             spatial dimensions.
-
     """
 
     def __init__(self, spatial_dims: int, sequences: Mapping[str, int], in_channels: int = 1) -> None:

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The convolutional encoder and decoder around a bottleneck that Pix2Pix with residual blocks and ResViT share."""
+"""Convolutional encoder and decoder around any bottleneck, shared by Pix2Pix and ResViT."""
 
 from __future__ import annotations
 
