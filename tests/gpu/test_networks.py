@@ -16,8 +16,7 @@ from torch import nn
 from seq2seq_mri.networks.checkpointing import checkpoint_activations
 from seq2seq_mri.networks.classifier import build_classifier
 from seq2seq_mri.networks.discriminator import SequenceDiscriminators
-from seq2seq_studies.networks.conditional_discriminator import ConditionalDiscriminator
-from seq2seq_studies.networks.mean_translation import MeanTranslation
+from seq2seq_studies.networks.many_to_many import ConditionalDiscriminator, MeanTranslation
 
 CPU = torch.device("cpu")
 SEQUENCES = {"t1": 1, "dce": 3, "t2": 1}

@@ -14,9 +14,9 @@ from seq2seq_studies.comparison.implicit_conditioning import implicit_conditioni
 from seq2seq_studies.networks.many_to_many import ManyToMany
 from seq2seq_studies.networks.mm_gan import MMGAN
 from seq2seq_studies.networks.pix2pix import Pix2Pix
-from seq2seq_studies.networks.resvit import ResViT
+from seq2seq_studies.networks.resvit import ResViT, TransformerSizes
 
-TINY_TRANSFORMER = {"token_channels": 8, "hidden_size": 8, "mlp_dim": 12, "num_layers": 2, "num_heads": 2}
+TINY_TRANSFORMER = TransformerSizes(8, 8, 12, num_layers=2, num_heads=2, group_sizes=(2, 1), dropout_rate=0.0)
 
 
 def small_pix2pix(spatial_dims: int, sequences: Mapping[str, int], in_channels: int = 1, **options) -> Pix2Pix:
@@ -32,8 +32,8 @@ def small_mm_gan(spatial_dims: int, sequences: Mapping[str, int], in_channels: i
 
 def small_resvit(spatial_dims: int, sequences: Mapping[str, int], in_channels: int = 1, **options) -> ResViT:
     """Return ResViT with few and narrow layers, without dropout."""
-    settings = {"width": 4, "image_size": 32, "group_sizes": (2, 1), "dropout_rate": 0.0, **TINY_TRANSFORMER}
-    return ResViT(spatial_dims, sequences, in_channels, **{**settings, **options})
+    settings = {"width": 4, "image_size": 32, "transformer": TINY_TRANSFORMER, **options}
+    return ResViT(spatial_dims, sequences, in_channels, **settings)
 
 
 class CompletionContract(NetworkContract):

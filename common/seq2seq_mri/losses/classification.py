@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import nn
-from torch.nn import functional
 
 __all__ = ["ClassificationLoss", "balanced_class_weights"]
 
@@ -22,10 +22,7 @@ def balanced_class_weights(labels: ArrayLike, num_classes: int = 1) -> list[floa
 
     Args:
         labels: whole numbers from 0 on, ``[N]``.
-        num_classes: as in :func:`build_classifier`: 1 for a binary task.
-
-    Returns:
-        One weight for each class, two for a binary task.
+        num_classes: 1 for a binary task, which has two weights.
     """
     counts = np.bincount(np.asarray(labels, dtype=np.int64), minlength=max(2, num_classes))
     present = np.count_nonzero(counts)
@@ -59,14 +56,7 @@ class ClassificationLoss(nn.Module):
         self.register_buffer("weights", weights)
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss.
-
-        Args:
-            logits: ``[B, num_classes]``.
-            labels: int64 ``[B]``.
-
-        Returns:
-            A scalar.
+        """Return the loss, a number, of logits ``[B, num_classes]`` and labels, int64 ``[B]``.
 
         Raises:
             ValueError: when the network does not give ``num_classes`` logits.
@@ -77,9 +67,7 @@ class ClassificationLoss(nn.Module):
                 f"be [B, {self.num_classes}]."
             )
         if self.num_classes == 1:
-            entropy = functional.binary_cross_entropy_with_logits(
-                logits[:, 0], labels.to(logits.dtype), reduction="none"
-            )
+            entropy = F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction="none")
         else:
-            entropy = functional.cross_entropy(logits, labels, reduction="none")
+            entropy = F.cross_entropy(logits, labels, reduction="none")
         return (self.weights.to(logits.device)[labels] * entropy).mean()

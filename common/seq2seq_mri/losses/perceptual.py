@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""How different two images look to a network trained for recognition: VGG19, or one of MONAI's (Eq. 1)."""
+"""Perceptual loss: the difference of two images in the features of VGG19, or of a network of MONAI (Eq. 1)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Memory for time in training: activations that are computed again instead of being kept."""
+"""Gradient checkpointing of the generator: activations are computed again instead of being kept."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ HIDDEN_SCALE = 0.3
 class ConvLSTMCell(nn.Module):
     """One layer of a convolutional LSTM, run over all timepoints.
 
-    With ``*`` a zero-padded convolution and ``[x, h]`` the concatenated channels of input and hidden state::
+    With ``*`` a zero-padded convolution, ``W`` of kernels of 3, and ``[x, h]`` the channels of input and hidden state::
 
         (i, f, o, g) = W * [x_t, h_(t-1)] + b
         c_t = sigmoid(f) c_(t-1) + sigmoid(i) tanh(g)
@@ -31,21 +31,13 @@ class ConvLSTMCell(nn.Module):
     1e-4 after the six layers of a generator: float32 rounding, and bfloat16 more so, would be amplified after it.
     """
 
-    def __init__(
-        self,
-        spatial_dims: int,
-        in_channels: int,
-        hidden_channels: int,
-        kernel_size: int = 3,
-        input_scale: float = 1.0,
-    ) -> None:
+    def __init__(self, spatial_dims: int, in_channels: int, hidden_channels: int, input_scale: float = 1.0) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.hidden_channels = hidden_channels
-        self.padding = kernel_size // 2
         # One module for both halves, so that every parameter has a gradient even where the state is zero.
         self.conv = Conv[Conv.CONV, spatial_dims](
-            in_channels + hidden_channels, 4 * hidden_channels, kernel_size, padding=self.padding
+            in_channels + hidden_channels, 4 * hidden_channels, kernel_size=3, padding=1
         )
         candidates = self.conv.weight[3 * hidden_channels :, :in_channels]
         with torch.no_grad():
@@ -91,15 +83,15 @@ class ConvLSTMCell(nn.Module):
         """
         size, weight, bias = self.hidden_channels, self.conv.weight[:, : self.in_channels], self._bias()
         kernel = torch.cat([weight[:size], weight[2 * size :]])
-        return convolve(x, kernel, torch.cat([bias[:size], bias[2 * size :]]), self.padding)
+        return convolve(x, kernel, torch.cat([bias[:size], bias[2 * size :]]), padding=1)
 
     def input_gates(self, x: torch.Tensor) -> torch.Tensor:
         """Return what enters all four gates from the input ``(N, in_channels, *spatial)``, bias included."""
-        return convolve(x, self.conv.weight[:, : self.in_channels], self._bias(), self.padding)
+        return convolve(x, self.conv.weight[:, : self.in_channels], self._bias(), padding=1)
 
     def hidden_gates(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return what enters all four gates from the hidden state ``(N, hidden_channels, *spatial)``."""
-        return convolve(hidden, self.conv.weight[:, self.in_channels :], None, self.padding)
+        return convolve(hidden, self.conv.weight[:, self.in_channels :], None, padding=1)
 
     def _bias(self) -> torch.Tensor:
         bias = self.conv.bias
@@ -116,7 +108,6 @@ class ConvLSTM(nn.Module):
         in_channels: number of input channels.
         hidden_channels: number of channels of each layer's hidden state.
         num_layers: number of layers.
-        kernel_size: odd size of the kernels.
         input_scale: standard deviation that the input is expected to have; sets the initial weights.
 
     Example:
@@ -131,7 +122,6 @@ class ConvLSTM(nn.Module):
         in_channels: int,
         hidden_channels: int,
         num_layers: int = 3,
-        kernel_size: int = 3,
         input_scale: float = 1.0,
     ) -> None:
         super().__init__()
@@ -142,7 +132,6 @@ class ConvLSTM(nn.Module):
                 spatial_dims,
                 hidden_channels if layer else in_channels,
                 hidden_channels,
-                kernel_size,
                 HIDDEN_SCALE if layer else input_scale,
             )
             for layer in range(num_layers)

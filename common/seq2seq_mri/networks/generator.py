@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The generator: any MRI sequence into any other, 3D or 4D.
+"""The generator, which translates any MRI sequence into any other, and its form for fixed targets.
 
 Source: Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence 3D/4D MRI,
 Medical Image Analysis 2024 (Seq2Seq).

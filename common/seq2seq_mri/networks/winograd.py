@@ -200,7 +200,7 @@ class WinogradConv2d(nn.Module):
 
 
 class WinogradConvLSTMCell(ConvLSTMCell):
-    """The same as a two-dimensional :class:`ConvLSTMCell` with kernels of 3, whose parameters it shares."""
+    """The same as a two-dimensional :class:`ConvLSTMCell`, whose parameters it shares."""
 
     def __init__(self, cell: ConvLSTMCell) -> None:
         with torch.device("meta"):  # no memory and no random numbers for a convolution that is replaced at once

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Which translations a training step computes, given the sequences that each sample of the batch has.
+"""Random choice of the translations and cycles that a training step computes, and their weights.
 
 Eq. 1 of Han et al. (Medical Image Analysis 2024) sums over all pairs of available sequences, Eq. 2 and 3 over all
 available sequences and all others of the table. A step may compute a few of these translations. What it computes is
@@ -58,8 +58,8 @@ def choose_cycles(
 ) -> torch.Tensor:
     """Choose the sequences through which each source is sent and brought back (Eq. 3: every j ≠ i of all S).
 
-    Eq. 2 is taken over the same translations: its sum, too, is over every j ≠ i. Neither asks for availability, because
-    the translation in the middle is never compared with an image.
+    Eq. 2 is taken over the same translations. Neither asks for availability: the translation in the middle is never
+    compared with an image.
 
     Args:
         pairs: weights ``[B, S, S]`` of :func:`choose_pairs`; its sources are the cycles' starts.

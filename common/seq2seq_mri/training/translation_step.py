@@ -15,6 +15,8 @@ from seq2seq_mri.training.pairs import CyclePolicy, PairPolicy, choose_cycles, c
 
 __all__ = ["Encodings", "StepOutput", "TranslationStep", "Translations"]
 
+Terms = dict[str, torch.Tensor]
+
 
 @dataclass
 class Encodings:
@@ -23,7 +25,7 @@ class Encodings:
     Attributes:
         subject: long tensor ``[n]`` on the CPU, position in the batch.
         source: long tensor ``[n]`` on the CPU, position in the sequence table.
-        features: encoder output ``[n, F, *reduced]``.
+        features: ``[n, F, *reduced]``.
     """
 
     subject: torch.Tensor
@@ -113,10 +115,6 @@ class TranslationStep:
         """Return which available sequences are not constant within their patch, bool ``[B, S]`` on the CPU.
 
         Asked of an image on the CPU, before it is moved, this does not wait for the device.
-
-        Args:
-            image: ``[B, ΣT, *patch]``; what is not available may hold anything.
-            available: bool ``[B, S]``.
         """
         values = image.flatten(2)
         highest, lowest = values.amax(2), values.amin(2)
@@ -147,7 +145,7 @@ class TranslationStep:
         encodings = self.encode(image, wanted.diagonal(dim1=1, dim2=2) > 0)
         decoded = self.decode(encodings, (wanted > 0) | (cycles > 0), image)
 
-        sums: dict[str, torch.Tensor] = {}
+        sums: Terms = {}
         for group in decoded:
             self._add_translation_terms(sums, group, encodings, wanted / factor, image)
             if self.loss.lambda_cycle > 0:
@@ -215,18 +213,17 @@ class TranslationStep:
         return groups
 
     def _add_translation_terms(
-        self, sums: dict, group: Translations, encodings: Encodings, wanted: torch.Tensor, image: torch.Tensor
+        self, sums: Terms, group: Translations, encodings: Encodings, wanted: torch.Tensor, image: torch.Tensor
     ) -> None:
         chosen, weight = _chosen(group, encodings, wanted)
         if len(chosen) == 0:
             return
         truth = self.view(image, encodings.subject[group.encoding[chosen]], group.target[chosen])
-        terms = self.loss.translation(_rows(group.prediction, chosen), truth)
-        for name, values in terms.items():
+        for name, values in self.loss.translation(_rows(group.prediction, chosen), truth).items():
             _add(sums, name, values, weight)
 
     def _add_cycle_term(
-        self, sums: dict, group: Translations, encodings: Encodings, cycles: torch.Tensor, image: torch.Tensor
+        self, sums: Terms, group: Translations, encodings: Encodings, cycles: torch.Tensor, image: torch.Tensor
     ) -> None:
         chosen, weight = _chosen(group, encodings, cycles)
         if len(chosen) == 0:
@@ -238,7 +235,7 @@ class TranslationStep:
             _add(sums, "cycle", self.loss.reconstruction(back.prediction, truth), weight[back.encoding])
 
     def _add_adversarial_term(
-        self, sums: dict, group: Translations, encodings: Encodings, cycles: torch.Tensor
+        self, sums: Terms, group: Translations, encodings: Encodings, cycles: torch.Tensor
     ) -> None:
         if self.discriminators is None:
             return
@@ -261,7 +258,7 @@ def _rows(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return values if len(rows) == len(values) else values[_on(rows, values)]
 
 
-def _add(sums: dict[str, torch.Tensor], name: str, values: torch.Tensor, weight: torch.Tensor) -> None:
+def _add(sums: Terms, name: str, values: torch.Tensor, weight: torch.Tensor) -> None:
     term = (values * _on(weight, values)).sum()
     sums[name] = sums[name] + term if name in sums else term
 

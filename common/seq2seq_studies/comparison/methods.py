@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
-from seq2seq_studies.networks.many_to_many import ManyToMany
-from seq2seq_studies.networks.mean_translation import MeanTranslation
+from seq2seq_studies.networks.many_to_many import ManyToMany, MeanTranslation
 from seq2seq_studies.networks.mm_gan import MMGAN
 from seq2seq_studies.networks.pix2pix import Pix2Pix
-from seq2seq_studies.networks.resvit import ResViT
+from seq2seq_studies.networks.resvit import ResViT, TransformerSizes
 
 __all__ = ["BASELINES", "LEARNING_RATES", "METHODS", "OUTPUT_ACTIVATION", "SIZES", "build_network", "title"]
 
@@ -46,8 +45,8 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "pix2pix": {"width": 16, "num_res_blocks": 3},
         "mm_gan": {"channels": (16, 32, 64, 128, 128)},
         "resvit": {
-            **{"width": 16, "token_channels": 128, "hidden_size": 192, "mlp_dim": 384, "num_layers": 4, "num_heads": 4},
-            "group_sizes": (2, 1),
+            "width": 16,
+            "transformer": TransformerSizes(128, 192, 384, num_layers=4, num_heads=4, group_sizes=(2, 1)),
         },
         "seq2seq": {
             **{"channels": (16, 32), "num_res_blocks": 2, "lstm_layers": 1, "code_channels": 16},
@@ -58,10 +57,7 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "discriminator": {"width": 4, "num_layers": 1},
         "pix2pix": {"width": 4, "num_res_blocks": 1},
         "mm_gan": {"channels": (4, 6, 8)},
-        "resvit": {
-            **{"width": 4, "token_channels": 8, "hidden_size": 8, "mlp_dim": 8, "num_layers": 1, "num_heads": 2},
-            "group_sizes": (1,),
-        },
+        "resvit": {"width": 4, "transformer": TransformerSizes(8, 8, 8, num_layers=1, num_heads=2, group_sizes=(1,))},
         "seq2seq": {
             **{"channels": (4, 6), "num_res_blocks": 1, "lstm_layers": 1, "code_channels": 16},
             "weight_code_channels": 2,

@@ -24,9 +24,7 @@ from seq2seq_studies.comparison.implicit_conditioning import (
     selective_adversarial_loss,
 )
 from seq2seq_studies.comparison.methods import SIZES, build_network
-from seq2seq_studies.networks.conditional_discriminator import ConditionalDiscriminator
-from seq2seq_studies.networks.many_to_many import ManyToMany
-from seq2seq_studies.networks.mean_translation import MeanTranslation
+from seq2seq_studies.networks.many_to_many import ConditionalDiscriminator, ManyToMany, MeanTranslation
 from seq2seq_studies.networks.mm_gan import MMGAN
 from seq2seq_studies.networks.pix2pix import Pix2Pix
 

@@ -41,15 +41,10 @@ class MMGAN(ManyToMany):
 
     Args:
         spatial_dims: 2 (the paper) or 3 (the same convolutions in three dimensions).
-        sequences: the sequence table, name to number of timepoints.
-        in_channels: channels of an image.
+        sequences, in_channels: see :class:`ManyToMany`.
         channels: feature channels of each level; every level halves the spatial size. At least two.
         dropout_rate: of the fourth level and those below it.
-        output_activation: see :func:`output_layer`; the paper's intensities have no
-            upper bound, hence its ReLU.
-
-    Raises:
-        ValueError: when an argument cannot be used; the message names it.
+        output_activation: see :func:`output_layer`; the paper's intensities have no upper bound, hence its ReLU.
 
     Example:
         >>> network = MMGAN(2, {"t1": 1, "t2": 1, "dce": 4}, channels=(4, 8, 8))
@@ -67,8 +62,6 @@ class MMGAN(ManyToMany):
         output_activation: str = "relu",
     ) -> None:
         super().__init__(spatial_dims, sequences, in_channels)
-        if len(channels) < 2:
-            raise ValueError(f"channels needs at least two entries, got {tuple(channels)}.")
         self.multiple = 2 ** len(channels)
         last = len(channels) - 1
 

@@ -5,9 +5,8 @@ Source: Isola et al., "Image-to-image translation with conditional adversarial n
 synthesis use it with the generator of nine residual blocks that its authors recommend for images of 256 pixels in the
 paper on CycleGAN (Zhu et al., ICCV 2017, section 7.2) instead of the U-Net; that is the network of 11.4 million
 parameters in their tables (11 365 633 for one channel, 11 378 179 for three). The discriminator is
-:class:`ConditionalDiscriminator`, the loss L1 times 100 plus the
-adversarial one (section 3.1). Noise by dropout (same section) is left out: a synthesised image shall not change from
-run to run.
+:class:`ConditionalDiscriminator`, the loss L1 times 100 plus the adversarial one (section 3.1). Noise by dropout (same
+section) is left out: a synthesised image shall not change from run to run.
 """
 
 from __future__ import annotations
@@ -42,9 +41,6 @@ def pix2pix_generator(
         width: feature channels at full resolution, four times as many in the residual blocks.
         num_res_blocks: number of residual blocks.
         output_activation: see :func:`output_layer`.
-
-    Raises:
-        ValueError: when ``output_activation`` is unknown.
     """
     blocks = (PlainResidualBlock(spatial_dims, 4 * width, affine=False) for _ in range(num_res_blocks))
     generator = ResidualGenerator(
@@ -61,15 +57,8 @@ class Pix2Pix(ManyToMany):
     Given one source, as in the paper, the mean is that of one translation. Only the networks that are needed run.
 
     Args:
-        spatial_dims: 2 or 3.
-        sequences: the sequence table, name to number of timepoints; at least two sequences.
-        in_channels: channels of an image.
-        width: feature channels of each network at full resolution.
-        num_res_blocks: number of residual blocks of each network.
-        output_activation: see :func:`output_layer`.
-
-    Raises:
-        ValueError: when an argument cannot be used; the message names it.
+        spatial_dims, sequences, in_channels: see :class:`ManyToMany`; at least two sequences.
+        width, num_res_blocks, output_activation: of each network, see :func:`pix2pix_generator`.
 
     Example:
         >>> pix2pix = Pix2Pix(2, {"t1": 1, "dce": 4}, width=4, num_res_blocks=1)
@@ -108,22 +97,12 @@ class Pix2Pix(ManyToMany):
         )
 
     def __getitem__(self, pair: tuple[str, str]) -> nn.Module:
-        """Return the network of a pair of names, source and target.
-
-        Raises:
-            ValueError: when the table has no such sequence, or both are the same.
-        """
+        """Return the network of a pair of names, source and target."""
         source, target = (sequence_index(self.sequences, name) for name in pair)
-        if source == target:
-            raise ValueError(f"Source and target are both '{pair[0]}'; Pix2Pix has no network for that.")
         return self.networks[self.pairs.index((source, target))]
 
     def synthesise(self, given: torch.Tensor, available: torch.Tensor) -> torch.Tensor:
-        """Translate from every available sequence into every missing one; see :meth:`ManyToMany.synthesise`.
-
-        Returns:
-            Images of the shape of ``given``, 0 for available sequences.
-        """
+        """Translate from every available sequence into every missing one; 0 for available sequences."""
         wanted = available.unsqueeze(2) & ~available.unsqueeze(1)
         weights = wanted.to(given.dtype) / available.sum(1).clamp(min=1).view(-1, 1, 1).to(given.dtype)
         images = [torch.zeros_like(given[:, : self.timepoints[index]]) for index in range(len(self.timepoints))]

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The convolutional encoder and decoder around a bottleneck that Pix2Pix with residual blocks and ResViT share."""
+"""Convolutional encoder and decoder around any bottleneck, shared by Pix2Pix and ResViT."""
 
 from __future__ import annotations
 
@@ -22,21 +22,14 @@ def norm_relu(layer: nn.Module, channels: int, affine: bool) -> nn.Sequential:
 def halving(spatial_dims: int, in_channels: int, out_channels: int, affine: bool) -> nn.Sequential:
     """Return a convolution that halves every (even) spatial size, with normalisation and ReLU.
 
-    Args:
-        spatial_dims: 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        affine: whether the normalisation has scale and shift; the convolution has no bias then.
+    Where the normalisation has scale and shift (``affine``), the convolution has no bias.
     """
     conv = Conv[Conv.CONV, spatial_dims](in_channels, out_channels, 3, stride=2, padding=1, bias=not affine)
     return norm_relu(conv, out_channels, affine)
 
 
 def doubling(spatial_dims: int, in_channels: int, out_channels: int, affine: bool) -> nn.Sequential:
-    """Return a transposed convolution that doubles every spatial size, with normalisation and ReLU.
-
-    The arguments are those of :func:`halving`.
-    """
+    """Return the transposed convolution that doubles every spatial size, otherwise like :func:`halving`."""
     conv = Conv[Conv.CONVTRANS, spatial_dims](
         in_channels, out_channels, 3, stride=2, padding=1, output_padding=1, bias=not affine
     )
@@ -44,13 +37,7 @@ def doubling(spatial_dims: int, in_channels: int, out_channels: int, affine: boo
 
 
 class PlainResidualBlock(nn.Module):
-    """``x + norm(conv(ReLU(norm(conv(x)))))`` with kernels of 3 and mirrored borders.
-
-    Args:
-        spatial_dims: 2 or 3.
-        channels: number of input and output channels.
-        affine: whether the normalisations have scale and shift; the convolutions have no bias then.
-    """
+    """``x + norm(conv(ReLU(norm(conv(x)))))`` with kernels of 3 and mirrored borders; ``affine`` as in halving."""
 
     def __init__(self, spatial_dims: int, channels: int, affine: bool) -> None:
         super().__init__()
@@ -81,9 +68,6 @@ class ResidualGenerator(nn.Module):
         output_activation: see :func:`output_layer`.
         multiple: of which the bottleneck wants spatial sizes to be a multiple, counted at full resolution.
         smallest: smallest spatial size that the bottleneck can use, counted at full resolution.
-
-    Raises:
-        ValueError: when ``output_activation`` is unknown.
     """
 
     def __init__(
@@ -115,13 +99,6 @@ class ResidualGenerator(nn.Module):
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Translate images.
-
-        Args:
-            image: ``(N, in_channels, *spatial)``, any spatial size; inside, it is padded and cropped.
-
-        Returns:
-            Images ``(N, out_channels, *spatial)`` in the range of the output activation.
-        """
+        """Translate ``(N, in_channels, *spatial)``, padded and cropped inside, to ``(N, out_channels, *spatial)``."""
         padded = pad_to_multiple(image, self.multiple, self.smallest)
         return crop_to(self.decoder(self.bottleneck(self.encoder(padded))), list(image.shape[2:]))

@@ -3,24 +3,174 @@
 
 Source: Dalmaz et al., "ResViT: Residual vision transformers for multi-modal medical image synthesis", IEEE Transactions
 on Medical Imaging 41(10), 2022 (arXiv:2106.16031): residual vision transformers, and the unified synthesis model, which
-is given all sequences, the missing ones as zeros, and returns all.
+is given all sequences, the missing ones as zeros, and returns all. An aggregated residual transformer (ART) block is a
+residual convolution with, in some, a transformer beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
+from monai.networks.blocks import MLPBlock, SABlock
+from monai.networks.layers.factories import Conv
 from monai.utils import ensure_tuple_rep
+from torch import nn
 
+from seq2seq_mri.networks.blocks import InstanceNorm
 from seq2seq_studies.networks.many_to_many import ManyToMany
-from seq2seq_studies.networks.residual_generator import ResidualGenerator
-from seq2seq_studies.networks.residual_transformer import ResidualTransformers
+from seq2seq_studies.networks.residual_generator import (
+    PlainResidualBlock,
+    ResidualGenerator,
+    doubling,
+    halving,
+    norm_relu,
+)
 
-__all__ = ["ResViT"]
+__all__ = ["ResViT", "ResidualTransformers", "TransformerSizes"]
 
 #: Voxels along each spatial dimension that make a token: the encoder reduces four times, an ART block four times more.
 _PATCH = 16
+
+
+@dataclass(frozen=True)
+class TransformerSizes:
+    """Sizes of the bottleneck around and in the transformer, by default that of ViT-B/16.
+
+    Attributes:
+        token_channels: feature channels from which tokens are embedded.
+        hidden_size: length of a token.
+        mlp_dim: hidden units of the transformer's perceptrons.
+        num_layers: layers of the transformer.
+        num_heads: attention heads, a divisor of ``hidden_size``.
+        group_sizes: number of ART blocks that follow, and include, each one with a transformer: the paper's nine blocks
+            have one in the first and one in the sixth.
+        dropout_rate: of the transformer and its tokens.
+    """
+
+    token_channels: int = 1024
+    hidden_size: int = 768
+    mlp_dim: int = 3072
+    num_layers: int = 12
+    num_heads: int = 12
+    group_sizes: Sequence[int] = (5, 4)
+    dropout_rate: float = 0.1
+
+
+VIT_B_16 = TransformerSizes()
+
+
+class ChannelCompression(nn.Module):
+    """Halve the number of channels: two convolutions beside a 1-wide one, added up, then ReLU."""
+
+    def __init__(self, spatial_dims: int, channels: int) -> None:
+        super().__init__()
+        convolution = Conv[Conv.CONV, spatial_dims]
+        self.convolutions = nn.Sequential(
+            norm_relu(convolution(2 * channels, channels, 3, padding=1, bias=False), channels, affine=True),
+            convolution(channels, channels, 3, padding=1, bias=False),
+            InstanceNorm(channels, affine=True),
+        )
+        self.shortcut = nn.Sequential(
+            convolution(2 * channels, channels, 1, bias=False), InstanceNorm(channels, affine=True)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(N, 2 · channels, *spatial)`` to ``(N, channels, *spatial)``."""
+        return F.relu(self.convolutions(x) + self.shortcut(x))
+
+
+class TransformerLayer(nn.Module):
+    """A layer of ViT: attention and a perceptron, each normalised before and added to its input.
+
+    It is neither torch's layer, whose fused form counters of operations do not see, nor MONAI's, which has parameters
+    for cross attention that nothing trains.
+    """
+
+    def __init__(self, sizes: TransformerSizes) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(sizes.hidden_size)
+        self.attention = SABlock(sizes.hidden_size, sizes.num_heads, sizes.dropout_rate, qkv_bias=True)
+        self.perceptron_norm = nn.LayerNorm(sizes.hidden_size)
+        self.perceptron = MLPBlock(sizes.hidden_size, sizes.mlp_dim, sizes.dropout_rate)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Map tokens ``(N, count, hidden_size)`` to the same shape."""
+        tokens = tokens + self.attention(self.attention_norm(tokens))
+        return tokens + self.perceptron(self.perceptron_norm(tokens))
+
+
+class TransformerModule(nn.Module):
+    """What an ART block has of its own around the shared transformer: to tokens, and back to features.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: feature channels of the bottleneck.
+        token_channels: feature channels of the map that is embedded, a quarter as large as the bottleneck's.
+        hidden_size: length of a token.
+        grid_size: number of tokens along each spatial dimension for which positional encodings are learnt; they are
+            interpolated for others.
+    """
+
+    def __init__(
+        self, spatial_dims: int, channels: int, token_channels: int, hidden_size: int, grid_size: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.downsampling = nn.Sequential(
+            halving(spatial_dims, channels, 2 * channels, affine=True),
+            halving(spatial_dims, 2 * channels, token_channels, affine=True),
+        )
+        self.embedding = Conv[Conv.CONV, spatial_dims](token_channels, hidden_size, 1)
+        self.positions = nn.Parameter(torch.zeros(1, hidden_size, *grid_size))
+        self.upsampling = nn.Sequential(
+            doubling(spatial_dims, hidden_size, 2 * channels, affine=True),
+            doubling(spatial_dims, 2 * channels, channels, affine=True),
+        )
+        self.compression = ChannelCompression(spatial_dims, channels)
+
+    @torch.jit.export
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Map features ``(N, channels, *spatial)`` to embedded tokens ``(N, hidden_size, *spatial / 4)``."""
+        x = self.embedding(self.downsampling(x))
+        positions: torch.Tensor = self.positions
+        if positions.shape[2:] != x.shape[2:]:
+            mode = "bilinear" if x.dim() == 4 else "trilinear"
+            positions = F.interpolate(positions, x.shape[2:], mode=mode, align_corners=False)
+        return x + positions
+
+    def forward(self, x: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Aggregate features ``(N, channels, *spatial)`` and their tokens ``(N, hidden_size, *spatial / 4)``."""
+        return self.compression(torch.cat([self.upsampling(tokens), x], dim=1))
+
+
+class ResidualTransformers(nn.Module):
+    """The bottleneck of ResViT: groups of ART blocks, the first of each with the one transformer that all share."""
+
+    def __init__(self, spatial_dims: int, channels: int, sizes: TransformerSizes, grid_size: Sequence[int]) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(sizes.dropout_rate)
+        self.transformer = nn.Sequential(
+            *(TransformerLayer(sizes) for _ in range(sizes.num_layers)),
+            nn.LayerNorm(sizes.hidden_size),
+        )
+        self.transformer_modules = nn.ModuleList(
+            TransformerModule(spatial_dims, channels, sizes.token_channels, sizes.hidden_size, grid_size)
+            for _ in sizes.group_sizes
+        )
+        self.convolutions = nn.ModuleList(
+            nn.Sequential(*(PlainResidualBlock(spatial_dims, channels, affine=True) for _ in range(size)))
+            for size in sizes.group_sizes
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map features ``(N, channels, *spatial)``, spatial sizes multiples of 4, to the same shape."""
+        for module, convolutions in zip(self.transformer_modules, self.convolutions):  # noqa: B905 (TorchScript)
+            embedded = module.embed(x)  # type: ignore[operator]
+            tokens = self.transformer(self.dropout(embedded.flatten(2).transpose(1, 2)))
+            x = convolutions(module(x, tokens.transpose(1, 2).reshape(embedded.shape)))
+        return x
 
 
 class ResViT(ManyToMany):
@@ -41,27 +191,16 @@ class ResViT(ManyToMany):
 
     Args:
         spatial_dims: 2 (the paper) or 3 (the same convolutions, and tokens of cubes).
-        sequences: the sequence table, name to number of timepoints.
-        in_channels: channels of an image.
+        sequences, in_channels: see :class:`ManyToMany`.
         width: feature channels at full resolution; the ART blocks have four times as many.
-        token_channels: feature channels from which tokens are embedded.
-        hidden_size: length of a token.
-        mlp_dim: hidden units of the transformer's perceptrons.
-        num_layers: layers of the transformer.
-        num_heads: attention heads, a divisor of ``hidden_size``.
         image_size: spatial size for which positional encodings are learnt: a token's position is one of image_size / 16
             along each dimension.
-        group_sizes: number of ART blocks that follow, and include, each one with a transformer: the paper's nine blocks
-            have one in the first and one in the sixth.
-        dropout_rate: of the transformer.
         output_activation: see :func:`output_layer`.
-
-    Raises:
-        ValueError: when an argument cannot be used; the message names it.
+        transformer: sizes of the bottleneck.
 
     Example:
-        >>> tiny = {"width": 4, "token_channels": 8, "hidden_size": 8, "mlp_dim": 8, "num_layers": 1, "num_heads": 2}
-        >>> network = ResViT(2, {"t1": 1, "t2": 1, "dce": 4}, image_size=32, group_sizes=(1,), **tiny)
+        >>> tiny = TransformerSizes(8, hidden_size=8, mlp_dim=8, num_layers=1, num_heads=2, group_sizes=(1,))
+        >>> network = ResViT(2, {"t1": 1, "t2": 1, "dce": 4}, width=4, image_size=32, transformer=tiny)
         >>> network(torch.rand(1, 6, 1, 41, 18), torch.tensor([[True, False, False]])).shape
         torch.Size([1, 6, 1, 41, 18])
     """
@@ -72,34 +211,17 @@ class ResViT(ManyToMany):
         sequences: Mapping[str, int],
         in_channels: int = 1,
         width: int = 64,
-        token_channels: int = 1024,
-        hidden_size: int = 768,
-        mlp_dim: int = 3072,
-        num_layers: int = 12,
-        num_heads: int = 12,
         image_size: int | Sequence[int] = 256,
-        group_sizes: Sequence[int] = (5, 4),
-        dropout_rate: float = 0.1,
         output_activation: str = "tanh",
+        transformer: TransformerSizes = VIT_B_16,
     ) -> None:
         super().__init__(spatial_dims, sequences, in_channels)
-        bottleneck = ResidualTransformers(
-            spatial_dims,
-            4 * width,
-            token_channels,
-            hidden_size,
-            mlp_dim,
-            num_layers,
-            num_heads,
-            [-(-size // _PATCH) for size in ensure_tuple_rep(image_size, spatial_dims)],
-            group_sizes,
-            dropout_rate,
-        )
+        grid_size = [-(-size // _PATCH) for size in ensure_tuple_rep(image_size, spatial_dims)]
         self.network = ResidualGenerator(
             spatial_dims,
             self.image_channels,
             self.image_channels,
-            bottleneck,
+            ResidualTransformers(spatial_dims, 4 * width, transformer, grid_size),
             width,
             affine=True,
             output_activation=output_activation,

@@ -16,9 +16,9 @@ from seq2seq_mri.networks.classifier import build_classifier
 SMALL = 1 / 16
 
 
-class ClassifierContract(NetworkContract):
+class TestConvolutionShortcut(NetworkContract):
     sizes = ((24, 20, 16), (33, 19, 21))
-    shortcut_type: str
+    shortcut_type = "B"
 
     def network(self, spatial_dims, timepoints):
         # Timepoints are channels to a classifier. In the mode of evaluation, a batch is that many single images.
@@ -33,11 +33,7 @@ class ClassifierContract(NetworkContract):
         return 2, 3
 
 
-class TestConvolutionShortcut(ClassifierContract):
-    shortcut_type = "B"
-
-
-class TestPaddedShortcut(ClassifierContract):
+class TestPaddedShortcut(TestConvolutionShortcut):
     shortcut_type = "A"
 
 

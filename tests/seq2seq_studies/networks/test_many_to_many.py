@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What holds for every method that completes missing sequences, the paper's generator included."""
+"""What holds for every method that completes missing sequences, the paper's generator included; the discriminator."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from itertools import product
 import pytest
 import torch
 from completion import small_mm_gan, small_pix2pix, small_resvit
+from contract import NetworkContract
 from small_generator import small
 from torch import nn
 
 from seq2seq_mri.sequences import channel_slices
-from seq2seq_studies.networks.many_to_many import ManyToMany, output_layer
-from seq2seq_studies.networks.mean_translation import MeanTranslation
+from seq2seq_studies.networks.many_to_many import ConditionalDiscriminator, ManyToMany, MeanTranslation, output_layer
 
 TABLE = {"t1": 1, "dce": 3, "wash-in": 1}
 MASKS = torch.tensor([mask for mask in product([False, True], repeat=3) if any(mask)])
@@ -78,26 +78,9 @@ def test_double_precision(method: ManyToMany) -> None:
     assert method.double()(image, MASKS).dtype == torch.float64
 
 
-def test_shapes_that_do_not_fit(method: ManyToMany) -> None:
-    image, available = torch.zeros(2, 5, 2, 21, 18), MASKS[:2]
-    for wrong in (image[:, :4], image[:, :, :1], image[..., 0], image[..., None]):
-        with pytest.raises(ValueError, match=r"Images \(batch, 5 timepoints, 2 channels, 2 spatial dimensions\)"):
-            method(wrong, available)
-    for mask in (MASKS[:1], MASKS[:2, :2]):
-        with pytest.raises(ValueError, match=r"mask of available sequences of shape \[2, 3\] is needed"):
-            method(image, mask)
-
-
-@pytest.mark.parametrize("build", [small_pix2pix, small_mm_gan, small_resvit])
-def test_arguments_that_cannot_be_used(build) -> None:
-    with pytest.raises(ValueError, match="spatial_dims must be 2 or 3, got 1"):
-        build(1, TABLE)
-    with pytest.raises(ValueError, match="in_channels must be at least 1, got 0"):
-        build(2, TABLE, 0)
-    with pytest.raises(ValueError, match="sequence table is empty"):
-        build(2, {})
+def test_unknown_output_layer() -> None:
     with pytest.raises(ValueError, match="Unknown output_activation 'softmax'; use one of tanh, sigmoid, relu, none"):
-        build(2, TABLE, output_activation="softmax")
+        small_pix2pix(2, TABLE, output_activation="softmax")
 
 
 def test_output_layers() -> None:
@@ -119,3 +102,33 @@ def test_the_generator_translates_from_each_available_sequence() -> None:
             code = torch.eye(3)[target : target + 1]
             expected = torch.stack([generator(image[row : row + 1, source], code) for source in sources]).mean(0)
             torch.testing.assert_close(output[row : row + 1, slices[target]], expected, rtol=1e-4, atol=1e-5)
+
+
+class TestConditionalDiscriminator(NetworkContract):
+    sizes = ((20, 24, 20), (21, 18, 19))
+
+    def network(self, spatial_dims, timepoints):
+        return ConditionalDiscriminator(spatial_dims, 2, 2 * timepoints, out_channels=3, width=3, num_layers=1)
+
+    def inputs(self, spatial_dims, timepoints, size):
+        return torch.randn(2, 1, 2, *size), torch.randn(2, timepoints, 2, *size)
+
+    def output_shape(self, spatial_dims, timepoints, size):
+        return 2, 3, *(length // 2 - 2 for length in size)
+
+
+def test_a_score_depends_on_70_pixels_of_both() -> None:
+    torch.manual_seed(0)
+    # In double precision, so that no gradient is rounded to 0; without normalisation, which sees the whole image.
+    discriminator = ConditionalDiscriminator(2, 1, 1, width=2).double()
+    for name, module in list(discriminator.named_modules()):
+        if isinstance(module, torch.nn.InstanceNorm2d):
+            discriminator.get_submodule(name.rpartition(".")[0]).N = torch.nn.Identity()
+    condition, image = (torch.randn(1, 1, 1, 160, 160).double().requires_grad_() for _ in range(2))
+    score = discriminator(condition, image)
+    assert score.shape == (1, 1, 18, 18)
+    score[0, 0, 9, 9].backward()
+    for part in (condition, image):
+        rows, columns = torch.nonzero(part.grad[0, 0, 0].abs() > 0, as_tuple=True)
+        assert rows.max() - rows.min() + 1 == 70
+        assert columns.max() - columns.min() + 1 == 70

@@ -68,11 +68,6 @@ def test_any_size(size) -> None:
     assert network(image, torch.eye(4)[:1] > 0).shape == image.shape
 
 
-def test_too_few_levels() -> None:
-    with pytest.raises(ValueError, match="channels needs at least two entries"):
-        MMGAN(2, FOUR, channels=(64,))
-
-
 def test_overfits_one_batch() -> None:
     torch.manual_seed(0)
     network = small_mm_gan(2, FOUR, channels=(8, 16, 32), output_activation="relu")

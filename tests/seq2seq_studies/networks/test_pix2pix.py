@@ -104,8 +104,6 @@ def test_pairs_that_do_not_exist() -> None:
     pix2pix = small_pix2pix(2, FOUR)
     with pytest.raises(ValueError, match="Unknown sequence 'pd'"):
         pix2pix["t1", "pd"]
-    with pytest.raises(ValueError, match="Source and target are both 't1'"):
-        pix2pix["t1", "t1"]
     with pytest.raises(ValueError, match="the table has only t1"):
         small_pix2pix(2, {"t1": 1})
 
