@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""How different two images look to a network trained for recognition: VGG19, or one of MONAI's (Eq. 1)."""
+"""The perceptual loss (Eq. 1): the difference of two images' features in VGG19 or one of MONAI's networks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Memory for time in training: activations that are computed again instead of being kept."""
+"""Activation checkpointing, which saves memory in training by computing activations again when needed."""
 
 from __future__ import annotations
 

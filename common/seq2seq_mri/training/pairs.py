@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Which translations a training step computes, given the sequences that each sample of the batch has.
+"""Chooses the translations that a training step computes, from the sequences that each sample has.
 
 Eq. 1 of Han et al. (Medical Image Analysis 2024) sums over all pairs of available sequences, Eq. 2 and 3 over all
 available sequences and all others of the table. A step may compute a few of these translations. What it computes is
