@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Any-to-any synthesis of multi-sequence 3D/4D MRI, and what each sequence alone shows.
+"""Synthesis of any MRI sequence from any other in 3D or 4D, and maps of the content that only one sequence shows.
 
 The method is that of Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence
 3D/4D MRI (Medical Image Analysis 2024). What a notebook needs::

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What a bundle's configuration needs around its workflow: its own folder, and errors that can be read."""
+"""Helpers of a bundle's configuration: they find the bundle's folder, and print the cause of an error last."""
 
 from __future__ import annotations
 

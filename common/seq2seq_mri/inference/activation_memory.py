@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""How much memory the tensors made by a computation take at once, on any device."""
+"""Measures the peak memory of the tensors that a computation makes, on any device."""
 
 from __future__ import annotations
 

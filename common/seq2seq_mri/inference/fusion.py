@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""One synthesised image from several sources, and how far the sources differ."""
+"""Fusion of a target's translations from several sources: their weighted mean and weighted standard deviation."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""An engine that goes through subjects one at a time.
+"""The base engine of evaluation and inference, which processes one subject at a time.
 
 A subject that fails does not stop the others; the failures are listed, and raised as one error, at the end.
 """

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""One image in, one synthesised sequence out: the call that MONAI Label and MONAI Deploy make."""
+"""The inferer that MONAI Label and MONAI Deploy call to synthesise one sequence from a subject's image."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What a synthesis leaves on disk: which images are there already, a table of them, and a picture of each subject."""
+"""Handler that writes the table and the pictures of a synthesis, and checks which images exist already."""
 
 from __future__ import annotations
 

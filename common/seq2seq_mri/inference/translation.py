@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""A generator prepared for fixed targets, and every source translated into every target by it."""
+"""Prepares a generator for fixed targets, and translates every source into every target with it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What the inferers of 2.5D and 3D generators have in common: their call, its checks, and the form of the result."""
+"""The base class of the 2.5D and 3D inferers: the common call, its checks, and the form of the result."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Voxel grids: the sequences of a subject on one grid, and where the field of view of its file lies in an image."""
+"""Brings the sequences of a subject onto one voxel grid, and results back onto the grid of the subject's file."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Loading masks that lie on the grid of a subject's image: of what only one sequence shows, and of the lesion."""
+"""Loads masks onto the grid of a subject's image: the lesion, and content that only one sequence shows."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Reading one NIfTI file, with every way in which it can be unusable named in one clear error."""
+"""Reads a NIfTI file as a volume, and names each defect that makes the file unusable in one clear error."""
 
 from __future__ import annotations
 

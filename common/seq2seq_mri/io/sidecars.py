@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""When the frames of a 4D NIfTI file were taken, and with which b-values: its header, and the small files beside it.
+"""Frame times and b-values of a 4D NIfTI file: in its header, and in the .json and .bval files beside it.
 
 NIfTI has one field for time, the spacing of frames that are evenly spaced, and none for diffusion weighting. By
 convention ``scan.json`` holds the times of frames (``FrameTimesStart`` of BIDS, the Brain Imaging Data Structure), and

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The classifier of the paper's experiments: MONAI's ResNet-18 on images, imaging-differentiation maps, or both.
+"""The classifier of the paper's experiments: MONAI's ResNet-18, its input channels images, M_d maps, or both.
 
 Pretrained weights are those of MedicalNet (Chen et al., "Med3D: Transfer Learning for 3D Medical Image Analysis",
 arXiv:1904.00625), a 3D network with one input channel; its first convolution is widened to as many as are given.

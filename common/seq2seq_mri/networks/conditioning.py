@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Three ways in which the decoder's layers depend on the target's code: HyperConv, AdaIN, dynamic filters.
+"""Conditions the decoder's layers on the target's code in one of three ways: HyperConv, AdaIN, dynamic filters.
 
 ``hyper`` is the paper's network (Seq2Seq-C); ``adain`` (Seq2Seq-A) and ``dynamic`` (Seq2Seq-B) are its ablations.
 Every layer here is called with ``(x, code, runs)``, see :class:`ConditionalLayer`.

@@ -1,2 +1,2 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What figures share: style, panels, slices."""
+"""Parts shared by all figures: style, grids of image panels, choice of slices, axes of timepoints."""

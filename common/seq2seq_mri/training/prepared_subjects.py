@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""A cohort's images as a network takes them, prepared once and kept on disk.
+"""Data sets of a cohort's preprocessed images, which are computed once and kept on disk.
 
 To load, check, orient, crop and normalise a subject takes a second, to read a slice of the result a millisecond. Each
 subject has files of its own (see :mod:`prepared_files`), so that one which is corrected, added, left out or moved to

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Writes the results of evaluating a classifier: predictions, metrics, ROC curve, Grad-CAM."""
+"""Handler that writes the results of evaluating a classifier: predictions, metrics, ROC curve, Grad-CAM."""
 
 from __future__ import annotations
 

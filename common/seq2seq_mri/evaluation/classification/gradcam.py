@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Where a classifier looks: Grad-CAM laid over the image, beside the imaging-differentiation map M_d.
+"""Grad-CAM maps of a classifier, and their figure beside the image and the imaging-differentiation map M_d.
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV 2017.
 """

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""ROC curves of a classifier with different inputs, from the table ``predictions.csv``."""
+"""The figure of ROC curves of classifiers with different inputs, drawn from the table ``predictions.csv``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Sections of a datalist with what a classifier learns of each subject: labels of the datalist or of a CSV file."""
+"""Reads sections of a datalist for a classifier, with each subject's label from the datalist or a CSV file."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Which slices of a 4D acquisition belong to one frame: one timepoint of a dynamic series, or one b-value of DWI.
+"""Sorts the slices of a 4D acquisition into frames: timepoints of a dynamic series, or b-values of DWI.
 
 Slices come as a *stack*: for each position along the slice axis, the list of all images that were taken there.
 """

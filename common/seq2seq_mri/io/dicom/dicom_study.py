@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""What series a DICOM study has, told from the headers: how each was measured, how many slices, which files."""
+"""Lists the MR series of a DICOM study from the headers: how each was measured, how many slices, which files."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Which series of a DICOM study is which sequence, by rules that a user can edit.
+"""Matches the series of a DICOM study to MRI sequences, by rules that a user can edit.
 
 A file of rules is YAML (or JSON)::
 
