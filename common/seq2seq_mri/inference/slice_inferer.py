@@ -41,6 +41,7 @@ class SliceTranslationInferer(TranslationInferer):
         ValueError: when an argument cannot be used.
 
     Example:
+        >>> from seq2seq_mri.networks.generator import Seq2SeqGenerator
         >>> generator = Seq2SeqGenerator(2, {"t1": 1, "t2": 1}, channels=(4, 8, 8), num_res_blocks=1)
         >>> image = torch.rand(1, 2, 17, 15, 6)
         >>> SliceTranslationInferer()(image, generator.eval(), sources=["t1"], targets=["t2"]).shape

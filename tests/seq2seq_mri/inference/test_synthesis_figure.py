@@ -73,7 +73,7 @@ def test_four_dimensional_target_is_a_strip(subject, texts):
     assert {axes.images[0].get_clim() for axes in results[[0, 2]].flat} == {(0, 1)}
     assert [axes.get_ylabel() for axes in results[:, 0]] == [
         "dce\nsynthesised",
-        "deviation\nof sources",
+        "inter-source\ndeviation",
         "measured\n(withheld)",
         "absolute\nerror",
     ]
