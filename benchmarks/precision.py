@@ -18,6 +18,7 @@ from networks import BRAIN, BUNDLE_CONFIG
 from report import ResultFiles, command_line
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.io.datalists.datalist import load_datalist
+from seq2seq_mri.sequences import marked_sequences
 from seq2seq_mri.training.checkpoint import load_weights
 
 __all__ = ["precision"]
@@ -66,7 +67,7 @@ def precision(
     for number, subject in enumerate(tqdm(subjects, desc="Precision", unit="subject")):
         sample = preprocess(dict(subject))
         image = sample["image"].as_tensor()
-        names = [name for name, available in zip(BRAIN, sample["available"], strict=True) if available]
+        names = marked_sequences(BRAIN, sample["available"])
         exact = _translate(network.specialise(names), image, names, {})  # with direct convolutions
         for variant, options in VARIANTS.items():
             found = _translate(network, image, names, options)

@@ -18,18 +18,14 @@ def run_command_line(commands: Mapping[str, Any], name: str) -> None:
     """Run the command that the command line names; a user's mistake ends in one line on standard error and exit code 1.
 
     Args:
-        commands: by name, functions, or dataclasses whose fields are the options and whose objects are called, or
-            mappings of further commands. Their docstrings are the help.
+        commands: by name, functions, or dataclasses whose fields are the options and whose objects are called. Their
+            docstrings are the help.
         name: the program, as help shows it.
     """
     try:
-        fire.Fire(_recorded(commands), name=name, serialize=_run)
+        fire.Fire({command: _later(item) for command, item in commands.items()}, name=name, serialize=_run)
     except (ValueError, OSError) as error:
         sys.exit(f"Error: {error}")
-
-
-def _recorded(commands: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _later(item) if callable(item) else _recorded(item) for name, item in commands.items()}
 
 
 class _Call:

@@ -27,8 +27,8 @@ from seq2seq_mri.inference.differentiation_maps import translated_differentiatio
 from seq2seq_mri.inference.evaluator import TranslationEvaluator
 from seq2seq_mri.inference.fusion import Fusion, MeanFusion
 from seq2seq_mri.inference.generator_bundle import TrainedGenerator
-from seq2seq_mri.io.save import save_volume
-from seq2seq_mri.sequences import channel_slices, sequence_index
+from seq2seq_mri.io.save import save_volume, source_grid
+from seq2seq_mri.sequences import channel_slices, marked_sequences, sequence_index
 from seq2seq_mri.training.handlers import SubjectProgressBar
 from seq2seq_mri.training.subject_dataset import SubjectDataset
 
@@ -53,7 +53,7 @@ class Synthesis:
         deviation: the inter-source standard deviation, of the same shape and unit; 0 where there is one source, which
             does not say that it is right.
         affine: float64 ``[4, 4]``, from voxels to RAS+ millimetres.
-        reference: the file that gave the grid.
+        grid: the file whose geometry saved images take; of a folder of DICOM files its affine.
     """
 
     target: str
@@ -61,7 +61,7 @@ class Synthesis:
     image: np.ndarray
     deviation: np.ndarray
     affine: np.ndarray
-    reference: Path
+    grid: str | torch.Tensor
 
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> tuple[Path, Path]:
         """Write ``path`` (``.nii`` or ``.nii.gz``), and the deviation beside it with ``_sd`` before the ending.
@@ -75,9 +75,7 @@ class Synthesis:
         path = Path(path)
         name, dot, ending = path.name.partition(".nii")
         beside = path.with_name(f"{name}_sd{dot}{ending}")
-        existing = "overwrite" if overwrite else "error"
-        for file, volume in ((path, self.image), (beside, self.deviation)):
-            save_volume(file, _timepoints_first(volume), like=_grid(self.reference, self.affine), existing=existing)
+        _save({path: self.image, beside: self.deviation}, self.grid, overwrite)
         return path, beside
 
 
@@ -89,12 +87,12 @@ class Differentiation:
         maps: sequence → float32 ``[X, Y, Z]``, or ``[X, Y, Z, T]``: how far what the other sequences say is from what
             was measured, at least 0, in units of the normalised intensity.
         affine: float64 ``[4, 4]``, from voxels to RAS+ millimetres.
-        reference: the file that gave the grid.
+        grid: as of :class:`Synthesis`.
     """
 
     maps: dict[str, np.ndarray]
     affine: np.ndarray
-    reference: Path
+    grid: str | torch.Tensor
 
     def __getitem__(self, sequence: str) -> np.ndarray:
         return self.maps[sequence]
@@ -106,9 +104,7 @@ class Differentiation:
             FileExistsError: when one exists and ``overwrite`` is false.
         """
         paths = [Path(folder) / f"{name}_differentiation.nii.gz" for name in self.maps]
-        existing = "overwrite" if overwrite else "error"
-        for path, volume in zip(paths, self.maps.values(), strict=True):
-            save_volume(path, _timepoints_first(volume), like=_grid(self.reference, self.affine), existing=existing)
+        _save(dict(zip(paths, self.maps.values(), strict=True)), self.grid, overwrite)
         return paths
 
 
@@ -176,8 +172,7 @@ def synthesise(generator: TrainedGenerator, subject: Subject, target: str, fusio
     """
     sequence_index(generator.sequences, target)
     sample = generator.preprocessing(subject)
-    available = _available(sample, generator.sequences)
-    sources = [name for name in available if name != target]
+    sources = [name for name in marked_sequences(generator.sequences, sample["available"]) if name != target]
     if not sources:
         raise ValueError(
             f"Subject '{sample['subject']}' has no sequence from which {target} could be synthesised; give one of "
@@ -190,8 +185,8 @@ def synthesise(generator: TrainedGenerator, subject: Subject, target: str, fusio
         targets=[target],
         reduce=MeanFusion() if fusion is None else fusion,
     )
-    (image, deviation), affine, reference = _on_own_grid(generator, sample, volumes)
-    return Synthesis(target, sources, image, deviation, affine, reference)
+    (image, deviation), affine, grid = _on_own_grid(generator, sample, volumes)
+    return Synthesis(target, sources, image, deviation, affine, grid)
 
 
 def differentiate(
@@ -212,7 +207,7 @@ def differentiate(
         ValueError: when the subject cannot be used, has one sequence only, or lacks a target.
     """
     sample = generator.preprocessing(subject)
-    sources = _available(sample, generator.sequences)
+    sources = marked_sequences(generator.sequences, sample["available"])
     targets = sources if targets is None else list(targets)
     lacking = [name for name in targets if name not in sources]
     if lacking or len(sources) < 2:
@@ -224,8 +219,8 @@ def differentiate(
         sample["image"], generator.network, generator.inferer, sources, targets, include_self
     )
     channels = channel_slices(generator.sequences)
-    maps, affine, reference = _on_own_grid(generator, sample, [stacked[channels[name]] for name in targets])
-    return Differentiation(dict(zip(targets, maps, strict=True)), affine, reference)
+    maps, affine, grid = _on_own_grid(generator, sample, [stacked[channels[name]] for name in targets])
+    return Differentiation(dict(zip(targets, maps, strict=True)), affine, grid)
 
 
 def rank(
@@ -280,14 +275,10 @@ def rank(
     return Ranking(cohort.table, adjacency, measurements, cohort)
 
 
-def _available(sample: Mapping[Hashable, Any], sequences: Mapping[str, int]) -> list[str]:
-    return [name for name, present in zip(sequences, sample["available"].tolist(), strict=True) if present]
-
-
 def _on_own_grid(
     generator: TrainedGenerator, sample: Mapping[Hashable, Any], volumes: Sequence[torch.Tensor]
-) -> tuple[list[np.ndarray], np.ndarray, Path]:
-    """Return volumes ``[T, X, Y, Z]`` on the grid of the subject's file, timepoints last, with its affine and path."""
+) -> tuple[list[np.ndarray], np.ndarray, str | torch.Tensor]:
+    """Return volumes ``[T, X, Y, Z]`` on the grid of the subject's file, timepoints last, its affine, and the grid."""
     keys = [f"volume{index}" for index in range(len(volumes))]
     invert = Invertd(keys, generator.preprocessing, orig_keys="image", nearest_interp=False, to_tensor=True)
     inverted = invert({**sample, **{key: MetaTensor(volume) for key, volume in zip(keys, volumes, strict=True)}})
@@ -296,13 +287,15 @@ def _on_own_grid(
     return (
         [array[0] if len(array) == 1 else np.moveaxis(array, 0, -1) for array in arrays],
         np.asarray(metadata["original_affine"], dtype=np.float64),
-        Path(metadata["filename_or_obj"]),
+        source_grid(metadata),
     )
 
 
-def _timepoints_first(volume: np.ndarray) -> np.ndarray:
-    return volume[None] if volume.ndim == 3 else np.moveaxis(volume, -1, 0)
-
-
-def _grid(reference: Path, affine: np.ndarray) -> Path | np.ndarray:
-    return reference if reference.is_file() else affine
+def _save(volumes: Mapping[Path, np.ndarray], grid: str | torch.Tensor, overwrite: bool) -> None:
+    """Write volumes, timepoints last; none of them when one of the files exists and must not be replaced."""
+    for path in volumes:
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists; choose another name, or allow overwriting.")
+    for path, volume in volumes.items():
+        frames = volume[None] if volume.ndim == 3 else np.moveaxis(volume, -1, 0)
+        save_volume(path, frames, like=grid, existing="overwrite" if overwrite else "error")

@@ -12,7 +12,14 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-__all__ = ["SEQUENCE_TABLES", "channel_slices", "check_sequences", "sequence_codes", "sequence_index"]
+__all__ = [
+    "SEQUENCE_TABLES",
+    "channel_slices",
+    "check_sequences",
+    "marked_sequences",
+    "sequence_codes",
+    "sequence_index",
+]
 
 #: The tables of the bundles, by the names that commands accept for them.
 SEQUENCE_TABLES: dict[str, dict[str, int]] = {
@@ -51,6 +58,19 @@ def sequence_index(sequences: Mapping[str, int], name: str) -> int:
     if name not in names:
         raise ValueError(f"Unknown sequence '{name}'; the sequence table has {', '.join(names)}.")
     return names.index(name)
+
+
+def marked_sequences(sequences: Mapping[str, int], mask: torch.Tensor | Sequence[bool]) -> list[str]:
+    """Return the names that a mask ``[S]`` over the table marks, such as a sample's ``"available"``.
+
+    Raises:
+        ValueError: when the mask and the table differ in length.
+
+    Example:
+        >>> marked_sequences({"t1": 1, "t2": 1, "flair": 1}, torch.tensor([True, False, True]))
+        ['t1', 'flair']
+    """
+    return [name for name, marked in zip(sequences, torch.as_tensor(mask).tolist(), strict=True) if marked]
 
 
 def channel_slices(sequences: Mapping[str, int]) -> dict[str, slice]:

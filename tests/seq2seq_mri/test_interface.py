@@ -80,6 +80,10 @@ def test_a_synthesis_is_on_the_grid_of_the_files(generator, make_files, tmp_path
     with pytest.raises(FileExistsError, match=r"t2\.nii\.gz exists"):
         result.save(saved[0])
     result.save(saved[0], overwrite=True)
+    saved[0].unlink()
+    with pytest.raises(FileExistsError, match=r"t2_sd\.nii\.gz exists"):
+        result.save(saved[0])
+    assert not saved[0].exists()
 
 
 def test_a_synthesis_fuses_what_each_source_says(generator, make_files) -> None:
@@ -128,8 +132,10 @@ def test_maps_are_saved_once(generator, make_files, tmp_path) -> None:
     paths = maps.save(tmp_path / "maps")
     assert [path.name for path in paths] == ["t1_differentiation.nii.gz", "t2_differentiation.nii.gz"]
     np.testing.assert_array_equal(nibabel.load(paths[1]).get_fdata(dtype=np.float32), maps["t2"])
-    with pytest.raises(FileExistsError):
+    paths[0].unlink()
+    with pytest.raises(FileExistsError, match="t2_differentiation"):
         maps.save(tmp_path / "maps")
+    assert not paths[0].exists()
 
 
 def test_ranks_sequences(generator, make_files) -> None:

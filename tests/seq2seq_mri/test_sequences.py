@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_codes, sequence_index
+from seq2seq_mri.sequences import channel_slices, check_sequences, marked_sequences, sequence_codes, sequence_index
 
 BREAST = {"t1": 1, "dce": 6, "dwi": 4}
 
@@ -32,6 +32,13 @@ def test_index_is_the_position() -> None:
     assert [sequence_index(BREAST, name) for name in BREAST] == [0, 1, 2]
     with pytest.raises(ValueError, match="Unknown sequence 'T1'; the sequence table has t1, dce, dwi"):
         sequence_index(BREAST, "T1")
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, list])
+def test_a_mask_marks_names(kind) -> None:
+    assert marked_sequences(BREAST, kind([True, False, True])) == ["t1", "dwi"]
+    with pytest.raises(ValueError, match="shorter"):
+        marked_sequences(BREAST, kind([True, False]))
 
 
 def test_slices_tile_the_channels() -> None:

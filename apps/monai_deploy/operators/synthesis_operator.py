@@ -16,7 +16,7 @@ from operators.bundle_configuration import BundleConfiguration
 from operators.subject_operator import Subject
 from seq2seq_mri.inference.evaluator import synthesised_sequences
 from seq2seq_mri.io.save import sequence_file
-from seq2seq_mri.sequences import sequence_index
+from seq2seq_mri.sequences import marked_sequences, sequence_index
 
 __all__ = ["SynthesisOperator"]
 
@@ -75,9 +75,7 @@ class SynthesisOperator(InferenceOperator):
         """Synthesise all targets."""
         subject: Subject = op_input.receive("subject")
         sample = self.pre_process({"subject": subject.name, **subject.files})
-        available = [
-            name for name, there in zip(self.bundle.sequences, sample["available"].tolist(), strict=True) if there
-        ]
+        available = marked_sequences(self.bundle.sequences, sample["available"])
         targets = synthesised_sequences(self.bundle.sequences, available, self.targets)
         if not targets:
             raise ValueError(f"{subject.name} lacks no sequence; name what is to be synthesised by --targets.")

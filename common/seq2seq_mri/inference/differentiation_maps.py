@@ -13,7 +13,7 @@ from monai.utils import convert_to_dst_type
 
 from seq2seq_mri.evaluation.differentiation.differentiation import differentiation_map
 from seq2seq_mri.inference.generator_bundle import TrainedGenerator
-from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
+from seq2seq_mri.sequences import channel_slices, check_sequences, marked_sequences, sequence_index
 
 if TYPE_CHECKING:
     from seq2seq_mri.inference.translation_inferer import TranslationInferer
@@ -154,7 +154,7 @@ class AddDifferentiationMapsd(MapTransform):
         """
         image = data[self.image_key]
         available = data.get("available", [True] * len(self.sequences))
-        sources = [name for name, present in zip(self.sequences, available, strict=True) if bool(present)]
+        sources = marked_sequences(self.sequences, available)
         targets = [name for name in self.targets if name in sources]
         if len(sources) > 1 and targets:
             network, inferer = self.generator.network, self.generator.inferer

@@ -22,7 +22,7 @@ from seq2seq_mri.evaluation.image_quality.image_quality import (
 from seq2seq_mri.inference.differentiation_maps import differentiation_maps
 from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.io.grids import on_source_grid, source_margins
-from seq2seq_mri.sequences import channel_slices, sequence_index
+from seq2seq_mri.sequences import channel_slices, marked_sequences, sequence_index
 
 __all__ = ["SynthesisEvaluator", "TranslationEvaluator", "lesion_mask", "synthesised_sequences", "unique_mask"]
 
@@ -64,7 +64,7 @@ class SynthesisEvaluator(SubjectEvaluator):
 
     def evaluate_subject(self, sample: dict[str, Any]) -> dict[str, Any] | None:
         """Translate every source of the subject into its targets and fuse; ``None`` when it misses nothing."""
-        sources = _names(self.sequences, sample["available"])
+        sources = marked_sequences(self.sequences, sample["available"])
         targets = synthesised_sequences(self.sequences, sources, self.targets)
         if not targets:
             self.logger.info(f"{sample['subject']} has every sequence; nothing is missing.")
@@ -151,8 +151,8 @@ class TranslationEvaluator(SubjectEvaluator):
 
     def evaluate_subject(self, sample: dict[str, Any]) -> dict[str, Any] | None:
         """Translate and measure all pairs of one subject."""
-        sources = _names(self.sequences, sample["available"])
-        measured = _names(self.sequences, sample["measured"])
+        sources = marked_sequences(self.sequences, sample["available"])
+        measured = marked_sequences(self.sequences, sample["measured"])
         targets = measured if self.protocol == "all_pairs" else [name for name in measured if name not in sources]
         if not any(source != target for source in sources for target in targets):
             self.logger.info(f"{sample['subject']} has no pair of sequences to measure.")
@@ -273,7 +273,3 @@ def lesion_mask(sample: Mapping[str, Any]) -> torch.Tensor | None:
         return None
     region = torch.as_tensor(lesion)[0].cpu() > 0.5
     return region if bool(region.any()) else None
-
-
-def _names(sequences: dict[str, int], mask: torch.Tensor) -> list[str]:
-    return [name for name, present in zip(sequences, mask.tolist(), strict=True) if present]

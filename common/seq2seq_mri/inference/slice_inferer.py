@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -35,7 +36,7 @@ class SliceTranslationInferer(TranslationInferer):
             stay below this many MiB (weights, inputs and results, and workspaces inside of an operation, not
             counted); at least one. Two small batches are run to measure it, once for each size of slices.
         skip_empty: whether slices that are background in all sources are not translated but background.
-        autocast_dtype, include_self, output_range, output_device, progress: see :class:`TranslationInferer`.
+        options: those of :class:`TranslationInferer`.
 
     Raises:
         ValueError: when an argument cannot be used.
@@ -55,13 +56,9 @@ class SliceTranslationInferer(TranslationInferer):
         slice_batch_size: int | None = None,
         memory_limit_mb: float | None = None,
         skip_empty: bool = True,
-        autocast_dtype: str | None = None,
-        include_self: bool = True,
-        output_range: Sequence[float] | None = (0.0, 1.0),
-        output_device: str | torch.device = "cpu",
-        progress: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(autocast_dtype, include_self, output_range, output_device, progress)
+        super().__init__(**options)
         if slice_batch_size is not None and slice_batch_size < 1:
             raise ValueError(f"slice_batch_size is {slice_batch_size}; give at least 1.")
         if memory_limit_mb is not None and memory_limit_mb <= 0:

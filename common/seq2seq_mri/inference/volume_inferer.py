@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from monai.inferers import sliding_window_inference
@@ -27,7 +28,7 @@ class VolumeTranslationInferer(TranslationInferer):
         sw_batch_size: number of windows that are translated together; the decoder's batch is this times the number of
             sources.
         overlap: share of a window that the next one covers again, in [0, 1).
-        autocast_dtype, include_self, output_range, output_device, progress: see :class:`TranslationInferer`.
+        options: those of :class:`TranslationInferer`.
 
     Raises:
         ValueError: when an argument cannot be used.
@@ -40,13 +41,9 @@ class VolumeTranslationInferer(TranslationInferer):
         roi_size: Sequence[int] | int = (96, 96, 96),
         sw_batch_size: int = 1,
         overlap: float = 0.25,
-        autocast_dtype: str | None = None,
-        include_self: bool = True,
-        output_range: Sequence[float] | None = (0.0, 1.0),
-        output_device: str | torch.device = "cpu",
-        progress: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(autocast_dtype, include_self, output_range, output_device, progress)
+        super().__init__(**options)
         if sw_batch_size < 1:
             raise ValueError(f"sw_batch_size is {sw_batch_size}; give at least 1.")
         if not 0 <= overlap < 1:

@@ -21,7 +21,7 @@ from seq2seq_mri.io.sidecars import even_step, set_time_step, sidecar_texts
 from seq2seq_mri.io.timepoints import check_b_values, check_times
 from seq2seq_mri.sequences import channel_slices, check_sequences
 
-__all__ = ["SaveImageSequencesd", "save_volume", "sequence_file"]
+__all__ = ["SaveImageSequencesd", "save_volume", "sequence_file", "source_grid"]
 
 _EXISTING = ("error", "skip", "overwrite")
 # Everything by which a NIfTI header places voxels in space and time.
@@ -58,6 +58,13 @@ def save_volume(
 
     Returns:
         Whether the file was written; false only when ``existing`` is ``"skip"`` and the file was there.
+
+    Raises:
+        FileExistsError: when the file, or one that would be taken for a part of it, exists and ``existing`` is
+            ``"error"``.
+        OSError: when it cannot be written; the message names it.
+        ValueError: when ``volume`` has another shape than ``like``, or holds NaN or infinite values, or ``like`` is no
+            NIfTI file.
     """
     path = Path(path)
     _check_existing(existing)
@@ -113,7 +120,7 @@ class SaveImageSequencesd(MapTransform):
         output_dir: where the subjects' folders are made.
         names_key: key of the list of the sequences that the volumes hold, in their order; when a sample has no such
             key, the volumes hold all of the table.
-        suffixes: what to append to the file name for each of ``keys``, for example ``["", "_uncertainty"]``.
+        suffixes: what to append to the file name for each of ``keys``, for example ``["", "_sd"]``.
         subject_folder: whether each subject has a folder of its own, or all files are in ``output_dir``.
         image_key: key of the image whose metadata name the source file.
         existing: ``"error"``, ``"skip"`` or ``"overwrite"`` files that exist.
@@ -178,7 +185,12 @@ class SaveImageSequencesd(MapTransform):
                         f"{path} would hold two volumes; give each of {', '.join(map(str, self.keys))} its own suffix."
                     )
                 volumes[path] = (name, volume[part])
-        like = _grid_of_source(data[self.image_key].meta, {path: part for path, (_, part) in volumes.items()})
+        metadata = data[self.image_key].meta
+        like = source_grid(metadata)
+        source, shape = metadata["filename_or_obj"], tuple(int(size) for size in metadata["spatial_shape"])
+        for path, (_, part) in volumes.items() if like is not source else ():
+            if tuple(part.shape[1:]) != shape:
+                raise ValueError(f"{path}: shape {tuple(part.shape[1:])} is not that of {source}, {shape}.")
         descriptions = {} if self.descriptions_key is None else data[self.descriptions_key]
 
         def about(name: str) -> tuple[Sequence[float] | None, Sequence[float] | None, str]:
@@ -200,16 +212,10 @@ def _check_existing(existing: str) -> str:
     return existing
 
 
-def _grid_of_source(metadata: Mapping[str, Any], volumes: Mapping[Path, Any]) -> str | torch.Tensor:
-    """Return the source file, or, when that is a folder, the affine of what was loaded from it."""
+def source_grid(metadata: Mapping[str, Any]) -> str | torch.Tensor:
+    """Return on what an image's results are saved: its source file, or of a folder the affine of what was loaded."""
     source = metadata["filename_or_obj"]
-    if not Path(source).is_dir():
-        return source
-    shape = tuple(int(size) for size in metadata["spatial_shape"])
-    for path, volume in volumes.items():
-        if tuple(volume.shape[1:]) != shape:
-            raise ValueError(f"{path}: shape {tuple(volume.shape[1:])} is not that of {source}, {shape}.")
-    return metadata["original_affine"]
+    return metadata["original_affine"] if Path(source).is_dir() else source
 
 
 def _on_grid_of_file(voxels: np.ndarray, like: str | os.PathLike, path: Path) -> nibabel.Nifti1Image:

@@ -152,7 +152,8 @@ class SequenceTranslator(nn.Module):
         if min(self.timepoints) == max(self.timepoints):
             # Nothing to read from the target: this keeps the graph free of values, for torch.export.
             return self.timepoints[0]
-        wanted = [self.timepoints[int(index)] for index in target.argmax(dim=1)]
+        indices: list[int] = target.argmax(dim=1).tolist()  # at once: a GPU is waited for
+        wanted = [self.timepoints[index] for index in indices]
         if min(wanted) != max(wanted):
             raise ValueError(f"The targets of one batch must have equal numbers of timepoints, got {wanted}.")
         return wanted[0]

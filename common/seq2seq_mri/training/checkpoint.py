@@ -236,12 +236,12 @@ class TrainingCheckpoint:
         for leftover in self.last.parent.glob(".*.partial.pt"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
         _check_facts(self.network, self.normalize, content, self.last)
+        restore_parts(self.parts, {key: value for key, value in content.items() if key not in _FACTS}, self.last)
         if content["epoch_length"] != trainer.state.epoch_length:
             raise ValueError(
                 f"{self.last} was trained with {content['epoch_length']} iterations per epoch, this configuration has "
                 f"{trainer.state.epoch_length}; resume with the same datalist, batch size and number of processes."
             )
-        restore_parts(self.parts, {key: value for key, value in content.items() if key not in _FACTS}, self.last)
         trainer.state.epoch = content["epoch"]
         trainer.state.iteration = content["epoch"] * content["epoch_length"]
         torch.set_rng_state(content["torch_rng"])

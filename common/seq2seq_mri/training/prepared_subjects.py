@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from seq2seq_mri.files import check_writable_directory
-from seq2seq_mri.run_manifest import as_json, describe, file_states
+from seq2seq_mri.run_manifest import as_json, describe, differences, file_states
 from seq2seq_mri.training.prepared_files import FLAGS, PreparedFiles, StoredSlices
 from seq2seq_mri.training.subject_dataset import original_error
 
@@ -149,9 +149,8 @@ class PreparedSubjects(Dataset):
                     raise
                 description = None
             if description is not None:
-                made_from, wanted = description.pop("origin"), origin["settings"]
-                before = made_from["settings"]
-                different = [key for key in {**before, **wanted} if before.get(key) != wanted.get(key)]
+                made_from = description.pop("origin")
+                different = differences(made_from["settings"], origin["settings"])
                 if different and not overwrite:
                     raise ValueError(
                         f"{files.description} was prepared otherwise (different: {', '.join(different)}); choose "

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from sklearn.tree import DecisionTreeRegressor
 
-from seq2seq_mri.sequences import channel_slices, sequence_index
+from seq2seq_mri.sequences import channel_slices, marked_sequences, sequence_index
 from seq2seq_mri.transforms.slice_stack import slice_stacks
 from seq2seq_studies.networks.many_to_many import ManyToMany
 
@@ -82,7 +82,7 @@ class TissueMean:
 
     def __init__(self, sequences: Mapping[str, int]) -> None:
         self.channels = channel_slices(sequences)
-        self.names = list(sequences)
+        self.sequences = sequences
         self._subjects: list[tuple[np.ndarray, set[str]]] = []
         self._trees: dict[tuple[tuple[str, ...], str], DecisionTreeRegressor | None] = {}
 
@@ -90,7 +90,7 @@ class TissueMean:
         """Take voxels of subjects ``{"image": [ΣT, X, Y, Z], "available": [S]}``; withheld sequences are not used."""
         random = np.random.default_rng(0)
         for subject in subjects:
-            available = {name for name, there in zip(self.names, subject["available"].tolist(), strict=True) if there}
+            available = set(marked_sequences(self.sequences, subject["available"]))
             # A plain array of the foreground, ``[voxels, ΣT]``.
             image = torch.as_tensor(subject["image"]).numpy()
             foreground = (self._columns(image, tuple(available)) > 0).any(axis=0)
@@ -103,8 +103,8 @@ class TissueMean:
         """Complete a volume ``[ΣT, X, Y, Z]``; returns one of the same shape."""
         voxels = torch.as_tensor(image).numpy()
         result = torch.zeros(image.shape)
-        given = tuple(name for name in self.names if name in sources)
-        for name in self.names:
+        given = tuple(name for name in self.sequences if name in sources)
+        for name in self.sequences:
             if name in given:
                 result[self.channels[name]] = torch.as_tensor(image[self.channels[name]])
                 continue

@@ -15,7 +15,7 @@ from seq2seq_mri.evaluation.image_quality.image_quality import image_quality
 from seq2seq_mri.evaluation.image_quality.lpips import LPIPSNetwork, SliceLPIPS
 from seq2seq_mri.io.grids import on_source_grid, source_margins
 from seq2seq_mri.plots.slices import axial_view, informative_slice
-from seq2seq_mri.sequences import channel_slices
+from seq2seq_mri.sequences import channel_slices, marked_sequences
 from seq2seq_studies.comparison.completion import Complete
 
 __all__ = ["SETTINGS", "evaluate_subjects", "lpips_network"]
@@ -60,7 +60,7 @@ def evaluate_subjects(
         subject = str(sample["subject"])
         image = convert_to_tensor(sample["image"], dtype=torch.float32, track_meta=False).cpu()
         margins = source_margins(sample["image"])
-        available, measured = (_names(sequences, sample[key]) for key in ("available", "measured"))
+        available, measured = (marked_sequences(sequences, sample[key]) for key in ("available", "measured"))
         truth = {name: image[channels[name]] for name in measured}
         foreground = on_source_grid(torch.stack([volume.amax(0) for volume in truth.values()]).amax(0) > 0, margins)
         views: dict[str, np.ndarray] = {}
@@ -94,7 +94,3 @@ def lpips_network(name: str) -> LPIPSNetwork:
         return name  # type: ignore[return-value]
     weights = Path(torch.hub.get_dir(), "checkpoints", "squeezenet1_1-b8a52dc0.pth")
     return "squeeze" if weights.is_file() else "none"
-
-
-def _names(sequences: Mapping[str, int], chosen: torch.Tensor) -> list[str]:
-    return [name for name, there in zip(sequences, chosen.tolist(), strict=True) if there]
