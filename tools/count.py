@@ -21,7 +21,7 @@ from types import FrameType
 import pandas as pd
 import torch
 
-from mri_phantom.brain import simulate_brain
+from mri_phantom.brain import SimulateBrain
 from seq2seq_mri.evaluation.contribution.contribution import adjacency_matrix, contribution
 from seq2seq_mri.evaluation.contribution.contribution_bootstrap import bootstrap_contribution
 from seq2seq_mri.evaluation.contribution.contribution_table import cohort_contribution
@@ -141,7 +141,7 @@ def training_step() -> list[str]:
 
 def inference(bundle: Path, folder: Path) -> tuple[list[str], list[str]]:
     """Return the files that a synthesis runs through, and those of a ranking but for them."""
-    simulate_brain(folder, splits=(0, 0, 2), shape=(32, 32, 32), spacing=6.0, missing=0)
+    SimulateBrain(folder, splits=(0, 0, 2), shape=(32, 32, 32), spacing=6.0, missing=0)()
     generator = load_bundle(bundle)
     subjects = load_datalist(folder / "datalist.json", "testing")
     with contextlib.redirect_stderr(io.StringIO()):

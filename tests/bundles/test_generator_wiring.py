@@ -11,8 +11,8 @@ import pytest
 import wiring_generator as facts
 from wiring import Mutant, Wiring, darken_the_left, drop, keep_slices, put, put_in, swap
 
-from mri_phantom.brain import simulate_brain
-from mri_phantom.breast import simulate_breast
+from mri_phantom.brain import SimulateBrain
+from mri_phantom.breast import SimulateBreast
 
 GENERATORS = ("seq2seq_brats", "seq2seq_breast")
 TINY = {
@@ -154,8 +154,8 @@ MUTANTS = {name: Mutant(file, edit, fact) for fact, edits in MISTAKES.items() fo
 def cohorts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The options that name each bundle's cohort: two subjects to train on, one to validate, one to test."""
     folders = {name: tmp_path_factory.mktemp(name) / "data" for name in GENERATORS}
-    simulate_brain(folders["seq2seq_brats"], shape=(36, 40, 32), spacing=5.0, splits=(2, 1, 1), missing=1)
-    simulate_breast(folders["seq2seq_breast"], shape=(40, 34, 32), spacing=7.0, splits=(2, 1, 1))
+    SimulateBrain(folders["seq2seq_brats"], shape=(36, 40, 32), spacing=5.0, splits=(2, 1, 1), missing=1)()
+    SimulateBreast(folders["seq2seq_breast"], shape=(40, 34, 32), spacing=7.0, splits=(2, 1, 1))()
     options: dict[str, dict[str, Any]] = {
         "seq2seq_brats": {"slice_size": [40, 44]},
         "seq2seq_breast": {"slice_size": [40, 36], "spacing": [7.0, 7.0, 7.0]},
