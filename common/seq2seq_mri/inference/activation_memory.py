@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,7 +22,9 @@ class _LiveTensors(TorchDispatchMode):
         self.peak = 0
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Callable[..., object], types: Iterable[type], args: tuple = (), kwargs: dict | None = None
+    ) -> object:
         before = {value.untyped_storage() for value in tree_iter((args, kwargs)) if isinstance(value, torch.Tensor)}
         result = func(*args, **(kwargs or {}))
         for value in tree_iter(result):

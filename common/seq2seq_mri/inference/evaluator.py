@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from monai.data import MetaTensor
@@ -21,8 +21,13 @@ from seq2seq_mri.evaluation.image_quality.image_quality import (
 )
 from seq2seq_mri.inference.differentiation_maps import differentiation_maps
 from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
+from seq2seq_mri.inference.translation_inferer import Reduction
 from seq2seq_mri.io.grids import on_source_grid, source_margins
 from seq2seq_mri.sequences import channel_slices, marked_sequences, sequence_index
+
+if TYPE_CHECKING:
+    from seq2seq_mri.inference.evaluation_report import EvaluationReport
+    from seq2seq_mri.inference.synthesis_report import SynthesisReport
 
 __all__ = ["SynthesisEvaluator", "TranslationEvaluator", "lesion_mask", "synthesised_sequences", "unique_mask"]
 
@@ -49,8 +54,8 @@ class SynthesisEvaluator(SubjectEvaluator):
         self,
         sequences: dict[str, int],
         targets: str | Sequence[str] = "missing",
-        fusion: Any = None,
-        report: Any = None,
+        fusion: Reduction | None = None,
+        report: SynthesisReport | None = None,
         **kwargs: Any,
     ) -> None:
         self.sequences = dict(sequences)
@@ -127,11 +132,11 @@ class TranslationEvaluator(SubjectEvaluator):
         protocol: Literal["all_pairs", "released_code"] = "all_pairs",
         differentiation: bool = False,
         include_self: bool = True,
-        perceptual_metric: Any = None,
+        perceptual_metric: Callable[..., float] | None = None,
         regions: Sequence[Region] = tuple(QUALITY_COLUMNS),
         central_crop: Sequence[int] = CENTRAL_CROP,
         data_range: float = 1.0,
-        report: Any = None,
+        report: EvaluationReport | None = None,
         **kwargs: Any,
     ) -> None:
         if protocol not in ("all_pairs", "released_code"):

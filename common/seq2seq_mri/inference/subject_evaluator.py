@@ -7,7 +7,7 @@ A subject that fails does not stop the others; the failures are listed, and rais
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -17,6 +17,8 @@ from ignite.engine import Events
 from monai.data import decollate_batch
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents, engine_apply_transform
+from monai.inferers import Inferer
+from monai.transforms import Transform
 
 from seq2seq_mri.training.distributed import gather_rows
 from seq2seq_mri.training.subject_dataset import original_error
@@ -42,11 +44,11 @@ class SubjectEvaluator(SupervisedEvaluator):
     def __init__(
         self,
         device: torch.device | str,
-        val_data_loader: Any,
+        val_data_loader: Iterable,
         network: torch.nn.Module,
-        inferer: Any,
+        inferer: Inferer,
         *,
-        postprocessing: Any = None,
+        postprocessing: Transform | None = None,
         overlap_postprocessing: bool = False,
         key_val_metric: dict | None = None,
         additional_metrics: dict | None = None,
@@ -64,8 +66,9 @@ class SubjectEvaluator(SupervisedEvaluator):
             decollate=False,
         )
         self.failures: list[tuple[str, str]] = []
-        overlapped = overlap_postprocessing and postprocessing is not None
-        self._background = _BackgroundPostprocessing(postprocessing) if overlapped else None
+        self._background = (
+            _BackgroundPostprocessing(postprocessing) if postprocessing and overlap_postprocessing else None
+        )
         # Before what is written when all is completed; a terminated run fires no EPOCH_COMPLETED.
         for event in (Events.EPOCH_COMPLETED, Events.TERMINATE):
             self.add_event_handler(event, self._finish_postprocessing)

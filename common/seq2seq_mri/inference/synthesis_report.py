@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 
 from seq2seq_mri.evaluation.records import read_records, write_records
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.inference.evaluator import lesion_mask, synthesised_sequences
+from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.inference.synthesis_figure import synthesis_panel
 from seq2seq_mri.io.load import subject_files
 from seq2seq_mri.io.save import sequence_file
@@ -119,7 +120,7 @@ class SynthesisReport:
             logger.info("%d subjects have their images already, %d are left.", len(share) - len(left), len(left))
         return left
 
-    def attach(self, engine: Any) -> None:
+    def attach(self, engine: Engine) -> None:
         """List each subject; write the table, without those whose images could not be saved, when all are done."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._list)
         engine.add_event_handler(Events.COMPLETED, self.write)
@@ -157,7 +158,7 @@ class SynthesisReport:
         if output:
             self.rows += _rows(str(engine.state.batch["subject"]), output["targets"], output["sources"])
 
-    def write(self, engine: Any = None) -> None:
+    def write(self, engine: SubjectEvaluator | None = None) -> None:
         """Write the table of all processes; process 0 only."""
         # Postprocessing may go on while the next subject is computed; what it failed for is known only now.
         failed = {subject for subject, _ in engine.failures} if engine is not None else set()

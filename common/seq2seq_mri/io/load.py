@@ -78,7 +78,7 @@ def folder_files(folder: str | os.PathLike, sequences: Mapping[str, int], subjec
     return files
 
 
-def _is_image_path(value: Any) -> bool:
+def _is_image_path(value: object) -> bool:
     first = value[0] if isinstance(value, (list, tuple)) and value else value
     return isinstance(first, (str, os.PathLike)) and os.fspath(first).lower().endswith(_ENDINGS)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -149,7 +148,7 @@ def _series(uid: str, content: Sequence[tuple[Path, pydicom.Dataset]]) -> StudyS
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: str | Iterable | None) -> str:
     if value is None or isinstance(value, str):
         return (value or "").strip()
     return "\\".join(map(str, value))

@@ -200,7 +200,7 @@ def _chosen_series(name: str, value: str, study: Sequence[StudySeries]) -> list[
     return found
 
 
-def _rule(content: Any, sequences: Mapping[str, int]) -> Rule:
+def _rule(content: object, sequences: Mapping[str, int]) -> Rule:
     if not isinstance(content, dict) or "sequence" not in content:
         raise ValueError(f"{content!r} is no mapping with 'sequence' and conditions.")
     sequence = content["sequence"]
