@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Classifier: contract, MONAI's own type "A" as truth, MedicalNet's weights."""
+"""Classifier: MONAI's own as truth, scripting and export, which MONAI's type "A" cannot, MedicalNet's weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract import NetworkContract
 from monai.networks.nets import resnet18
 
 from seq2seq_mri.networks import classifier as module
@@ -21,20 +20,7 @@ def monai_resnet(spatial_dims: int = 3, channels: int = 1, **options) -> torch.n
     return resnet18(spatial_dims=spatial_dims, n_input_channels=channels, num_classes=1, **options).eval()
 
 
-class TestPaddedShortcut(NetworkContract):
-    sizes = ((24, 20, 16), (33, 19, 21))
-
-    def network(self, spatial_dims, timepoints):
-        # Timepoints are channels to a classifier. In the mode of evaluation, a batch is that many single images.
-        return build_classifier(spatial_dims, timepoints, 3, shortcut_type="A", widen_factor=SMALL).eval()
-
-    def inputs(self, spatial_dims, timepoints, size):
-        return (torch.rand(2, timepoints, *size),)
-
-    def output_shape(self, spatial_dims, timepoints, size):
-        return 2, 3
-
-
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("shortcut_type", ["A", "B"])
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_equals_monais(spatial_dims: int, shortcut_type) -> None:
@@ -44,7 +30,8 @@ def test_equals_monais(spatial_dims: int, shortcut_type) -> None:
     assert list(network.state_dict()) == list(monai.state_dict())
     monai.load_state_dict(network.state_dict())
     image = torch.rand(2, 2, *(33, 26, 19)[:spatial_dims])
-    torch.testing.assert_close(network(image), monai(image))
+    for same in (network, torch.jit.script(network), torch.export.export(network, (image,)).module()):
+        torch.testing.assert_close(same(image), monai(image))
 
 
 def test_gradient_passes_the_padded_shortcut() -> None:
