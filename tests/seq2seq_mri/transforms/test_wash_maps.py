@@ -10,7 +10,6 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from seq2seq_mri.io.load import LoadImageSequencesd
 from seq2seq_mri.sequences import channel_slices
 from seq2seq_mri.transforms.intensity import NormalizeSequencesd
 from seq2seq_mri.transforms.wash_maps import AddWashMapsd, wash_maps
@@ -142,15 +141,3 @@ def test_a_map_that_is_nowhere_above_zero_stays_missing() -> None:
 def test_refuses_options(options, message) -> None:
     with pytest.raises(ValueError, match=message):
         AddWashMapsd(TABLE, **options)
-
-
-@pytest.mark.real_data
-def test_the_rim_of_a_real_tumour_enhances(shared_data) -> None:
-    path = shared_data / "data" / "breast_dce" / "dce.nii.gz"
-    load = LoadImageSequencesd({"dce": 6}, times={"dce": [0, 75, 150, 225, 300, 375]}, resample_time=True)
-    wash_in, wash_out = wash_maps(load({"dce": str(path)})["image"].numpy())
-    assert np.isfinite(wash_in).all()
-    assert np.isfinite(wash_out).all()
-    # Some tissue takes up the agent at once, most does not.
-    assert np.percentile(wash_in, 99.5) > 0.5
-    assert abs(np.median(wash_in)) < 0.2
