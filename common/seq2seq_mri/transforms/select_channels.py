@@ -19,7 +19,11 @@ MAP_SUFFIX = "_md"
 
 
 def count_channels(names: Sequence[str], sequences: Mapping[str, int]) -> int:
-    """Return how many channels ``names`` are, all timepoints of a sequence counted: a classifier's ``in_channels``."""
+    """Return how many channels ``names`` are, all timepoints of a sequence counted: a classifier's ``in_channels``.
+
+    Raises:
+        ValueError: as :class:`SelectChannelsd` for its names.
+    """
     return sum(sequences[sequence] for sequence, _ in _parse(names, sequences))
 
 
