@@ -63,7 +63,7 @@ def compare_generators(settings: ComparisonSettings) -> str:
     if settings.datalist is None:
         source = f"simulated by this command ({', '.join(f'{key} {value}' for key, value in SIMULATED.items())})"
     about = settings.data or f"{counts}, {source}"
-    command = command_line(compare_generators, vars(settings))
+    command = command_line("compare_generators", settings)
     if settings.page is not None:
         write_comparison(Path(settings.page).expanduser(), runs, command, about, network, settings.page_slices)
     return write_comparison(folder / "comparison.md", runs, command, about, network)
