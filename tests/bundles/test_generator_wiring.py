@@ -88,7 +88,7 @@ MISTAKES = {
         "validation of the wrong network": ("train", put("validate#evaluator#network", "@network")),
     },
     facts.validation_has_the_validation_subjects_as_inference_sees_them: {
-        "validation on training subjects": ("train", put("validate#data#section", "training")),
+        "validation on training subjects": ("train", put("validate#data", "@train#data")),
         "training on other intensities than inference": (
             "inference",
             put_in("normalize", "NormalizeSequencesd", "percentile", 90.0),
@@ -111,7 +111,7 @@ MISTAKES = {
     },
     facts.every_epoch_has_other_samples: {"the same samples in every epoch": ("train", drop("train", "EpochSeed"))},
     facts.samples_are_slices_of_the_training_subjects: {
-        "training on testing subjects": ("train", put("train#data#section", "testing")),
+        "training on testing subjects": ("train", put("train#data", "$@read_section(section='testing')")),
         "another size": ("train", put("train#draw#slice_size", [24, 28])),
         "samples that are not normalised": (
             "train",
