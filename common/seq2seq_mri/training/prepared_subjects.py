@@ -212,6 +212,9 @@ class SubjectSamples(Dataset):
     Args:
         prepared: the subjects.
         samples_per_subject: how often each of them comes in an epoch.
+
+    Raises:
+        ValueError: when ``samples_per_subject`` is below 1.
     """
 
     def __init__(self, prepared: PreparedSubjects, samples_per_subject: int = 1) -> None:

@@ -78,6 +78,10 @@ def read_study(folder: str | os.PathLike) -> list[StudySeries]:
     """Return the MR series of the one study that lies in a folder and below it, in the order of their numbers.
 
     Series may be mixed in a folder; files that are no DICOM images are passed over.
+
+    Raises:
+        FileNotFoundError: when the folder does not exist or has no DICOM image.
+        ValueError: when a file is corrupt or truncated, the images are of several studies, or none is MR.
     """
     root = Path(folder)
     if not root.is_dir():
