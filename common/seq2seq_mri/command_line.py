@@ -31,7 +31,7 @@ def run_command_line(commands: Mapping[str, Any], name: str) -> None:
 class _Call:
     """A command with its arguments, not yet run."""
 
-    def __init__(self, call: Callable[[], Any]) -> None:
+    def __init__(self, call: Callable[[], object]) -> None:
         self._call = call
 
 
@@ -44,13 +44,13 @@ def _later(command: Callable) -> Callable:
 
     # A class's own attributes are no commands.
     @functools.wraps(command, updated=())
-    def record(*args: Any, **kwargs: Any) -> _Call:
+    def record(*args: object, **kwargs: object) -> _Call:
         return _Call(functools.partial(command, *args, **kwargs))
 
     return record
 
 
-def _run(result: Any) -> Any:
+def _run(result: object) -> object:
     if not isinstance(result, _Call):
         return result
     outcome = result._call()

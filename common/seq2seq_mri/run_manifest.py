@@ -76,17 +76,17 @@ def differences(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[
     return [key for key in {**recorded, **wanted} if recorded.get(key) != wanted.get(key)]
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 200 else text[:200] + " …"
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: object) -> Any:
     """Return ``value`` as JSON gives it back, which has lists but no tuples."""
     return json.loads(json.dumps(value))
 
 
-def describe(value: Any) -> Any:
+def describe(value: object) -> Any:
     """Return the settings of a transform, a sequence of transforms, or anything that they hold, to be written as JSON.
 
     An object is its class and its public attributes; random states are left out. One with a ``fingerprint``, such as a
@@ -134,7 +134,7 @@ def file_states(entry: Mapping[str, Any]) -> dict[str, list[str]]:
     return states
 
 
-def _paths(value: Any) -> list[Path]:
+def _paths(value: object) -> list[Path]:
     """Return the paths in a value of an entry, which may be a list, or a mapping from names to paths."""
     if isinstance(value, (str, os.PathLike)):
         return [Path(value)] if value else []

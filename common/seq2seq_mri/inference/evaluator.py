@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from monai.data import MetaTensor
@@ -24,6 +24,11 @@ from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.io.grids import on_source_grid, source_margins
 from seq2seq_mri.sequences import channel_slices, marked_sequences, sequence_index
 
+if TYPE_CHECKING:
+    from seq2seq_mri.inference.evaluation_report import EvaluationReport
+    from seq2seq_mri.inference.synthesis_report import SynthesisReport
+    from seq2seq_mri.inference.translation_inferer import Reduction
+
 __all__ = ["SynthesisEvaluator", "TranslationEvaluator", "lesion_mask", "synthesised_sequences", "unique_mask"]
 
 
@@ -38,7 +43,7 @@ class SynthesisEvaluator(SubjectEvaluator):
         sequences: the sequence table.
         targets: ``"missing"`` (those that a subject lacks), ``"all"``, or a list of names.
         fusion: combines the sources, see :mod:`seq2seq_mri.inference.fusion`.
-        report: draws every subject, see :class:`SynthesisReport`; or ``None``.
+        report: a :class:`SynthesisReport`, which receives every subject; or ``None``.
         **kwargs: of :class:`SubjectEvaluator`.
 
     Raises:
@@ -49,8 +54,8 @@ class SynthesisEvaluator(SubjectEvaluator):
         self,
         sequences: dict[str, int],
         targets: str | Sequence[str] = "missing",
-        fusion: Any = None,
-        report: Any = None,
+        fusion: Reduction | None = None,
+        report: SynthesisReport | None = None,
         **kwargs: Any,
     ) -> None:
         self.sequences = dict(sequences)
@@ -72,14 +77,10 @@ class SynthesisEvaluator(SubjectEvaluator):
         fused, deviation = self.inferer(
             sample["image"][None], self.network, sources=sources, targets=targets, reduce=self.fusion
         )
-        output = {
-            "pred": MetaTensor(fused),
-            "deviation": MetaTensor(deviation),
-            "targets": targets,
-            "sources": sources,
-        }
+        images = {"pred": MetaTensor(fused), "deviation": MetaTensor(deviation)}
+        output = {**images, "targets": targets, "sources": sources}
         if self.report is not None:
-            self.report.draw(sample, output)
+            self.report.add(sample, output)
         return output
 
 
@@ -127,11 +128,11 @@ class TranslationEvaluator(SubjectEvaluator):
         protocol: Literal["all_pairs", "released_code"] = "all_pairs",
         differentiation: bool = False,
         include_self: bool = True,
-        perceptual_metric: Any = None,
+        perceptual_metric: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], float] | None = None,
         regions: Sequence[Region] = tuple(QUALITY_COLUMNS),
         central_crop: Sequence[int] = CENTRAL_CROP,
         data_range: float = 1.0,
-        report: Any = None,
+        report: EvaluationReport | None = None,
         **kwargs: Any,
     ) -> None:
         if protocol not in ("all_pairs", "released_code"):
@@ -162,12 +163,10 @@ class TranslationEvaluator(SubjectEvaluator):
         include_self = self.report is not None or (self.differentiation and self.include_self)
         inferer: Any = copy.copy(self.inferer)  # it shares the prepared network
         inferer.include_self = include_self
+        # On a GPU only where they are measured, and then forgotten.
         kept = self.report is not None or self.differentiation
-        if not kept:
-            inferer.output_device = self.state.device  # where they are measured, and then forgotten
+        inferer.output_device = torch.device("cpu") if kept else self.state.device
         predictions = inferer(image[None], self.network, sources=sources, targets=targets)
-        if kept:
-            predictions = predictions.cpu()
         measurements = image.as_subclass(torch.Tensor).float().cpu()  # prepared subjects are plain, others MetaTensors
         truth = {name: measurements[channels] for name, channels in channel_slices(self.sequences).items()}
         rows = channel_slices({name: self.sequences[name] for name in targets})

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,7 +76,11 @@ class SliceTranslationInferer(TranslationInferer):
         targets: Sequence[str],
         reduce: Reduction | None,
     ) -> torch.Tensor:
-        """Translate; see :meth:`TranslationInferer.translate_volume`."""
+        """Translate; see :meth:`TranslationInferer.translate_volume`.
+
+        Raises:
+            ValueError: when the slices are too small for the generator.
+        """
         shape = next(iter(volumes.values())).shape[1:]
         check_spatial_size(shape[:2], generator, "An axial slice")
         rows = sum(generator.sequences[target] for target in targets)
@@ -87,7 +92,10 @@ class SliceTranslationInferer(TranslationInferer):
         result = slices_first.movedim(2, -1)
         if reduce is not None:
             result[1] = 0  # where nothing is translated, sources do not disagree
-        slices = self._slices(volumes)
+        slices = torch.arange(shape[2])
+        if self.skip_empty:
+            filled = [(volume != self.background).flatten(0, 2).any(0).cpu() for volume in volumes.values()]
+            slices = slices[torch.stack(filled).any(0)]
         if len(slices) == 0:
             return result
         batch_size = self._batch_size(volumes, generator, targets, reduce, device)
@@ -102,14 +110,6 @@ class SliceTranslationInferer(TranslationInferer):
                     row = last
                 bar.update(len(batch))
         return result
-
-    def _slices(self, volumes: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the indices of the slices to translate."""
-        depth = next(iter(volumes.values())).shape[-1]
-        if not self.skip_empty:
-            return torch.arange(depth)
-        filled = [(volume != self.background).flatten(0, 2).any(0).cpu() for volume in volumes.values()]
-        return torch.nonzero(torch.stack(filled).any(0))[:, 0]
 
     def _gathering_device(self, values: int, device: torch.device) -> torch.device:
         """Return where results are gathered: on a GPU that has room for them, so that it waits for no copy."""
@@ -137,18 +137,13 @@ class SliceTranslationInferer(TranslationInferer):
         key = (size, self.include_self, *next(iter(volumes.values())).shape[1:3], *volumes, "to", *targets)
         if key not in self._measured:
 
-            def peak(count: int) -> int:
-                slices = torch.zeros(count, dtype=torch.long)
-
-                def run() -> None:
-                    images = self._images(volumes, slices, generator.in_channels)
-                    for _ in self.translate_batch(images, generator, targets, reduce):
-                        pass
-
-                return activation_memory(run)
+            def run(count: int) -> None:
+                images = self._images(volumes, torch.zeros(count, dtype=torch.long), generator.in_channels)
+                for _ in self.translate_batch(images, generator, targets, reduce):
+                    pass
 
             # What a batch needs has a part that does not depend on its size, such as the target's kernels.
-            one, two = peak(1), peak(2)
+            one, two = activation_memory(partial(run, 1)), activation_memory(partial(run, 2))
             room = self.memory_limit_mb * MEBIBYTE - one
             self._measured[key] = 1 + max(0, int(room // max(two - one, 1)))
         return self._measured[key]

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 
 from seq2seq_mri.evaluation.records import read_records, write_records
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.inference.evaluator import lesion_mask, synthesised_sequences
+from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.inference.synthesis_figure import synthesis_panel
 from seq2seq_mri.io.load import subject_files
 from seq2seq_mri.io.save import sequence_file
@@ -28,6 +29,7 @@ __all__ = ["SynthesisReport"]
 logger = logging.getLogger(__name__)
 
 _COLUMNS = ["subject", "target", "sources", "file"]
+_SUFFIXES = ("", "_sd")  # of the files that each synthesised sequence has
 _LISTED_FILES = 20
 
 
@@ -45,7 +47,6 @@ class SynthesisReport:
         existing: what is done with images that exist, as in
             :class:`SaveImageSequencesd`; only with ``"overwrite"`` are their pictures and
             their lines in the table replaced too.
-        suffixes: of the files that each synthesised sequence has, as in ``SaveImageSequencesd``.
         times: for dynamic sequences the time of each timepoint in seconds from the first; they name timepoints.
         b_values: for diffusion sequences the b-value of each timepoint in s/mm², likewise.
         computed: sequences that loading computes where they are not given, each with the sequences from which it does,
@@ -62,7 +63,6 @@ class SynthesisReport:
         sequences: Mapping[str, int],
         figures: bool = True,
         existing: str = "error",
-        suffixes: Sequence[str] = ("", "_sd"),
         times: Mapping[str, Sequence[float]] | None = None,
         b_values: Mapping[str, Sequence[float]] | None = None,
         computed: Mapping[str, Sequence[str]] | None = None,
@@ -73,7 +73,6 @@ class SynthesisReport:
         self.figures = figures
         self.existing = existing
         self.overwrite = existing == "overwrite"
-        self.suffixes = tuple(suffixes)
         self.frames = frame_axes(self.sequences, times, b_values)
         self.table = self.output_dir / "synthesis.csv"
         self.rows: list[dict[str, str]] = []
@@ -119,19 +118,19 @@ class SynthesisReport:
             logger.info("%d subjects have their images already, %d are left.", len(share) - len(left), len(left))
         return left
 
-    def attach(self, engine: Any) -> None:
-        """List each subject; write the table, without those whose images could not be saved, when all are done."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._list)
+    def attach(self, engine: Engine) -> None:
+        """Write the table, without the subjects whose images could not be saved, when all are done."""
         engine.add_event_handler(Events.COMPLETED, self.write)
 
-    def draw(self, sample: Mapping[str, Any], output: Mapping[str, Any]) -> None:
-        """Draw a subject's synthesised images while its volumes are still in the network's orientation (RAS).
+    def add(self, sample: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """List a subject, and draw its images while its volumes are still in the network's orientation (RAS).
 
         The slice goes through the lesion where the sample has a mask of it.
         """
+        subject = str(sample["subject"])
+        self.rows += _rows(subject, output["targets"], output["sources"])
         if not self.figures:
             return
-        subject = str(sample["subject"])
         image = sample["image"].as_tensor().cpu()
         measured = channel_slices(self.sequences)
         lesion = lesion_mask(sample)
@@ -152,12 +151,7 @@ class SynthesisReport:
             )
             save_figure(figure, picture, overwrite=True)
 
-    def _list(self, engine: Any) -> None:
-        output = engine.state.output
-        if output:
-            self.rows += _rows(str(engine.state.batch["subject"]), output["targets"], output["sources"])
-
-    def write(self, engine: Any = None) -> None:
+    def write(self, engine: SubjectEvaluator | None = None) -> None:
         """Write the table of all processes; process 0 only."""
         # Postprocessing may go on while the next subject is computed; what it failed for is known only now.
         failed = {subject for subject, _ in engine.failures} if engine is not None else set()
@@ -186,7 +180,7 @@ class SynthesisReport:
         return [
             self.output_dir / row["subject"] / sequence_file(row["subject"], row["target"], suffix)
             for row in planned
-            for suffix in self.suffixes
+            for suffix in _SUFFIXES
         ]
 
 

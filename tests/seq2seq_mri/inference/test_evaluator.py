@@ -31,11 +31,8 @@ class Collect:
     def __init__(self) -> None:
         self.added: dict[str, tuple] = {}
 
-    def add(self, sample, output, truth, translated) -> None:
-        self.added[sample["subject"]] = (output, truth, translated)
-
-    def draw(self, sample, output) -> None:
-        self.added[sample["subject"]] = (output,)
+    def add(self, sample, *what) -> None:
+        self.added[sample["subject"]] = what
 
 
 def evaluate(samples: list[dict], **arguments: Any) -> dict[str, tuple]:
