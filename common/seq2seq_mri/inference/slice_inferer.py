@@ -88,10 +88,9 @@ class SliceTranslationInferer(TranslationInferer):
         device = next(generator.parameters()).device
         # Slices are written whole, so they come before the axes within a slice; the caller gets them as the last axis.
         size = (layers, rows, shape[2], *shape[:2])
-        slices_first = torch.full(size, self.background, device=self._gathering_device(math.prod(size), device))
+        # What is not translated is empty in all sources, which the caller fills.
+        slices_first = torch.empty(size, device=self._gathering_device(math.prod(size), device))
         result = slices_first.movedim(2, -1)
-        if reduce is not None:
-            result[1] = 0  # where nothing is translated, sources do not disagree
         slices = torch.arange(shape[2])
         if self.skip_empty:
             filled = [(volume != self.background).flatten(0, 2).any(0).cpu() for volume in volumes.values()]

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from monai.inferers import Inferer
 
-from seq2seq_mri.networks.generator import Seq2SeqGenerator, SequenceTranslator, SpecialisedGenerator
+from seq2seq_mri.networks.generator import Seq2SeqGenerator, SequenceTranslator
 from seq2seq_mri.networks.winograd import use_winograd
 from seq2seq_mri.sequences import channel_slices, sequence_codes, sequence_index
 
@@ -138,7 +138,8 @@ class TranslationInferer(Inferer):
         """Translate the sources, source name → ``(T, X, Y, Z)``.
 
         Returns:
-            ``(K, ΣT of the targets, X, Y, Z)``; K is the number of sources, or 2 (fused, deviation).
+            ``(K, ΣT of the targets, X, Y, Z)``; K is the number of sources, or 2 (fused, deviation). Where all sources
+            are background it may hold anything.
         """
 
     def translate_batch(
@@ -251,10 +252,11 @@ def translate(
 
     Each source is encoded once, its encoding unrolled once for each number of timepoints that targets have, and then
     decoded for each target: all sources in one batch, or one by one where that takes less time and memory, which is in
-    float32 on a CPU (measured), with a network whose kernels are not computed anew for each batch. No gradients.
+    float32 on a CPU (measured). No gradients.
 
     Args:
-        generator: the network, on the device of the images; it computes in the precision of its parameters.
+        generator: specialised to the targets, on the device of the images; it computes in the precision of its
+            parameters.
         images: source name → ``(N, T_source, C, *spatial)``; N, C and spatial agree.
         targets: names of the sequences to make.
         include_self: as of :class:`TranslationInferer`.
@@ -264,7 +266,7 @@ def translate(
         generator's output activation. The first axis has the order of ``images``.
 
     Example:
-        >>> generator = Seq2SeqGenerator(2, {"t1": 1, "t2": 1}, channels=(4, 8, 8), num_res_blocks=1)
+        >>> generator = Seq2SeqGenerator(2, {"t1": 1, "t2": 1}, channels=(4, 8, 8), num_res_blocks=1).specialise()
         >>> images = {"t1": torch.rand(5, 1, 3, 16, 16)}
         >>> {name: tuple(image.shape) for name, image in translate(generator, images, ["t1", "t2"])}
         {'t1': (1, 5, 1, 3, 16, 16), 't2': (1, 5, 1, 3, 16, 16)}
@@ -272,11 +274,10 @@ def translate(
     names, first = list(images), next(iter(images.values()))
     count, spatial_size = len(first), list(first.shape[3:])
     dtype = next(generator.parameters()).dtype
-    one_by_one = isinstance(generator, SpecialisedGenerator) and first.device.type == "cpu" and dtype == torch.float32
+    one_by_one = first.device.type == "cpu" and dtype == torch.float32
     batches = [[k] for k in range(len(names))] if one_by_one else [list(range(len(names)))]
+    # On the CPU: the generator looks a code up, and would wait for a GPU.
     codes = sequence_codes(generator.sequences, targets).to(dtype)
-    if not isinstance(generator, SpecialisedGenerator):  # which looks a code up, on a GPU by waiting for it
-        codes = codes.to(first.device)
     # The context is left before each yield: the consumer's own computations are not in it.
     with torch.no_grad():
         encoded = [torch.cat([generator.encode(images[names[k]].to(dtype)) for k in batch]) for batch in batches]

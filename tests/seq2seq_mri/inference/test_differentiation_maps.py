@@ -111,18 +111,19 @@ def loaded(generator) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize(
-    ("present", "targets", "computed", "include_self"),
+    ("present", "targets", "computed", "options"),
     [
-        (NAMES, None, NAMES, False),
-        (NAMES, ["dce"], ["dce"], True),
-        (["t1", "dce"], None, ["t1", "dce"], True),
-        (["t1", "dce"], ["t2", "dce"], ["dce"], False),
+        (NAMES, None, NAMES, {}),
+        (NAMES, ["dce"], ["dce"], {"include_self": True}),
+        (["t1", "dce"], None, ["t1", "dce"], {"include_self": True}),
+        (["t1", "dce"], ["t2", "dce"], ["dce"], {}),
     ],
 )
-def test_maps_of_the_available_targets(loaded, present, targets, computed, include_self):
+def test_maps_of_the_available_targets(loaded, present, targets, computed, options):
     sample = make_sample("p1", present, shape=SHAPE)
     before = sample["image"].clone()
-    result = AddDifferentiationMapsd(loaded, SEQUENCES, targets, include_self=include_self)(sample)
+    result = AddDifferentiationMapsd(loaded, SEQUENCES, targets, **options)(sample)
+    include_self = options.get("include_self", False)
     expected = translated_differentiation_maps(before, loaded.network, loaded.inferer, present, computed, include_self)
     maps = result["differentiation"].as_tensor()
     assert torch.equal(maps, expected)
@@ -175,20 +176,3 @@ def test_the_generator_is_released(loaded):
 def test_refuses(sequences, targets, message):
     with pytest.raises(ValueError, match=message):
         AddDifferentiationMapsd(Unloaded(), sequences, targets)
-
-
-@pytest.mark.parametrize(("options", "expected"), [({}, [0.2, 0.2]), ({"include_self": True}, [0.1, 0.4 / 3])])
-def test_scale_where_sequences_are_missing(options, expected):
-    """Translations from another of two or three sequences are wrong by 0.2 everywhere, reconstructions by nothing."""
-
-    class Wrong:
-        include_self = False
-
-        def __call__(self, inputs, network, sources, targets):
-            return torch.stack([inputs[0, :1] + 0.2 * (source != "t1") for source in sources])
-
-    loaded = SimpleNamespace(sequences=SEQUENCES, network=SimpleNamespace(sequences=SEQUENCES), inferer=Wrong())
-    add = AddDifferentiationMapsd(loaded, SEQUENCES, ["t1"], **options)
-    samples = [make_sample("p1", names, shape=SHAPE) for names in (["t1", "t2"], NAMES)]
-    found = [add(sample)["differentiation"][0].mean().item() for sample in samples]
-    assert found == pytest.approx(expected, abs=1e-6)

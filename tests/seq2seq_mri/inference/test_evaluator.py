@@ -187,12 +187,6 @@ class TestGrid:
             ssim = structural_similarity(*images, data_range=1.0, **window)
             assert row[f"ssim{ending}"] == pytest.approx(ssim, abs=1e-5)
 
-    def test_prepared_subjects_are_plain_tensors(self) -> None:
-        sample = make_sample("p1", NAMES)
-        ((expected, *_),) = evaluate([sample]).values()
-        ((found, *_),) = evaluate([dict(sample, image=sample["image"].as_tensor())]).values()
-        assert found["rows"] == [pytest.approx(row, nan_ok=True) for row in expected["rows"]]
-
 
 class TestDifferentiation:
     @pytest.mark.parametrize("include_self", [True, False])
@@ -237,9 +231,8 @@ class TestDifferentiation:
 
 
 def test_lesion_mask() -> None:
-    mask = lesion_mask(make_sample("p1", NAMES, lesion=(slice(3, 5), slice(4, 5), slice(2, 6))))
-    assert mask.dtype == torch.bool
-    assert mask.nonzero().tolist() == list(map(list, itertools.product((3, 4), (4,), range(2, 6))))
+    mask = lesion_mask(make_sample("p1", NAMES, lesion=(slice(3, 5), slice(4, 5), slice(2, 4))))
+    assert mask.nonzero().tolist() == [[3, 4, 2], [3, 4, 3], [4, 4, 2], [4, 4, 3]]
     # Not given, not loaded, or empty.
     for absent in ({}, {"lesion": "lesion.nii.gz"}, {"lesion": torch.zeros(1, 12, 13, 11)}):
         assert lesion_mask(make_sample("p1", NAMES) | absent) is None

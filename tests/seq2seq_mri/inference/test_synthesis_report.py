@@ -149,11 +149,3 @@ class TestSubjectsToSynthesise:
             report = SynthesisReport(tmp_path, SEQUENCES, existing=existing)
             shares.append([subject["subject"] for subject in report.subjects_to_synthesise(SUBJECTS)])
         assert shares == [["p1", "p3", "p5"], ["p2", "p4"]]
-
-
-def test_mistakes(tmp_path) -> None:
-    with pytest.raises(ValueError, match="Sequence 'dce': The times are"):
-        SynthesisReport(tmp_path, SEQUENCES, times={"dce": [0, 90]})
-    (tmp_path / "synthesis.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"synthesis\.csv has the columns a, b; expected subject, target"):
-        SynthesisReport(tmp_path, SEQUENCES)
