@@ -145,9 +145,9 @@ def product_training(
 
 
 def _simulate(folder: str, shape: tuple[int, int, int], spacing: float, seed: int) -> None:
-    from mri_phantom.brain import simulate_brain
+    from mri_phantom.brain import SimulateBrain
 
-    simulate_brain(f"{folder}/{seed}", shape=shape, spacing=spacing, splits=(1, 0, 0), missing=(0, 2), seed=seed)
+    SimulateBrain(f"{folder}/{seed}", shape=shape, spacing=spacing, splits=(1, 0, 0), missing=(0, 2), seed=seed)()
 
 
 def cohort(setting: Setting) -> None:

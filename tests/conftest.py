@@ -105,10 +105,10 @@ def real_subject(shared_data: Path) -> Callable[[str], dict[str, str]]:
 @pytest.fixture(scope="session")
 def brain_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A simulated cohort: four subjects to train on, one to validate, three to test."""
-    from mri_phantom.brain import simulate_brain
+    from mri_phantom.brain import SimulateBrain
 
     folder = tmp_path_factory.mktemp("brain_cohort")
-    simulate_brain(folder, shape=(32, 32, 32), spacing=6.0, splits=(4, 1, 3), missing=(0, 2), seed=3)
+    SimulateBrain(folder, shape=(32, 32, 32), spacing=6.0, splits=(4, 1, 3), missing=(0, 2), seed=3)()
     return folder
 
 

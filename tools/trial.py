@@ -15,8 +15,8 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from mri_phantom.brain import simulate_brain
-from mri_phantom.breast import simulate_breast
+from mri_phantom.brain import SimulateBrain
+from mri_phantom.breast import SimulateBreast
 from seq2seq_mri.sequences import SEQUENCE_TABLES
 from tools.bundle_files import PACKAGES
 
@@ -92,9 +92,9 @@ def simulate_for(bundle: Path, folder: Path) -> Path:
     sequences = _inference(bundle)["sequences"]
     if set(sequences) <= set(SEQUENCE_TABLES["brats"]):
         # With the labels that the training of a classifier asks for.
-        simulate_brain(folder, splits=(2, 2, 1), shape=(40, 48, 40), spacing=5.0, missing=0, healthy=0.0, texture=0.8)
+        SimulateBrain(folder, splits=(2, 2, 1), shape=(40, 48, 40), spacing=5.0, missing=0, healthy=0.0, texture=0.8)()
     elif set(sequences) <= set(SEQUENCE_TABLES["breast"]):
-        simulate_breast(folder, splits=(2, 1, 1), shape=(40, 34, 32), spacing=_BREAST_SPACING)
+        SimulateBreast(folder, splits=(2, 1, 1), shape=(40, 34, 32), spacing=_BREAST_SPACING)()
     else:
         raise ValueError(f"{bundle.name}: no cohort can be simulated with the sequences {', '.join(sequences)}.")
     return folder

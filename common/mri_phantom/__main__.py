@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from mri_phantom.brain import simulate_brain
-from mri_phantom.breast import simulate_breast
+from mri_phantom.brain import SimulateBrain
+from mri_phantom.breast import SimulateBreast
 from seq2seq_mri.command_line import run_command_line
 
 __all__ = ["main"]
 
 COMMANDS = {
-    "brain": simulate_brain,
-    "breast": simulate_breast,
+    "brain": SimulateBrain,
+    "breast": SimulateBreast,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from mri_phantom.scanner import Scan
 from mri_phantom.subject import draw_brain
 from seq2seq_mri.sequences import SEQUENCE_TABLES
 
-__all__ = ["simulate_brain"]
+__all__ = ["SimulateBrain"]
 
 _FILE_ENDINGS = {"t1": "t1n", "t1gd": "t1c", "t2": "t2w", "flair": "t2f"}
 
@@ -38,22 +39,8 @@ class _Plan(NamedTuple):
     label: int | None
 
 
-def simulate_brain(
-    output_dir: str | os.PathLike,
-    subjects: int | None = None,
-    shape: Sequence[int] = (96, 112, 72),
-    spacing: float | Sequence[float] = 2.0,
-    seed: int = 0,
-    splits: Sequence[int] | None = None,
-    missing: int | Sequence[int] = (1, 3),
-    missing_in_evaluation: int | Sequence[int] = 0,
-    healthy: float = 0.2,
-    noise: float = 0.015,
-    bias: float = 0.025,
-    texture: float | None = None,
-    label_maps: str | os.PathLike | None = None,
-    overwrite: bool = False,
-) -> str:
+@dataclass
+class SimulateBrain:
     """Write a cohort of simulated brain MRI (T1, T1Gd, T2, FLAIR) of patients with glioma, and its datalist.
 
     The cohort serves to try the programs without patients' data, and to check differentiation maps: what only T1Gd
@@ -99,44 +86,59 @@ def simulate_brain(
             anatomy is taken instead of being drawn; every patient gets one of them, turned, deformed and with a glioma
             of its own. By default the anatomy is drawn.
         overwrite: whether files that exist may be replaced. Subjects of an earlier, larger cohort are not removed.
-
-    Returns:
-        path of the datalist.
-
-    Raises:
-        ValueError: when an argument is out of range or the folder cannot be written.
-        FileExistsError: when the folder has a datalist or one of the subjects, and overwrite is false.
     """
-    counts = check_splits(subjects, splits)
-    shape, spacing = check_grid(shape, spacing)
-    most = len(_FILE_ENDINGS) - 1
-    lacking = check_missing(missing, "missing", most)
-    lacking_in_evaluation = check_missing(missing_in_evaluation, "missing_in_evaluation", most)
-    check_number(healthy, "healthy", 0, 1)
-    check_number(noise, "noise", 0, 0.5)
-    check_number(bias, "bias", 0, 0.5)
-    check_number(texture or 0.0, "texture", 0, 5)
-    check_number(seed, "seed", 0, whole=True)
-    maps = None if label_maps is None else find_label_maps(label_maps)
-    scan = Scan(shape, spacing, noise, bias)
 
-    def plan(generator: np.random.Generator, section: int, count: int) -> list[_Plan]:
-        without_glioma = set(generator.permutation(count)[: int(healthy * count)].tolist())
-        # a stream of its own, so that the labels change neither who is healthy nor what is silenced
-        labels = iter(draw_classes(np.random.default_rng([seed, len(SECTIONS) + 1, section]), count))
-        silenced = draw_silenced(generator, _FILE_ENDINGS, count, *(lacking_in_evaluation if section else lacking))
-        return [
-            _Plan(hidden, position not in without_glioma, None if position in without_glioma else next(labels))
-            for position, hidden in enumerate(silenced)
-        ]
+    output_dir: str | os.PathLike
+    _: KW_ONLY
+    subjects: int | None = None
+    shape: Sequence[int] = (96, 112, 72)
+    spacing: float | Sequence[float] = 2.0
+    seed: int = 0
+    splits: Sequence[int] | None = None
+    missing: int | Sequence[int] = (1, 3)
+    missing_in_evaluation: int | Sequence[int] = 0
+    healthy: float = 0.2
+    noise: float = 0.015
+    bias: float = 0.025
+    texture: float | None = None
+    label_maps: str | os.PathLike | None = None
+    overwrite: bool = False
 
-    def draw(generator: np.random.Generator, patient: _Plan) -> CohortSubject:
-        # a stream of its own, so that what is drawn besides does not depend on the number of maps
-        label_map = None if maps is None else LabelMap(maps[int(generator.spawn(1)[0].integers(len(maps)))])
-        drawn = draw_brain(generator, scan, patient.glioma, texture or 0.0, patient.label == 1, label_map)
-        label = {} if patient.label is None or texture is None else {"mgmt": patient.label}
-        return CohortSubject(drawn.images, drawn.truth, "seg", drawn.unique, patient.hidden, label)
+    def __call__(self) -> str:
+        """Write the cohort, and return the path of its datalist.
 
-    return Cohort("brain", SEQUENCE_TABLES["brats"], counts, seed, scan, plan, draw, endings=_FILE_ENDINGS).write(
-        output_dir, overwrite
-    )
+        Raises:
+            ValueError: when an option is out of range or the folder cannot be written.
+            FileExistsError: when the folder has a datalist or one of the subjects, and overwrite is false.
+        """
+        most = len(_FILE_ENDINGS) - 1
+        lacking = check_missing(self.missing, "missing", most)
+        lacking_in_evaluation = check_missing(self.missing_in_evaluation, "missing_in_evaluation", most)
+        check_number(self.healthy, "healthy", 0, 1)
+        check_number(self.noise, "noise", 0, 0.5)
+        check_number(self.bias, "bias", 0, 0.5)
+        check_number(self.texture or 0.0, "texture", 0, 5)
+        check_number(self.seed, "seed", 0, whole=True)
+        maps = None if self.label_maps is None else find_label_maps(self.label_maps)
+        scan = Scan(*check_grid(self.shape, self.spacing), self.noise, self.bias)
+
+        def plan(generator: np.random.Generator, section: int, count: int) -> list[_Plan]:
+            without_glioma = set(generator.permutation(count)[: int(self.healthy * count)].tolist())
+            # a stream of its own, so that the labels change neither who is healthy nor what is silenced
+            labels = iter(draw_classes(np.random.default_rng([self.seed, len(SECTIONS) + 1, section]), count))
+            silenced = draw_silenced(generator, _FILE_ENDINGS, count, *(lacking_in_evaluation if section else lacking))
+            return [
+                _Plan(hidden, position not in without_glioma, None if position in without_glioma else next(labels))
+                for position, hidden in enumerate(silenced)
+            ]
+
+        def draw(generator: np.random.Generator, patient: _Plan) -> CohortSubject:
+            # a stream of its own, so that what is drawn besides does not depend on the number of maps
+            label_map = None if maps is None else LabelMap(maps[int(generator.spawn(1)[0].integers(len(maps)))])
+            drawn = draw_brain(generator, scan, patient.glioma, self.texture or 0.0, patient.label == 1, label_map)
+            label = {} if patient.label is None or self.texture is None else {"mgmt": patient.label}
+            return CohortSubject(drawn.images, drawn.truth, "seg", drawn.unique, patient.hidden, label)
+
+        counts = check_splits(self.subjects, self.splits)
+        cohort = Cohort("brain", SEQUENCE_TABLES["brats"], counts, self.seed, scan, plan, draw, endings=_FILE_ENDINGS)
+        return cohort.write(self.output_dir, self.overwrite)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -24,7 +25,7 @@ from mri_phantom.scanner import Scan
 from mri_phantom.subject import draw_breast
 from seq2seq_mri.sequences import SEQUENCE_TABLES
 
-__all__ = ["BREAST_SEQUENCES", "draw_examinations", "simulate_breast"]
+__all__ = ["BREAST_SEQUENCES", "SimulateBreast", "draw_examinations"]
 
 #: All sequences, in the order of the sequence table.
 BREAST_SEQUENCES = tuple(SEQUENCE_TABLES["breast"])
@@ -59,27 +60,12 @@ class Examination:
     coronal: bool = False
 
 
-def simulate_breast(
-    output_dir: str | os.PathLike,
-    subjects: int | None = None,
-    shape: Sequence[int] = (128, 80, 64),
-    spacing: float | Sequence[float] = 2.5,
-    seed: int = 0,
-    splits: Sequence[int] | None = None,
-    mixed: float = 0.2,
-    diffusion: float = 0.6,
-    missing: int | Sequence[int] = (0, 1),
-    complete_evaluation: bool = True,
-    healthy: float = 0.1,
-    malignant: float = 0.6,
-    timepoints: int = 6,
-    time_step: float = 90.0,
-    b_values: Sequence[float] = (0, 150, 800, 1500),
-    noise: float = 0.015,
-    bias: float = 0.04,
-    motion: float = 0.3,
-    overwrite: bool = False,
-) -> str:
+#: An examination, and the kinds of its patient's lesions.
+_Plan = tuple[Examination, tuple[str, ...]]
+
+
+@dataclass
+class SimulateBreast:
     """Write a cohort of simulated breast MRI (T1, T2, DCE, DWI, with and without fat saturation), and its datalist.
 
     The cohort serves to try the programs without patients' data, for images in three and in four dimensions, and to
@@ -131,56 +117,79 @@ def simulate_breast(
         bias: strength of the coil's uneven sensitivity; 0 turns it off.
         motion: standard deviation of the shift of every later frame of DCE against the first, along each axis, mm.
         overwrite: whether files that exist may be replaced. Subjects of an earlier, larger cohort are not removed.
-
-    Returns:
-        path of the datalist.
-
-    Raises:
-        ValueError: when an argument is out of range or the folder cannot be written.
-        FileExistsError: when the folder has a datalist or one of the subjects, and overwrite is false.
     """
-    counts = check_splits(subjects, splits)
-    shape, spacing = check_grid(shape, spacing)
-    lacking = check_missing(missing, "missing", _MOST_MISSING)
-    shares = {"mixed": mixed, "diffusion": diffusion, "healthy": healthy, "malignant": malignant}
-    for name, share in shares.items():
-        check_number(share, name, 0, 1)
-    check_number(noise, "noise", 0, 0.5)
-    check_number(bias, "bias", 0, 0.5)
-    check_number(motion, "motion", 0, 10)
-    check_number(seed, "seed", 0, whole=True)
-    check_number(timepoints, "timepoints", 3, 100, whole=True)
-    check_number(time_step, "time_step", _SHORTEST_STEP, 600)
-    times = tuple(float(time_step) * frame for frame in range(timepoints))
-    scan = Scan(shape, spacing, noise, bias, motion, times, _check_b_values(b_values))
 
-    def plan(generator: np.random.Generator, section: int, count: int) -> list[tuple[Examination, tuple[str, ...]]]:
-        if section and complete_evaluation:
-            examinations = [Examination(BREAST_SEQUENCES, BREAST_SEQUENCES)] * count
-        else:
-            examinations = draw_examinations(generator, count, mixed, diffusion, lacking)
-        return list(zip(examinations, _deal_lesions(generator, count, healthy, malignant), strict=True))
+    output_dir: str | os.PathLike
+    _: KW_ONLY
+    subjects: int | None = None
+    shape: Sequence[int] = (128, 80, 64)
+    spacing: float | Sequence[float] = 2.5
+    seed: int = 0
+    splits: Sequence[int] | None = None
+    mixed: float = 0.2
+    diffusion: float = 0.6
+    missing: int | Sequence[int] = (0, 1)
+    complete_evaluation: bool = True
+    healthy: float = 0.1
+    malignant: float = 0.6
+    timepoints: int = 6
+    time_step: float = 90.0
+    b_values: Sequence[float] = (0, 150, 800, 1500)
+    noise: float = 0.015
+    bias: float = 0.04
+    motion: float = 0.3
+    overwrite: bool = False
 
-    def draw(generator: np.random.Generator, patient: tuple[Examination, tuple[str, ...]]) -> CohortSubject:
-        examination, lesions = patient
-        drawn = draw_breast(generator, scan, lesions, examination.acquired, examination.coronal)
-        images = {name: image if len(image) > 1 else image[0] for name, image in drawn.images.items()}
-        images["wash_in"], images["wash_out"] = _wash_maps(images["dce" if "dce" in images else "fatsat_dce"])
-        # enhancement shows in every DCE alike
-        unique = dict.fromkeys(_DYNAMIC, drawn.unique["dce"]) | {"dwi": drawn.unique["dwi"]}
-        label = {}
-        if "malignant" in lesions:
-            label["pcr"] = int(generator.random() < response_probability(drawn.tissues["malignant"]))
-        return CohortSubject(
-            {name: images[name] for name in examination.sequences},
-            drawn.truth,
-            "lesion",
-            {name: mask for name, mask in unique.items() if name in examination.sequences},
-            label=label,
-        )
+    def __call__(self) -> str:
+        """Write the cohort, and return the path of its datalist.
 
-    frames = dict.fromkeys(BREAST_SEQUENCES, 1) | dict.fromkeys(_DYNAMIC, timepoints) | {"dwi": len(scan.b_values)}
-    return Cohort("breast", frames, counts, seed, scan, plan, draw).write(output_dir, overwrite)
+        Raises:
+            ValueError: when an option is out of range or the folder cannot be written.
+            FileExistsError: when the folder has a datalist or one of the subjects, and overwrite is false.
+        """
+        lacking = check_missing(self.missing, "missing", _MOST_MISSING)
+        for share in ("mixed", "diffusion", "healthy", "malignant"):
+            check_number(getattr(self, share), share, 0, 1)
+        check_number(self.noise, "noise", 0, 0.5)
+        check_number(self.bias, "bias", 0, 0.5)
+        check_number(self.motion, "motion", 0, 10)
+        check_number(self.seed, "seed", 0, whole=True)
+        check_number(self.timepoints, "timepoints", 3, 100, whole=True)
+        check_number(self.time_step, "time_step", _SHORTEST_STEP, 600)
+        times = tuple(float(self.time_step) * frame for frame in range(self.timepoints))
+        b_values = _check_b_values(self.b_values)
+        scan = Scan(*check_grid(self.shape, self.spacing), self.noise, self.bias, self.motion, times, b_values)
+
+        def plan(generator: np.random.Generator, section: int, count: int) -> list[_Plan]:
+            if section and self.complete_evaluation:
+                examinations = [Examination(BREAST_SEQUENCES, BREAST_SEQUENCES)] * count
+            else:
+                examinations = draw_examinations(generator, count, self.mixed, self.diffusion, lacking)
+            return list(zip(examinations, _deal_lesions(generator, count, self.healthy, self.malignant), strict=True))
+
+        frames = dict.fromkeys(BREAST_SEQUENCES, 1) | dict.fromkeys(_DYNAMIC, self.timepoints) | {"dwi": len(b_values)}
+        counts = check_splits(self.subjects, self.splits)
+        cohort = Cohort("breast", frames, counts, self.seed, scan, plan, partial(_draw, scan))
+        return cohort.write(self.output_dir, self.overwrite)
+
+
+def _draw(scan: Scan, generator: np.random.Generator, patient: _Plan) -> CohortSubject:
+    examination, lesions = patient
+    drawn = draw_breast(generator, scan, lesions, examination.acquired, examination.coronal)
+    images = {name: image if len(image) > 1 else image[0] for name, image in drawn.images.items()}
+    images["wash_in"], images["wash_out"] = _wash_maps(images["dce" if "dce" in images else "fatsat_dce"])
+    # enhancement shows in every DCE alike
+    unique = dict.fromkeys(_DYNAMIC, drawn.unique["dce"]) | {"dwi": drawn.unique["dwi"]}
+    label = {}
+    if "malignant" in lesions:
+        label["pcr"] = int(generator.random() < response_probability(drawn.tissues["malignant"]))
+    return CohortSubject(
+        {name: images[name] for name in examination.sequences},
+        drawn.truth,
+        "lesion",
+        {name: mask for name, mask in unique.items() if name in examination.sequences},
+        label=label,
+    )
 
 
 def draw_examinations(

@@ -144,7 +144,11 @@ class Cohort(Generic[Plan]):
 
 
 def check_splits(subjects: int | None, splits: Sequence[int] | None) -> tuple[int, ...]:
-    """Return the checked numbers of subjects of the sections: ``splits``, or ``subjects`` divided as 8:2:2."""
+    """Return the checked numbers of subjects of the sections: ``splits``, or ``subjects`` divided as 8:2:2.
+
+    Raises:
+        ValueError: when they are not whole numbers, none, or contradict each other.
+    """
     if splits is None:
         if subjects is None:
             return _DEFAULT_SPLITS
@@ -162,7 +166,12 @@ def check_splits(subjects: int | None, splits: Sequence[int] | None) -> tuple[in
 
 
 def check_grid(shape: Sequence[int], spacing: float | Sequence[float]) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Return the checked voxels along the three axes, at least 32, and their sizes in mm, between 0 and 100."""
+    """Return the checked voxels along the three axes, at least 32, and their sizes in mm, between 0 and 100.
+
+    Raises:
+        ValueError: when the shape is not three whole numbers of at least 32, or the spacing not one or three numbers
+            between 0 and 100.
+    """
     sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
     if len(sizes) != 3 or not all(isinstance(size, int) and size >= 32 for size in sizes):
         raise ValueError(f"shape is {shape!r}; give three whole numbers of at least 32.")
@@ -173,7 +182,11 @@ def check_grid(shape: Sequence[int], spacing: float | Sequence[float]) -> tuple[
 
 
 def check_missing(missing: int | Sequence[int], name: str, highest: int) -> tuple[int, int]:
-    """Return the checked least and most sequences that a subject lacks, at most ``highest``."""
+    """Return the checked least and most sequences that a subject lacks, at most ``highest``.
+
+    Raises:
+        ValueError: when they are no whole numbers from 0 to ``highest``, or the least is above the most.
+    """
     bounds = tuple(missing) if isinstance(missing, Sequence) else (missing, missing)
     whole = all(isinstance(bound, int) for bound in bounds)
     if len(bounds) != 2 or not whole or not 0 <= bounds[0] <= bounds[1] <= highest:

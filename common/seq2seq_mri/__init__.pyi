@@ -20,8 +20,8 @@ from .io.load import LoadImageSequencesd as LoadImageSequencesd
 from .io.save import save_volume as save_volume
 from .losses.generator_loss import Seq2SeqLoss as Seq2SeqLoss
 from .networks.classifier import build_classifier as build_classifier
+from .networks.conditioning import HyperConv as HyperConv
 from .networks.conv_lstm import ConvLSTM as ConvLSTM
 from .networks.discriminator import SequenceDiscriminators as SequenceDiscriminators
 from .networks.generator import Seq2SeqGenerator as Seq2SeqGenerator
-from .networks.hyper_conv import HyperConv as HyperConv
 from .transforms.intensity import NormalizeSequencesd as NormalizeSequencesd

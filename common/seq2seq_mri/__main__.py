@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from seq2seq_mri.command_line import run_command_line
-from seq2seq_mri.evaluation.contribution.contribution_page import contribution_table
+from seq2seq_mri.evaluation.contribution.contribution_page import ContributionTable
 from seq2seq_mri.io.datalists.make_datalist import MakeDatalist
 
 __all__ = ["main"]
 
 COMMANDS = {
     "datalist": MakeDatalist,
-    "contribution_table": contribution_table,
+    "contribution_table": ContributionTable,
 }
 
 

@@ -17,8 +17,8 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from wiring import keep_slices
 
-from mri_phantom.brain import simulate_brain
-from mri_phantom.breast import simulate_breast
+from mri_phantom.brain import SimulateBrain
+from mri_phantom.breast import SimulateBreast
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.training.checkpoint import save_weights
 
@@ -198,7 +198,7 @@ def classifier_runs(runs: BundleRuns, repository: Path, tmp_path_factory: pytest
     """Differentiation_classifier: six subjects to train on, four to validate, four to test."""
     folder = tmp_path_factory.mktemp("classified")
     cohort = {"shape": (36, 40, 32), "spacing": 5.0, "splits": (6, 4, 4), "missing": 0, "healthy": 0.0}
-    simulate_brain(folder / "data", texture=0.7, **cohort)
+    SimulateBrain(folder / "data", texture=0.7, **cohort)()
     keep_slices(folder / "data", 9, 28)
     options = {
         "bundle_root": str(repository / "bundles" / "differentiation_classifier"),
@@ -220,7 +220,7 @@ def brats(repository: Path) -> Path:
 def runs(brats: Path, tmp_path_factory: pytest.TempPathFactory) -> BundleRuns:
     """Seq2seq_brats: two subjects to train on, one to validate, two to test; a random generator."""
     folder = tmp_path_factory.mktemp("cohort")
-    simulate_brain(folder / "data", shape=(36, 40, 32), spacing=5.0, splits=(2, 1, 2), missing=1)
+    SimulateBrain(folder / "data", shape=(36, 40, 32), spacing=5.0, splits=(2, 1, 2), missing=1)()
     keep_slices(folder / "data", 12, 25)
     return BundleRuns(brats, folder / "data", TINY | {"slice_size": [40, 44]}, folder / "random.pt")
 
@@ -229,7 +229,7 @@ def runs(brats: Path, tmp_path_factory: pytest.TempPathFactory) -> BundleRuns:
 def breast_runs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> BundleRuns:
     """Seq2seq_breast: four subjects to train on, one to validate, one to test; a random generator."""
     folder = tmp_path_factory.mktemp("breasts")
-    simulate_breast(folder / "data", shape=(40, 34, 32), spacing=7.0, splits=(4, 1, 1))
+    SimulateBreast(folder / "data", shape=(40, 34, 32), spacing=7.0, splits=(4, 1, 1))()
     keep_slices(folder / "data", 11, 22)
     options = TINY | {"slice_size": [40, 36], "spacing": [7.0, 7.0, 7.0]}
     return BundleRuns(repository / "bundles" / "seq2seq_breast", folder / "data", options, folder / "random.pt")

@@ -11,8 +11,8 @@ import pytest
 import wiring_generator as facts
 from wiring import Mutant, Wiring, darken_the_left, drop, keep_slices, put, put_in, swap
 
-from mri_phantom.brain import simulate_brain
-from mri_phantom.breast import simulate_breast
+from mri_phantom.brain import SimulateBrain
+from mri_phantom.breast import SimulateBreast
 
 GENERATORS = ("seq2seq_brats", "seq2seq_breast")
 TINY = {
@@ -88,7 +88,7 @@ MISTAKES = {
         "validation of the wrong network": ("train", put("validate#evaluator#network", "@network")),
     },
     facts.validation_has_the_validation_subjects_as_inference_sees_them: {
-        "validation on training subjects": ("train", put("validate#data#section", "training")),
+        "validation on training subjects": ("train", put("validate#data", "@train#data")),
         "training on other intensities than inference": (
             "inference",
             put_in("normalize", "NormalizeSequencesd", "percentile", 90.0),
@@ -111,7 +111,7 @@ MISTAKES = {
     },
     facts.every_epoch_has_other_samples: {"the same samples in every epoch": ("train", drop("train", "EpochSeed"))},
     facts.samples_are_slices_of_the_training_subjects: {
-        "training on testing subjects": ("train", put("train#data#section", "testing")),
+        "training on testing subjects": ("train", put("train#data", "$@read_section(section='testing')")),
         "another size": ("train", put("train#draw#slice_size", [24, 28])),
         "samples that are not normalised": (
             "train",
@@ -154,8 +154,8 @@ MUTANTS = {name: Mutant(file, edit, fact) for fact, edits in MISTAKES.items() fo
 def cohorts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The options that name each bundle's cohort: two subjects to train on, one to validate, one to test."""
     folders = {name: tmp_path_factory.mktemp(name) / "data" for name in GENERATORS}
-    simulate_brain(folders["seq2seq_brats"], shape=(36, 40, 32), spacing=5.0, splits=(2, 1, 1), missing=1)
-    simulate_breast(folders["seq2seq_breast"], shape=(40, 34, 32), spacing=7.0, splits=(2, 1, 1))
+    SimulateBrain(folders["seq2seq_brats"], shape=(36, 40, 32), spacing=5.0, splits=(2, 1, 1), missing=1)()
+    SimulateBreast(folders["seq2seq_breast"], shape=(40, 34, 32), spacing=7.0, splits=(2, 1, 1))()
     options: dict[str, dict[str, Any]] = {
         "seq2seq_brats": {"slice_size": [40, 44]},
         "seq2seq_breast": {"slice_size": [40, 36], "spacing": [7.0, 7.0, 7.0]},

@@ -16,7 +16,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 import seq2seq_mri
-from mri_phantom.brain import simulate_brain
+from mri_phantom.brain import SimulateBrain
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -78,7 +78,7 @@ def test_commands_and_their_options_exist(package, words) -> None:
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch) -> None:
     (program,) = blocks(REPOSITORY / "README.md", "python")
-    simulate_brain(tmp_path / "data", splits=(0, 0, 2), shape=(32, 32, 32), spacing=6.0, missing=0)
+    SimulateBrain(tmp_path / "data", splits=(0, 0, 2), shape=(32, 32, 32), spacing=6.0, missing=0)()
     for path in (tmp_path / "data").glob("*/*.nii.gz"):
         nibabel.save(nibabel.load(path).slicer[:, :, 15:17], path)  # a slice takes a second
     (tmp_path / "bundles").symlink_to(REPOSITORY / "bundles")

@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from mri_phantom.brain import simulate_brain
+from mri_phantom.brain import SimulateBrain
 from seq2seq_mri.io.datalists.datalist import load_datalist
 from seq2seq_mri.io.datalists.labelled_datalist import labelled_entries
 
@@ -27,7 +27,7 @@ def checksums(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("simulated") / "cohort"
-    simulate_brain(folder, splits=(5, 1, 2), seed=7, **GRID)
+    SimulateBrain(folder, splits=(5, 1, 2), seed=7, **GRID)()
     return folder
 
 
@@ -97,7 +97,7 @@ def test_listed_masks_have_voxels(cohort: Path, datalist: dict) -> None:
 def textured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same cohort with labels."""
     folder = tmp_path_factory.mktemp("simulated") / "textured"
-    simulate_brain(folder, splits=(5, 1, 2), seed=7, texture=0.8, **GRID)
+    SimulateBrain(folder, splits=(5, 1, 2), seed=7, texture=0.8, **GRID)()
     return folder
 
 
@@ -121,16 +121,16 @@ def test_texture_changes_t1gd_of_patients_alone(cohort: Path, textured: Path, da
     before, after = checksums(cohort), checksums(textured)
     changed = {f"{name}/{name}-t1c.nii.gz" for name in patients}
     assert {name for name in before if before[name] != after[name]} == {*changed, "datalist.json"}
-    simulate_brain(tmp_path, splits=(5, 1, 2), seed=7, texture=0.0, **GRID)
+    SimulateBrain(tmp_path, splits=(5, 1, 2), seed=7, texture=0.0, **GRID)()
     by_chance = checksums(tmp_path)
     assert {name for name in before if before[name] != by_chance[name]} == {"datalist.json"}
     assert by_chance["datalist.json"] == after["datalist.json"]
 
 
 def test_missing_counts_are_as_asked(tmp_path: Path) -> None:
-    path = simulate_brain(
+    path = SimulateBrain(
         tmp_path / "a", splits=(2, 0, 2), missing=0, missing_in_evaluation=(2, 2), healthy=0.0, **GRID
-    )
+    )()
     content = json.loads(Path(path).read_text(encoding="utf-8"))
     assert all("withheld" not in entry for entry in content["training"])
     assert [len(entry["withheld"]) for entry in content["testing"]] == [2, 2]
@@ -153,5 +153,5 @@ def test_missing_counts_are_as_asked(tmp_path: Path) -> None:
 )
 def test_bad_arguments_are_named_and_nothing_is_written(tmp_path: Path, arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        simulate_brain(tmp_path / "cohort", **arguments)
+        SimulateBrain(tmp_path / "cohort", **arguments)()
     assert not (tmp_path / "cohort").exists()

@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from mri_phantom.breast import BREAST_SEQUENCES, draw_examinations, simulate_breast
+from mri_phantom.breast import BREAST_SEQUENCES, SimulateBreast, draw_examinations
 from mri_phantom.tissue import BREAST_LABELS
 from seq2seq_mri.io.datalists.datalist import load_datalist
 from seq2seq_mri.transforms.wash_maps import wash_maps
@@ -30,7 +30,7 @@ def read(path: Path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("simulated") / "cohort"
-    simulate_breast(folder, splits=(10, 1, 3), seed=1, **GRID)
+    SimulateBreast(folder, splits=(10, 1, 3), seed=1, **GRID)()
     return folder
 
 
@@ -164,7 +164,7 @@ def test_lesions_and_labels_are_dealt_as_asked(cohort: Path, datalist: dict) -> 
 
 
 def test_evaluation_can_be_as_incomplete_as_training(tmp_path: Path) -> None:
-    path = simulate_breast(tmp_path, splits=(0, 1, 2), complete_evaluation=False, mixed=0.0, missing=1, **GRID)
+    path = SimulateBreast(tmp_path, splits=(0, 1, 2), complete_evaluation=False, mixed=0.0, missing=1, **GRID)()
     content = json.loads(Path(path).read_text(encoding="utf-8"))
     for entry in content["validation"] + content["testing"]:
         assert len(set(TABLE) - set(entry)) >= 3
@@ -172,7 +172,7 @@ def test_evaluation_can_be_as_incomplete_as_training(tmp_path: Path) -> None:
 
 
 def test_other_times_and_b_values(tmp_path: Path) -> None:
-    path = simulate_breast(tmp_path, splits=(0, 0, 1), timepoints=4, time_step=60, b_values=(50, 700), **GRID)
+    path = SimulateBreast(tmp_path, splits=(0, 0, 1), timepoints=4, time_step=60, b_values=(50, 700), **GRID)()
     content = json.loads(Path(path).read_text(encoding="utf-8"))
     assert content["sequences"] == TABLE | {"dce": 4, "fatsat_dce": 4, "dwi": 2}
     entry = content["testing"][0]
@@ -215,5 +215,5 @@ def test_protocols_are_dealt_in_their_shares() -> None:
 )
 def test_bad_arguments_are_named_and_nothing_is_written(tmp_path: Path, arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        simulate_breast(tmp_path / "cohort", **arguments)
+        SimulateBreast(tmp_path / "cohort", **arguments)()
     assert not (tmp_path / "cohort").exists()

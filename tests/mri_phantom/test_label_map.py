@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from mri_phantom.brain import simulate_brain
+from mri_phantom.brain import SimulateBrain
 from mri_phantom.label_map import LabelMap
 
 # the phantom's coordinates of the top of the cerebrum
@@ -58,7 +58,7 @@ def test_tissues_lie_where_the_map_has_them(label_map: Path) -> None:
 
 def test_cohort_has_the_anatomy_of_the_maps(label_map: Path, tmp_path: Path) -> None:
     grid = {"shape": (48, 60, 50), "spacing": 3.2, "splits": (2, 0, 0), "healthy": 0.5, "missing": 0}
-    path = simulate_brain(tmp_path / "cohort", label_maps=label_map.parent, **grid)
+    path = SimulateBrain(tmp_path / "cohort", label_maps=label_map.parent, **grid)()
     entries = json.loads(Path(path).read_text(encoding="utf-8"))["training"]
     assert sorted("lesion" in entry for entry in entries) == [False, True]
     for entry in entries:
@@ -75,7 +75,7 @@ def test_cohort_has_the_anatomy_of_the_maps(label_map: Path, tmp_path: Path) -> 
 
 def test_maps_that_are_none_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"label_maps is '\S+'; give a folder with label maps"):
-        simulate_brain(tmp_path / "cohort", label_maps=tmp_path)
+        SimulateBrain(tmp_path / "cohort", label_maps=tmp_path)()
     nibabel.save(nibabel.Nifti1Image(np.ones((4, 4, 4), dtype=np.int16), np.eye(4)), tmp_path / "a.nii")
     with pytest.raises(ValueError, match=r"a\.nii has no cerebrum in FreeSurfer's numbers"):
         LabelMap(tmp_path / "a.nii")

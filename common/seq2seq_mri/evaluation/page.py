@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import platform
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from seq2seq_mri.files import atomic_path
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["command_line", "describe_machine", "markdown_table", "write_results_page"]
 
@@ -45,16 +49,16 @@ def _processor() -> str:
     return models[0] if models else platform.machine()
 
 
-def command_line(command: Callable[..., object], options: Mapping[str, object]) -> str:
-    """Return the command with the options that are not its defaults, as one would type it."""
-    words = ["python", "-m", command.__module__.split(".")[0], command.__name__]
+def command_line(name: str, settings: DataclassInstance) -> str:
+    """Return the command ``name`` of the settings' package, with what is not their default, as one would type it."""
+    words = ["python", "-m", type(settings).__module__.split(".")[0], name]
     given = []
-    for name, parameter in inspect.signature(command).parameters.items():
-        value = options[name]
-        if parameter.default is inspect.Parameter.empty:
+    for option in fields(settings):
+        value = getattr(settings, option.name)
+        if option.default is MISSING:
             given.append(shlex.quote(_written(value)))
-        elif value != parameter.default:
-            given.append(f"--{name} {shlex.quote(_written(value))}")
+        elif value != option.default:
+            given.append(f"--{option.name} {shlex.quote(_written(value))}")
     return " \\\n    ".join([" ".join(words), *given])
 
 

@@ -21,13 +21,13 @@ from seq2seq_mri.evaluation.image_quality.image_quality import (
 )
 from seq2seq_mri.inference.differentiation_maps import differentiation_maps
 from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
+from seq2seq_mri.inference.translation_inferer import Reduction
 from seq2seq_mri.io.grids import on_source_grid, source_margins
 from seq2seq_mri.sequences import channel_slices, marked_sequences, sequence_index
 
 if TYPE_CHECKING:
     from seq2seq_mri.inference.evaluation_report import EvaluationReport
     from seq2seq_mri.inference.synthesis_report import SynthesisReport
-    from seq2seq_mri.inference.translation_inferer import Reduction
 
 __all__ = ["SynthesisEvaluator", "TranslationEvaluator", "lesion_mask", "synthesised_sequences", "unique_mask"]
 

@@ -19,7 +19,6 @@ from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents, engine_apply_transform
 from monai.inferers import Inferer
 from monai.transforms import Transform
-from torch.utils.data import DataLoader
 
 from seq2seq_mri.training.distributed import gather_rows
 from seq2seq_mri.training.subject_dataset import original_error
@@ -45,7 +44,7 @@ class SubjectEvaluator(SupervisedEvaluator):
     def __init__(
         self,
         device: torch.device | str,
-        val_data_loader: Iterable | DataLoader,
+        val_data_loader: Iterable,
         network: torch.nn.Module,
         inferer: Inferer,
         *,

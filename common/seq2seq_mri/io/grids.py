@@ -25,6 +25,9 @@ def match_grid(volume: Volume, reference: Volume, subject: str, tolerance: float
 
     Corners of equal grids lie within ``tolerance`` mm. A volume on another grid is interpolated linearly (zero outside
     of it) with ``resample``, and refused without it. Returns float32 ``[T, X, Y, Z]``.
+
+    Raises:
+        ValueError: when the grids differ and ``resample`` is false, or when the two do not overlap.
     """
     voxels, affine = _reorient(volume, reference)
     shape, reference_shape = voxels.shape[1:], reference.voxels.shape[1:]

@@ -39,6 +39,9 @@ def subject_files(
     ``data`` maps sequences to the path of a file or of the folder of a DICOM series, or to a list of paths, one per
     timepoint; ``None`` and ``""`` stand for a sequence that is absent. Another key that holds the path of a NIfTI file
     is an error, unless it is ``"lesion"``, ``"patient"``, ``"label"`` or one of ``known_keys``.
+
+    Raises:
+        ValueError: when a key that is no known sequence holds the path of a NIfTI file, or a path is not a string.
     """
     files = {}
     for key, value in data.items():
@@ -62,6 +65,9 @@ def folder_files(folder: str | os.PathLike, sequences: Mapping[str, int], subjec
 
     Upper and lower case are alike, and the longest name that fits wins: ``p1_fat_t1.nii.gz`` is ``fat_t1``, not ``t1``.
     Masks of what only one sequence shows, ``p1_unique_t1.nii.gz``, are passed over.
+
+    Raises:
+        ValueError: when two files fit one sequence.
     """
     files: dict[str, Path] = {}
     for path in sorted(Path(folder).iterdir()):
@@ -78,7 +84,7 @@ def folder_files(folder: str | os.PathLike, sequences: Mapping[str, int], subjec
     return files
 
 
-def _is_image_path(value: Any) -> bool:
+def _is_image_path(value: object) -> bool:
     first = value[0] if isinstance(value, (list, tuple)) and value else value
     return isinstance(first, (str, os.PathLike)) and os.fspath(first).lower().endswith(_ENDINGS)
 
@@ -122,6 +128,9 @@ class LoadImageSequencesd(MapTransform):
         >>> sample = load({"subject": "p1", "t2": "p1_t2.nii.gz"})  # doctest: +SKIP
         >>> sample["image"].shape, sample["available"]  # doctest: +SKIP
         (torch.Size([2, 240, 240, 155]), tensor([False,  True]))
+
+    Raises:
+        ValueError: when the table, ``times`` or ``b_values`` are not of their form.
     """
 
     def __init__(

@@ -52,6 +52,12 @@ def read_volume(path: str | os.PathLike, subject: str, allow_constant: bool = Fa
     Intensities are as stored in the file after its scaling (arbitrary units; negative values are kept). With
     ``allow_constant`` a timepoint may have the same value everywhere. Whatever makes the file unusable is a
     ``FileNotFoundError`` or a ``ValueError`` that names ``subject`` and file.
+
+    Raises:
+        FileNotFoundError: when the file does not exist.
+        ValueError: when it cannot be read, is corrupt, truncated, not a NIfTI, not 3D or 4D, holds NaN or infinite
+            values, or has a timepoint that is constant; or when times or b-values beside it are unreadable, not finite,
+            not increasing (times), negative (b-values), or not one for each frame.
     """
     path = Path(path)
     where = f"Subject '{subject}': {path}"

@@ -129,6 +129,10 @@ class SaveImageSequencesd(MapTransform):
         times: sequence → seconds from its first frame to each of its timepoints, saved with it.
         b_values: sequence → b-values of its timepoints in s/mm², saved with it.
         descriptions_key: key of a mapping from sequences to what their volumes are, saved in the header's ``descrip``.
+
+    Raises:
+        ValueError: when ``existing`` is none of the three, ``threads`` is less than 1, or ``times`` or ``b_values`` do
+            not fit the sequence table.
     """
 
     def __init__(

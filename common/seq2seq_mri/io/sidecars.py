@@ -32,6 +32,9 @@ def frame_times(path: Path, image: nibabel.Nifti1Pair, where: str) -> tuple[floa
 
     They come from ``FrameTimesStart`` of the sidecar, or else from the header's spacing of frames; ``None`` for a 3D
     file, and when neither says.
+
+    Raises:
+        ValueError: when the sidecar or the header cannot be used.
     """
     frames = int(np.prod(image.shape[3:]))
     if frames < 2:
@@ -60,7 +63,11 @@ def frame_times(path: Path, image: nibabel.Nifti1Pair, where: str) -> tuple[floa
 
 
 def frame_b_values(path: Path, frames: int, where: str) -> tuple[float, ...] | None:
-    """Return the b-values of the ``frames`` frames in s/mm², from the ``.bval`` file; ``None`` when there is none."""
+    """Return the b-values of the ``frames`` frames in s/mm², from the ``.bval`` file; ``None`` when there is none.
+
+    Raises:
+        ValueError: when the file is unreadable, or has not one finite number, zero or above, for each frame.
+    """
     sidecar = sidecar_path(path, ".bval")
     if frames < 2 or not sidecar.is_file():
         return None
@@ -115,6 +122,9 @@ def sidecar_texts(
     """Return the ``.json`` and the ``.bval`` path beside a 4D NIfTI file, and what is in each.
 
     ``None`` stands for a file that must not be; ``times`` are in seconds and ``b_values`` in s/mm².
+
+    Raises:
+        ValueError: when there is not one finite number for each frame, times do not increase, or a b-value is negative.
     """
     texts: dict[Path, str | None] = {sidecar_path(path, ".json"): None, sidecar_path(path, ".bval"): None}
     if times is not None:

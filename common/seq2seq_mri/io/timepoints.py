@@ -21,7 +21,12 @@ _LEAST_B_VALUE_TOLERANCE = 10.0
 def check_times(
     sequences: Mapping[str, int], times: Mapping[str, Sequence[float]] | None
 ) -> dict[str, tuple[float, ...]]:
-    """Return ``times``, sequence → seconds from its first frame to each timepoint, checked; ``None`` becomes empty."""
+    """Return ``times``, sequence → seconds from its first frame to each timepoint, checked; ``None`` becomes empty.
+
+    Raises:
+        ValueError: when a sequence is not in the table, or its times are not one for each timepoint, finite, strictly
+            increasing and 0 first.
+    """
     checked = _check_values(sequences, times, "times", "seconds")
     for name, values in checked.items():
         if values[0] != 0 or not (np.diff(values) > 0).all():
@@ -34,7 +39,12 @@ def check_times(
 def check_b_values(
     sequences: Mapping[str, int], b_values: Mapping[str, Sequence[float]] | None
 ) -> dict[str, tuple[float, ...]]:
-    """Return ``b_values``, sequence → b-value of each timepoint in s/mm², checked; ``None`` becomes empty."""
+    """Return ``b_values``, sequence → b-value of each timepoint in s/mm², checked; ``None`` becomes empty.
+
+    Raises:
+        ValueError: when a sequence is not in the table, or its b-values are not one for each timepoint, finite, zero or
+            above, and all different.
+    """
     checked = _check_values(sequences, b_values, "b_values", "s/mm²")
     for name, values in checked.items():
         if min(values) < 0 or len(set(values)) < len(values):
@@ -52,6 +62,9 @@ class TimepointTable:
         times: sequence → seconds from the first frame to each of its timepoints.
         b_values: sequence → b-values of its timepoints in s/mm².
         resample_time: whether series at other times are interpolated linearly in time, or refused.
+
+    Raises:
+        ValueError: as :func:`check_times` and :func:`check_b_values`, and when a sequence is in both.
     """
 
     def __init__(
@@ -80,6 +93,10 @@ class TimepointTable:
 
         The weights are float64 ``[T, N]``, ``T`` timepoints of the table by ``N`` frames of all parts, each row of
         sum 1; ``None`` when the frames are the timepoints.
+
+        Raises:
+            ValueError: when frames or b-values are missing or too many, or the times are not the table's and cannot, or
+                may not, be interpolated.
         """
         if name in self.b_values:
             return self._b_value_weights(name, parts, subject)

@@ -94,14 +94,11 @@ class Seq2SeqLoss(nn.Module):
             self.perceptual = SequencePerceptualLoss(perceptual_network, perceptual_weights, perceptual_fraction)
 
     def translation(self, prediction: torch.Tensor, truth: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the terms of Eq. 1 whose weights are above 0.
+        """Return the terms of Eq. 1 whose weights are above 0, ``{"reconstruction": ..., "perceptual": ...}``.
 
         Args:
             prediction: translations X'_j, ``(B, T, C, *spatial)``, intensities in [0, 1].
             truth: the measured images X_j of the same shape; they get no gradient.
-
-        Returns:
-            ``{"reconstruction": ..., "perceptual": ...}``, unweighted, each ``(B,)``. A term of weight 0 is absent.
         """
         terms = {}
         if self.lambda_reconstruction > 0:

@@ -39,9 +39,9 @@ class SequencePerceptualLoss(nn.Module):
     The network is frozen and stays in evaluation mode.
 
     Args:
-        network: ``"vgg19"`` (:class:`VGG19Distance`), or a network of MONAI's
-            ``PerceptualLoss``: ``"alex"``, ``"vgg"``, ``"squeeze"``, ``"resnet50"``, ``"radimagenet_resnet50"``,
-            ``"medicalnet_resnet10_23datasets"``, ``"medicalnet_resnet50_23datasets"``.
+        network: ``"vgg19"`` (:class:`VGG19Distance`), or one of MONAI's ``PerceptualLoss``: ``"alex"``, ``"vgg"``,
+            ``"squeeze"``, ``"resnet50"``, ``"radimagenet_resnet50"``, ``"medicalnet_resnet10_23datasets"``,
+            ``"medicalnet_resnet50_23datasets"``.
         weights: for ``"vgg19"``, a file with the state dict of torchvision's ``vgg19`` or of its ``features``. By
             default weights are downloaded into the folder of the environment variable ``TORCH_HOME``.
         fraction: share of a volume's axial slices to look at, in (0, 1]; at least one slice is.
@@ -101,11 +101,10 @@ class VGG19Distance(nn.Module):
     """Sum over ReLU outputs of VGG19 of the mean squared difference of two images' features.
 
     Max pooling is replaced by average pooling, which passes gradients to all pixels. Layers behind the last output
-    that is used are not built.
+    that is used are not built. The weights are as of :class:`SequencePerceptualLoss`.
 
-    Args:
-        weights: a file with the state dict of torchvision's ``vgg19`` or of its ``features``; by default torchvision
-            downloads it into the folder of the environment variable ``TORCH_HOME``.
+    Raises:
+        ValueError: when the weights cannot be had or read, or do not fit.
     """
 
     mean: torch.Tensor
@@ -123,7 +122,11 @@ class VGG19Distance(nn.Module):
         self.features.to(memory_format=torch.channels_last)
 
     def forward(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Compare intensities in [0, 1], ``(N, 1, X, Y)``; returns float32 ``(N,)``. The truth gets no gradient."""
+        """Compare intensities in [0, 1], ``(N, 1, X, Y)``; returns float32 ``(N,)``. The truth gets no gradient.
+
+        Raises:
+            ValueError: when the images are too small.
+        """
         if min(prediction.shape[2:]) < SMALLEST_SIZE:
             raise ValueError(
                 f"Images of {tuple(prediction.shape[2:])} pixels are too small for the perceptual network VGG19; use "
@@ -202,11 +205,7 @@ def _load_features(features: nn.Sequential, state: Mapping[str, torch.Tensor], o
 
 
 class _MonaiDistance(nn.Module):
-    """A network of MONAI's PerceptualLoss, without its averaging over the batch.
-
-    Raises:
-        ValueError: when the network or its weights cannot be had.
-    """
+    """A network of MONAI's PerceptualLoss, without its averaging over the batch."""
 
     def __init__(self, network: str) -> None:
         super().__init__()

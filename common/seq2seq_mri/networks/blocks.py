@@ -1,11 +1,10 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The encoder, and the layers that it and the decoder are built of."""
+"""The encoder, and the ordinary layers that it and the decoder are built of."""
 
 from __future__ import annotations
 
-import copy
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -13,16 +12,7 @@ from torch import nn
 
 from seq2seq_mri.networks.functional import channels_last, instance_normalisation, reflect_pad
 
-__all__ = [
-    "LEAKY_SLOPE",
-    "ConditionalLayer",
-    "Encoder",
-    "ResidualBlock",
-    "Unconditional",
-    "conv_norm",
-    "reflect_conv",
-    "reflect_conv_of",
-]
+__all__ = ["LEAKY_SLOPE", "Encoder", "InstanceNorm", "ReflectConv2d", "conv_norm", "reflect_conv", "reflect_conv_of"]
 
 LEAKY_SLOPE = 0.2
 
@@ -72,13 +62,7 @@ def reflect_conv(
 
 
 def reflect_conv_of(kernel: torch.Tensor, bias: torch.Tensor | None, groups: int = 1) -> ReflectConv2d | ReflectConv3d:
-    """Return a convolution with mirrored borders that has a copy of the given kernel and bias.
-
-    Args:
-        kernel: ``(out_channels, in_channels / groups, *kernel_size)``, odd sizes.
-        bias: ``(out_channels,)`` or None.
-        groups: number of groups of channels that are convolved separately.
-    """
+    """Return a convolution with mirrored borders that has a copy of the kernel and bias: see :func:`convolve`."""
     in_channels, width = kernel.shape[1] * groups, kernel.shape[2]
     conv = reflect_conv(kernel.dim() - 2, in_channels, kernel.shape[0], width, groups=groups, bias=bias is not None)
     conv.to(kernel)
@@ -90,11 +74,7 @@ class InstanceNorm(nn.Module):
     """Instance normalisation for two and three spatial dimensions, by :func:`instance_normalisation`.
 
     Torch's own copies channels-last maps into another format and back, for twelve times the time on a CPU, and a
-    constant map multiplies its gradient.
-
-    Args:
-        channels: number of channels.
-        affine: whether scale and shift are parameters.
+    constant map multiplies its gradient. Scale and shift are parameters where ``affine``.
     """
 
     def __init__(self, channels: int, affine: bool = False) -> None:
@@ -114,12 +94,7 @@ class InstanceNorm(nn.Module):
 
 
 def conv_norm(
-    spatial_dims: int,
-    in_channels: int,
-    out_channels: int,
-    kernel_size: int,
-    stride: int = 1,
-    activation: bool = True,
+    spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, activation: bool = True
 ) -> nn.Sequential:
     """Return convolution, instance normalisation without affine parameters, and LeakyReLU where ``activation``.
 
@@ -147,58 +122,20 @@ class ResidualBlock(nn.Module):
         return x + self.second(self.first(x))
 
 
-class ConditionalLayer(nn.Module, ABC):
-    """A layer called with its input and codes, from which it can be freed.
-
-    ``forward(x, code, runs)`` takes ``x`` ``(N, in_channels, *spatial)``, codes ``(K, code_channels)``, and how many
-    consecutive samples share each of them: K numbers with the sum N, or None for N / K each.
-    """
-
-    @abstractmethod
-    def specialise(self, code: torch.Tensor) -> ConditionalLayer:
-        """Return the layer that this one is for one code ``(1, code_channels)``: a copy that ignores the code."""
-
-
-class Unconditional(ConditionalLayer):
-    """An ordinary layer in the place of a conditional one; it ignores the code."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def specialise(self, code: torch.Tensor) -> Unconditional:
-        """Return a copy: it is the same for every code."""
-        return copy.deepcopy(self)
-
-    def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
-        """Apply the layer to ``x`` ``(N, in_channels, *spatial)``."""
-        return self.layer(x)
-
-
 class Encoder(nn.Module):
     """A 7-wide stem, a stride-2 convolution per further entry of ``channels``, and residual blocks.
 
-    Args:
-        spatial_dims: 2 or 3.
-        in_channels: number of image channels.
-        channels: feature channels of the stem and of each halving of the resolution.
-        num_res_blocks: number of residual blocks at the lowest resolution.
+    Its arguments are those of the generator.
     """
 
-    def __init__(
-        self,
-        spatial_dims: int,
-        in_channels: int = 3,
-        channels: Sequence[int] = (64, 128, 256),
-        num_res_blocks: int = 6,
-    ) -> None:
+    def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int], num_res_blocks: int) -> None:
         super().__init__()
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.reduction = 2 ** (len(channels) - 1)
         self.stem = conv_norm(spatial_dims, in_channels, channels[0], 7)
         self.downsampling = nn.Sequential(
-            *(conv_norm(spatial_dims, channels[i], channels[i + 1], 3, stride=2) for i in range(len(channels) - 1))
+            *(conv_norm(spatial_dims, inputs, outputs, 3, stride=2) for inputs, outputs in pairwise(channels))
         )
         self.residual_blocks = nn.Sequential(
             *(ResidualBlock(spatial_dims, channels[-1]) for _ in range(num_res_blocks))

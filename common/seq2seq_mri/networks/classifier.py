@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from monai.networks.layers.factories import Pool
@@ -135,7 +135,7 @@ def _load_medicalnet(network: nn.Module, source: str | Path) -> None:
 
 
 def _read_medicalnet(source: str | Path) -> Mapping[str, torch.Tensor]:
-    content: Any
+    content: object
     if str(source) == "medicalnet":
         try:
             content = get_pretrained_resnet_medicalnet(18, device="cpu", datasets23=True)

@@ -2,13 +2,15 @@
 """Conditions the decoder's layers on the target's code in one of three ways: HyperConv, AdaIN, dynamic filters.
 
 ``hyper`` is the paper's network (Seq2Seq-C); ``adain`` (Seq2Seq-A) and ``dynamic`` (Seq2Seq-B) are its ablations.
-Every layer here is called with ``(x, code, runs)``, see :class:`ConditionalLayer`.
+Source: Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence 3D/4D MRI,
+Medical Image Analysis 2024, Algorithm 1.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -16,18 +18,10 @@ import torch.nn.functional as F
 from monai.networks.layers.factories import Conv
 from torch import nn
 
-from seq2seq_mri.networks.blocks import (
-    LEAKY_SLOPE,
-    ConditionalLayer,
-    InstanceNorm,
-    Unconditional,
-    reflect_conv,
-    reflect_conv_of,
-)
-from seq2seq_mri.networks.functional import reflect_pad
-from seq2seq_mri.networks.hyper_conv import HyperConv, convolve_runs
+from seq2seq_mri.networks.blocks import LEAKY_SLOPE, InstanceNorm, reflect_conv, reflect_conv_of
+from seq2seq_mri.networks.functional import convolve, reflect_pad, without_autocast
 
-__all__ = ["AdaptiveInstanceNorm", "CodeEmbedding", "Conditioning", "DynamicConv"]
+__all__ = ["AdaptiveInstanceNorm", "CodeEmbedding", "ConditionalLayer", "Conditioning", "DynamicConv", "HyperConv"]
 
 KINDS = ("hyper", "adain", "dynamic")
 
@@ -36,9 +30,6 @@ class CodeEmbedding(nn.Module):
     """Zero-pad a one-hot code to ``code_channels``, then a linear layer and LeakyReLU, shared by all layers.
 
     It starts as the identity: codes begin orthogonal, and kernels made of them keep their initial variance.
-
-    Args:
-        code_channels: length of the embedded code.
     """
 
     def __init__(self, code_channels: int) -> None:
@@ -54,6 +45,147 @@ class CodeEmbedding(nn.Module):
         return self.activation(self.linear(F.pad(code, [0, self.code_channels - code.shape[1]])))
 
 
+class ConditionalLayer(nn.Module, ABC):
+    """A layer called with its input and codes, from which it can be freed.
+
+    ``forward(x, code, runs)`` takes ``x`` ``(N, in_channels, *spatial)``, codes ``(K, code_channels)``, and how many
+    consecutive samples share each of them: K numbers with the sum N, or None for N / K each.
+    """
+
+    @abstractmethod
+    def specialise(self, code: torch.Tensor) -> Unconditional:
+        """Return the ordinary layer that this one is for one code ``(1, code_channels)``."""
+
+
+class Unconditional(nn.Module):
+    """An ordinary layer in the place of a conditional one; it ignores the code."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
+        """Apply the layer to ``x`` ``(N, in_channels, *spatial)``."""
+        return self.layer(x)
+
+
+def convolve_runs(
+    x: torch.Tensor, kernels: torch.Tensor, biases: torch.Tensor | None, runs: list[int] | None = None, groups: int = 1
+) -> torch.Tensor:
+    """Convolve each part of a batch with its own kernel, without padding.
+
+    One convolution for each kernel: a grouped one for all takes up to five times as long, on a CPU and on a GPU.
+
+    Args:
+        x: input of shape ``(N, in_channels, *spatial)``.
+        kernels: ``(K, out_channels, in_channels / groups, *kernel_size)``.
+        biases: ``(K, out_channels)`` or None.
+        runs: how many consecutive samples are convolved with each kernel, K numbers with the sum N; None for N / K.
+        groups: number of groups within one kernel.
+    """
+    count = kernels.shape[0]
+    if count == 1:
+        return convolve(x, kernels[0], None if biases is None else biases[0], 0, groups)
+    sizes = [x.shape[0] // count] * count if runs is None else runs
+    parts: list[torch.Tensor] = []
+    start = 0
+    for index, size in enumerate(sizes):
+        bias = None if biases is None else biases[index]
+        parts.append(convolve(x[start : start + size], kernels[index], bias, 0, groups))
+        start += size
+    return torch.cat(parts)
+
+
+class HyperConv(ConditionalLayer):
+    """Convolution with ``kernel = kernel_bank · kernel_code`` and ``bias = bias_bank · bias_code`` (Algorithm 1).
+
+    The two codes are linear functions of the condition's code. A condition thus mixes ``weight_code_channels`` kernels
+    into one, and the cost of the convolution does not grow with the number of conditions.
+
+    At initialisation the produced kernel has He variance, 2 / fan-in, for every one-hot code: the mixing weights are
+    then unit vectors. They differ little between codes, because all MRI sequences show the same anatomy: in a
+    short training, nine tenths of the squared length in common did better than a half and than nothing.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        kernel_size: odd size of the kernel, equal in all dimensions.
+        code_channels: length of the code.
+        weight_code_channels: number of kernels in the bank (c_w in the paper), at least 2.
+        bias: whether a bias is added. Before a normalisation without affine parameters it would do nothing but drift.
+
+    Raises:
+        ValueError: when ``weight_code_channels`` is below 2.
+
+    Example:
+        >>> layer = HyperConv(2, in_channels=8, out_channels=4, kernel_size=3, code_channels=6)
+        >>> layer(torch.rand(2, 8, 16, 16), torch.eye(6)[[0, 3]]).shape
+        torch.Size([2, 4, 16, 16])
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        code_channels: int,
+        weight_code_channels: int = 16,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        if weight_code_channels < 2:
+            raise ValueError(f"weight_code_channels must be at least 2, got {weight_code_channels}.")
+        self.padding = kernel_size // 2
+        kernel_shape = (out_channels, in_channels) + (kernel_size,) * spatial_dims
+        # The bank's index comes first: mixing is then one matrix product whose result is already a kernel.
+        self.kernel_bank = nn.Parameter(torch.empty((weight_code_channels, *kernel_shape)))
+        self.kernel_code = nn.Linear(code_channels, weight_code_channels)
+        self.bias_bank = nn.Parameter(torch.empty(weight_code_channels, out_channels)) if bias else None
+        self.bias_code = nn.Linear(code_channels, weight_code_channels) if bias else None
+        fan_in = self.kernel_bank[0, 0].numel()
+        nn.init.normal_(self.kernel_bank, std=math.sqrt(2.0 / fan_in))
+        _initialise_mixing(self.kernel_code)
+        if self.bias_bank is not None and self.bias_code is not None:
+            nn.init.uniform_(self.bias_bank, -1.0 / math.sqrt(fan_in), 1.0 / math.sqrt(fan_in))
+            _initialise_mixing(self.bias_code)
+
+    def produce(self, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return kernels ``(K, out_channels, in_channels, *kernel_size)`` and biases ``(K, out_channels)``, if any."""
+        if torch.jit.is_scripting():
+            return self._mix(code)
+        # A product with a bank takes less time than autocasting the bank to bfloat16 and its gradient back.
+        with without_autocast(code.device.type):
+            return self._mix(code.to(self.kernel_bank.dtype))
+
+    def _mix(self, code: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        kernels = torch.matmul(self.kernel_code(code), self.kernel_bank.flatten(1))
+        biases: torch.Tensor | None = None
+        if self.bias_bank is not None and self.bias_code is not None:
+            biases = torch.matmul(self.bias_code(code), self.bias_bank)
+        return kernels.unflatten(1, self.kernel_bank.shape[1:]), biases
+
+    def specialise(self, code: torch.Tensor) -> Unconditional:
+        """See :class:`ConditionalLayer`."""
+        kernels, biases = self.produce(code)
+        return Unconditional(reflect_conv_of(kernels[0], None if biases is None else biases[0]))
+
+    def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
+        """Convolve ``x`` ``(N, in_channels, *spatial)`` with the kernels of codes ``(K, code_channels)``."""
+        kernels, biases = self.produce(code)
+        return convolve_runs(reflect_pad(x, self.padding), kernels, biases, runs)
+
+
+@torch.no_grad()
+def _initialise_mixing(linear: nn.Linear) -> None:
+    """Make ``linear`` give a unit vector for every one-hot code, each a small random turn from a common one."""
+    common = F.normalize(torch.randn(linear.out_features, 1), dim=0)
+    turn = torch.randn(linear.weight.shape) / (3.0 * math.sqrt(linear.out_features))
+    linear.bias.copy_(common[:, 0])
+    linear.weight.copy_(F.normalize(common + turn, dim=0) - common)
+
+
 class DynamicConv(ConditionalLayer):
     """A filter per channel predicted from the code by a linear layer, followed by an ordinary 1-wide convolution.
 
@@ -61,11 +193,7 @@ class DynamicConv(ConditionalLayer):
     keeps the idea (a fully connected layer decides the filter) at a feasible cost, and the convolution mixes channels.
 
     Args:
-        spatial_dims: 2 or 3.
-        in_channels: number of input channels.
-        out_channels: number of output channels.
-        kernel_size: odd size of the predicted filters.
-        code_channels: length of the code.
+        spatial_dims, in_channels, out_channels, kernel_size, code_channels: see :class:`HyperConv`.
         bias: of the 1-wide convolution.
     """
 
@@ -82,7 +210,7 @@ class DynamicConv(ConditionalLayer):
         nn.init.normal_(self.filters.bias, std=scale)
 
     def specialise(self, code: torch.Tensor) -> Unconditional:
-        """Return the ordinary convolutions that these are for one code ``(1, code_channels)``."""
+        """See :class:`ConditionalLayer`."""
         kernel = self.filters(code).reshape(self.filter_shape)
         filtering = reflect_conv_of(kernel, None, groups=len(kernel))
         return Unconditional(nn.Sequential(filtering, copy.deepcopy(self.mixing)))
@@ -95,12 +223,7 @@ class DynamicConv(ConditionalLayer):
 
 
 class AdaptiveInstanceNorm(ConditionalLayer):
-    """Instance normalisation whose scale and shift are linear functions of the code (Huang & Belongie, ICCV 2017).
-
-    Args:
-        channels: number of channels.
-        code_channels: length of the code.
-    """
+    """Instance normalisation whose scale and shift are linear functions of the code (Huang & Belongie, ICCV 2017)."""
 
     def __init__(self, channels: int, code_channels: int) -> None:
         super().__init__()
@@ -113,7 +236,7 @@ class AdaptiveInstanceNorm(ConditionalLayer):
 
     @torch.no_grad()
     def specialise(self, code: torch.Tensor) -> Unconditional:
-        """Return the instance normalisation with fixed scale and shift that this is for one code."""
+        """See :class:`ConditionalLayer`; scale and shift become parameters of the normalisation."""
         norm = InstanceNorm(self.scale.out_features, affine=True).to(code)
         norm.load_state_dict({"weight": self.scale(code)[0], "bias": self.shift(code)[0]})
         return Unconditional(norm)
@@ -129,13 +252,7 @@ class AdaptiveInstanceNorm(ConditionalLayer):
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Which of the three ways it is, and the sizes that its layers share.
-
-    Args:
-        kind: ``"hyper"``, ``"adain"`` or ``"dynamic"``.
-        spatial_dims: 2 or 3.
-        code_channels: length of the embedded code.
-        weight_code_channels: number of kernels in a HyperConv's bank.
+    """Which of the three ways it is, one of ``KINDS``, and the sizes that its layers share, see :class:`HyperConv`.
 
     Raises:
         ValueError: when there is no such kind.
@@ -150,7 +267,7 @@ class Conditioning:
         if self.kind not in KINDS:
             raise ValueError(f"Unknown conditioning '{self.kind}'; use one of {', '.join(KINDS)}.")
 
-    def conv(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool) -> ConditionalLayer:
+    def conv(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool) -> nn.Module:
         """Return a convolution with mirrored borders: HyperConv, ordinary for ``adain``, or DynamicConv."""
         sizes = (self.spatial_dims, in_channels, out_channels, kernel_size)
         if self.kind == "hyper":
@@ -159,7 +276,7 @@ class Conditioning:
             return DynamicConv(*sizes, self.code_channels, bias)
         return Unconditional(reflect_conv(*sizes, bias=bias))
 
-    def norm(self, channels: int) -> ConditionalLayer:
+    def norm(self, channels: int) -> nn.Module:
         """Return an instance normalisation: adaptive for ``adain``, else without regard to the code."""
         if self.kind == "adain":
             return AdaptiveInstanceNorm(channels, self.code_channels)

@@ -110,6 +110,9 @@ class ConvLSTM(nn.Module):
         num_layers: number of layers.
         input_scale: standard deviation that the input is expected to have; sets the initial weights.
 
+    Raises:
+        ValueError: when ``num_layers`` is below 1.
+
     Example:
         >>> outputs, state = ConvLSTM(2, in_channels=4, hidden_channels=8)(torch.rand(1, 5, 4, 16, 16))
         >>> outputs.shape, len(state)
@@ -117,12 +120,7 @@ class ConvLSTM(nn.Module):
     """
 
     def __init__(
-        self,
-        spatial_dims: int,
-        in_channels: int,
-        hidden_channels: int,
-        num_layers: int = 3,
-        input_scale: float = 1.0,
+        self, spatial_dims: int, in_channels: int, hidden_channels: int, num_layers: int = 3, input_scale: float = 1.0
     ) -> None:
         super().__init__()
         if num_layers < 1:
@@ -154,9 +152,6 @@ class ConvLSTM(nn.Module):
         """
         final: list[tuple[torch.Tensor, torch.Tensor]] = []
         for index, layer in enumerate(self.layers):
-            layer_state: tuple[torch.Tensor, torch.Tensor] | None = None
-            if state is not None:
-                layer_state = state[index]
-            x, layer_final = layer(x, layer_state, repeats if index == 0 else 1)
+            x, layer_final = layer(x, None if state is None else state[index], repeats if index == 0 else 1)
             final.append(layer_final)
         return x, final

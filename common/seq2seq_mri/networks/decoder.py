@@ -3,64 +3,48 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import cast
+from itertools import pairwise
 
 import torch
 from torch import nn
 
-from seq2seq_mri.networks.blocks import ConditionalLayer, LeakyReLU
-from seq2seq_mri.networks.conditioning import CodeEmbedding, Conditioning
+from seq2seq_mri.networks.blocks import LeakyReLU
+from seq2seq_mri.networks.conditioning import CodeEmbedding, ConditionalLayer, Conditioning
 from seq2seq_mri.networks.functional import channels_last, upsample_twice
 from seq2seq_mri.sequences import sequence_index
 
-__all__ = ["Decoder", "SpecialisedDecoder", "conditional_decoder"]
+__all__ = ["Decoder", "SpecialisedDecoder"]
 
 UPSAMPLINGS = ("last", "first")
 OUTPUT_ACTIVATIONS = ("tanh", "sigmoid", "none")
 
 
-class ConditionalBlock(ConditionalLayer):
-    """Conditional convolution, normalisation, and LeakyReLU where ``activation``.
+class ConditionalBlock(nn.Module):
+    """Conditional convolution, normalisation, and LeakyReLU where ``activation``."""
 
-    Args:
-        conv: the convolution.
-        norm: the normalisation.
-        activation: whether LeakyReLU follows.
-    """
-
-    def __init__(self, conv: ConditionalLayer, norm: ConditionalLayer, activation: bool = True) -> None:
+    def __init__(
+        self, conditioning: Conditioning, in_channels: int, out_channels: int, activation: bool = True
+    ) -> None:
         super().__init__()
-        self.conv: ConditionalLayer = conv
-        self.norm: ConditionalLayer = norm
-        self.activation: nn.Module = LeakyReLU() if activation else nn.Identity()
-
-    def specialise(self, code: torch.Tensor) -> ConditionalBlock:
-        """Return the block that this one is for one code ``(1, code_channels)``; it ignores the code."""
-        activation = not isinstance(self.activation, nn.Identity)
-        return ConditionalBlock(self.conv.specialise(code), self.norm.specialise(code), activation)
+        # A bias would be taken out by the normalisation.
+        self.conv = conditioning.conv(in_channels, out_channels, 3, bias=False)
+        self.norm = conditioning.norm(out_channels)
+        self.activation = LeakyReLU() if activation else nn.Identity()
 
     def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
         """Map ``(N, in_channels, *spatial)`` and ``(K, code_channels)`` to ``(N, out_channels, *spatial)``."""
         return self.activation(self.norm(self.conv(x, code, runs), code, runs))
 
 
-class ConditionalResidualBlock(ConditionalLayer):
-    """``x + second(first(x))`` with conditional blocks, the second of which has no activation.
+class ConditionalResidualBlock(nn.Module):
+    """``x + second(first(x))`` with conditional blocks, the second of which has no activation."""
 
-    Args:
-        first: the first block.
-        second: the second block.
-    """
-
-    def __init__(self, first: ConditionalLayer, second: ConditionalLayer) -> None:
+    def __init__(self, conditioning: Conditioning, channels: int) -> None:
         super().__init__()
-        self.first: ConditionalLayer = first
-        self.second: ConditionalLayer = second
-
-    def specialise(self, code: torch.Tensor) -> ConditionalResidualBlock:
-        """Return the block that this one is for one code ``(1, code_channels)``; it ignores the code."""
-        return ConditionalResidualBlock(self.first.specialise(code), self.second.specialise(code))
+        self.first = ConditionalBlock(conditioning, channels, channels)
+        self.second = ConditionalBlock(conditioning, channels, channels, activation=False)
 
     def forward(self, x: torch.Tensor, code: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
         """Map ``(N, channels, *spatial)`` and ``(K, code_channels)`` to the shape of ``x``."""
@@ -68,34 +52,50 @@ class ConditionalResidualBlock(ConditionalLayer):
 
 
 class Decoder(nn.Module):
-    """Residual blocks, then convolutions with doublings of the resolution between them.
+    """Residual blocks, then convolutions with doublings of the resolution between them, all made for a target's code.
 
     Args:
-        code_embedding: maps a target's one-hot code to the code that the layers are given.
-        residual_blocks: conditional layers at the lowest resolution.
-        blocks: conditional layers each of which leads towards the full resolution.
-        output: the last convolution.
-        upsample_first: whether the resolution is doubled before all convolutions but the last, or but the first.
+        conditioning: makes the layers.
+        out_channels: number of image channels.
+        channels: the encoder's channels; they are passed through backwards.
+        num_res_blocks: number of residual blocks at the lowest resolution.
+        upsample: ``"last"`` doubles the resolution before all convolutions but the first (the paper: before the last
+            two of three), ``"first"`` before all but the last (the released code).
         output_activation: ``"tanh"`` for values in (-1, 1), ``"sigmoid"`` for (0, 1), ``"none"``.
+
+    Raises:
+        ValueError: when ``upsample`` or ``output_activation`` is not one of those named.
     """
 
     def __init__(
         self,
-        code_embedding: nn.Module,
-        residual_blocks: nn.ModuleList,
-        blocks: nn.ModuleList,
-        output: ConditionalLayer,
-        upsample_first: bool,
-        output_activation: str,
+        conditioning: Conditioning,
+        out_channels: int,
+        channels: Sequence[int],
+        num_res_blocks: int,
+        upsample: str = "last",
+        output_activation: str = "tanh",
     ) -> None:
         super().__init__()
-        self.residual_blocks = residual_blocks
-        self.blocks = blocks
-        self.output: ConditionalLayer = output
-        self.upsample_first = upsample_first
+        if upsample not in UPSAMPLINGS:
+            raise ValueError(f"Unknown upsample '{upsample}'; use one of {', '.join(UPSAMPLINGS)}.")
+        if output_activation not in OUTPUT_ACTIVATIONS:
+            raise ValueError(
+                f"Unknown output_activation '{output_activation}'; use one of {', '.join(OUTPUT_ACTIVATIONS)}."
+            )
+        backwards = list(channels)[::-1]
+        code_embedding = CodeEmbedding(conditioning.code_channels)
+        self.residual_blocks = nn.ModuleList(
+            ConditionalResidualBlock(conditioning, backwards[0]) for _ in range(num_res_blocks)
+        )
+        self.blocks = nn.ModuleList(
+            ConditionalBlock(conditioning, inputs, outputs) for inputs, outputs in pairwise(backwards)
+        )
+        self.output = conditioning.conv(backwards[-1], out_channels, 7, bias=True)
+        self.upsample_first = upsample == "first"
         self.output_activation = output_activation
         # Last, so that parameters keep their order, by which checkpoints of optimisers know them.
-        self.code_embedding = code_embedding
+        self.code_embedding: nn.Module = code_embedding
 
     def forward(self, features: torch.Tensor, target: torch.Tensor, runs: list[int] | None = None) -> torch.Tensor:
         """Return images ``(N, out_channels, *spatial)``, spatial = reduced · ``2 ** (number of blocks)``.
@@ -124,68 +124,14 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def specialise(self, target: torch.Tensor) -> Decoder:
-        """Return the decoder that this one is for one target ``(1, S)``; its layers ignore the code."""
+        """Return the decoder that this one is for one target ``(1, S)``: a copy whose layers ignore the code."""
         code = self.code_embedding(target)
-
-        def specialised(layers: nn.ModuleList) -> nn.ModuleList:
-            return nn.ModuleList(cast(ConditionalLayer, layer).specialise(code) for layer in layers)
-
-        return Decoder(
-            nn.Identity(),
-            specialised(self.residual_blocks),
-            specialised(self.blocks),
-            self.output.specialise(code),
-            self.upsample_first,
-            self.output_activation,
-        )
-
-
-def conditional_decoder(
-    conditioning: Conditioning,
-    out_channels: int,
-    channels: Sequence[int],
-    num_res_blocks: int,
-    upsample: str = "last",
-    output_activation: str = "tanh",
-) -> Decoder:
-    """Return a decoder whose layers are made for a target's code.
-
-    Args:
-        conditioning: makes the layers.
-        out_channels: number of image channels.
-        channels: the encoder's channels; they are passed through backwards.
-        num_res_blocks: number of residual blocks at the lowest resolution.
-        upsample: ``"last"`` doubles the resolution before all convolutions but the first (the paper: before the last
-            two of three), ``"first"`` before all but the last (the released code).
-        output_activation: see :class:`Decoder`.
-
-    Raises:
-        ValueError: when an option is not one of those named.
-    """
-    if upsample not in UPSAMPLINGS:
-        raise ValueError(f"Unknown upsample '{upsample}'; use one of {', '.join(UPSAMPLINGS)}.")
-    if output_activation not in OUTPUT_ACTIVATIONS:
-        raise ValueError(
-            f"Unknown output_activation '{output_activation}'; use one of {', '.join(OUTPUT_ACTIVATIONS)}."
-        )
-    backwards = list(channels)[::-1]
-
-    def block(in_channels: int, out_channels: int, activation: bool = True) -> ConditionalBlock:
-        # A bias would be taken out by the normalisation.
-        conv = conditioning.conv(in_channels, out_channels, 3, bias=False)
-        return ConditionalBlock(conv, conditioning.norm(out_channels), activation)
-
-    def residual_block(width: int) -> ConditionalResidualBlock:
-        return ConditionalResidualBlock(block(width, width), block(width, width, activation=False))
-
-    return Decoder(
-        CodeEmbedding(conditioning.code_channels),
-        residual_blocks=nn.ModuleList(residual_block(backwards[0]) for _ in range(num_res_blocks)),
-        blocks=nn.ModuleList(block(backwards[i], backwards[i + 1]) for i in range(len(backwards) - 1)),
-        output=conditioning.conv(backwards[-1], out_channels, 7, bias=True),
-        upsample_first=upsample == "first",
-        output_activation=output_activation,
-    )
+        # What deepcopy finds here by its id it takes for the copy, so that no bank is copied.
+        copies: dict[int, nn.Module] = {id(self.code_embedding): nn.Identity()}
+        for layer in self.modules():
+            if isinstance(layer, ConditionalLayer):
+                copies[id(layer)] = layer.specialise(code)
+        return copy.deepcopy(self, copies)
 
 
 class SpecialisedDecoder(nn.Module):
@@ -217,12 +163,8 @@ class SpecialisedDecoder(nn.Module):
         if min(wanted) == max(wanted):
             return self.decode_one(features, target, wanted[0])
         sizes = [features.shape[0] // len(wanted)] * len(wanted) if runs is None else runs
-        images: list[torch.Tensor] = []
-        start = 0
-        for index, size in zip(wanted, sizes):  # noqa: B905, torch.jit.script knows no strict
-            images.append(self.decode_one(features[start : start + size], target, index))
-            start += size
-        return torch.cat(images)
+        parts = features.split(sizes)
+        return torch.cat([self.decode_one(part, target, wanted[index]) for index, part in enumerate(parts)])
 
     def decode_one(self, features: torch.Tensor, target: torch.Tensor, position: int) -> torch.Tensor:
         """Decode all features for the target at ``position`` of the table."""

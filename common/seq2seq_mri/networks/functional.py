@@ -7,25 +7,18 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 __all__ = [
-    "InstanceNormalisation",
-    "ReflectionPadding",
     "channels_last",
     "convolve",
     "crop_to",
-    "fused",
     "instance_normalisation",
-    "mirror",
-    "normalise",
     "pad_to_multiple",
     "reflect_pad",
-    "standardise",
     "upsample_twice",
     "without_autocast",
 ]
@@ -56,12 +49,8 @@ def convolve(
 ) -> torch.Tensor:
     """Convolve ``x`` ``(N, in_channels, *spatial)``, in 2D or 3D as the kernel is, with stride 1 and zero padding.
 
-    Args:
-        x: the input.
-        kernel: ``(out_channels, in_channels / groups, *kernel_size)``.
-        bias: ``(out_channels,)`` or None.
-        padding: zeros added at each side of each spatial dimension.
-        groups: number of groups of channels that are convolved separately.
+    The kernel is ``(out_channels, in_channels / groups, *kernel_size)``, the bias ``(out_channels,)``; ``padding``
+    zeros are added at each side of each spatial dimension.
     """
     if kernel.dim() == 4:
         return F.conv2d(x, kernel, bias, padding=[padding, padding], groups=groups)
@@ -163,7 +152,7 @@ def fused(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     compiled = torch.compile(function, dynamic=True)
 
     @wraps(function)
-    def call(*arguments: Any) -> torch.Tensor:
+    def call(*arguments: torch.Tensor | float) -> torch.Tensor:
         nonlocal compiled
         try:
             return compiled(*arguments)
@@ -177,11 +166,18 @@ def fused(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     return call
 
 
+class _Context(FunctionCtx):
+    """What a function keeps for its gradient: the width of a padding, or the tensors that were saved."""
+
+    width: int
+    saved_tensors: tuple[torch.Tensor, torch.Tensor]
+
+
 class ReflectionPadding(torch.autograd.Function):
-    """Mirror ``width`` values at each side of each spatial dimension of ``x`` ``(N, C, *spatial)``."""
+    """:func:`mirror` of ``x`` ``(N, C, *spatial)``."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, width: int) -> torch.Tensor:
+    def forward(ctx: _Context, x: torch.Tensor, width: int) -> torch.Tensor:
         """Pad."""
         ctx.width = width
         with without_autocast(x.device.type):
@@ -189,7 +185,7 @@ class ReflectionPadding(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: _Context, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Add what reaches a mirrored value to what reaches the value itself, one dimension after the other."""
         width = ctx.width
         for axis in range(2, gradient.dim()):
@@ -207,7 +203,7 @@ class InstanceNormalisation(torch.autograd.Function):
     """:func:`normalise` of ``x`` ``(N, C, *spatial)``."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, epsilon: float) -> torch.Tensor:
+    def forward(ctx: _Context, x: torch.Tensor, epsilon: float) -> torch.Tensor:
         """Normalise."""
         output, gain = standardise(x, epsilon)
         ctx.save_for_backward(output, gain)
@@ -215,7 +211,7 @@ class InstanceNormalisation(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: _Context, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Take from the gradient its mean and its part along the output, the two that normalisation takes out."""
         output, gain = ctx.saved_tensors
         axes = list(range(2, gradient.dim()))

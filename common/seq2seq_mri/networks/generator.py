@@ -18,7 +18,7 @@ from torch import nn
 from seq2seq_mri.networks.blocks import Encoder
 from seq2seq_mri.networks.conditioning import Conditioning
 from seq2seq_mri.networks.conv_lstm import HIDDEN_SCALE, ConvLSTM
-from seq2seq_mri.networks.decoder import Decoder, SpecialisedDecoder, conditional_decoder
+from seq2seq_mri.networks.decoder import Decoder, SpecialisedDecoder
 from seq2seq_mri.networks.functional import crop_to, pad_to_multiple
 from seq2seq_mri.sequences import check_sequences, sequence_codes, sequence_index
 
@@ -110,9 +110,7 @@ class SequenceTranslator(nn.Module):
             runs: how many consecutive samples share each target, K numbers with the sum B; None for one each.
         """
         batch_and_time = unrolled.shape[:2]
-        frames: list[int] | None = None
-        if runs is not None:
-            frames = [run * batch_and_time[1] for run in runs]
+        frames = None if runs is None else [run * batch_and_time[1] for run in runs]
         image = self.decoder(unrolled.flatten(0, 1), target.to(unrolled.dtype), frames)
         return crop_to(image, spatial_size).unflatten(0, batch_and_time)
 
@@ -173,7 +171,7 @@ class Seq2SeqGenerator(SequenceTranslator):
         lstm_layers: layers of each ConvLSTM.
         code_channels: length of the embedded code, at least the number of sequences.
         weight_code_channels: number of kernels in a HyperConv's bank (c_w in the paper).
-        upsample: ``"last"``: the paper; ``"first"``: the released code. See :func:`conditional_decoder`.
+        upsample: ``"last"``: the paper; ``"first"``: the released code. See :class:`Decoder`.
         conditioning: ``"hyper"`` (Seq2Seq-C), or the ablations ``"adain"`` (-A) and ``"dynamic"`` (-B).
         output_activation: ``"tanh"``, ``"sigmoid"`` or ``"none"``.
 
@@ -216,7 +214,7 @@ class Seq2SeqGenerator(SequenceTranslator):
             encoder=Encoder(spatial_dims, in_channels, channels, num_res_blocks),
             encoder_lstm=ConvLSTM(spatial_dims, width, width, lstm_layers, input_scale=encoder_scale),
             decoder_lstm=ConvLSTM(spatial_dims, width, width, lstm_layers, input_scale=HIDDEN_SCALE),
-            decoder=conditional_decoder(
+            decoder=Decoder(
                 Conditioning(conditioning, spatial_dims, code_channels, weight_code_channels),
                 in_channels,
                 channels,

@@ -21,7 +21,7 @@ from torch import nn
 from seq2seq_mri.networks.blocks import ReflectConv2d
 from seq2seq_mri.networks.conv_lstm import ConvLSTMCell
 
-__all__ = ["WinogradConv2d", "WinogradConvLSTMCell", "use_winograd", "winograd_fractions", "winograd_matrices"]
+__all__ = ["WinogradConv2d", "WinogradConvLSTMCell", "use_winograd", "winograd_matrices"]
 
 OUTPUTS, TAPS = 4, 3
 TILE = OUTPUTS + TAPS - 1
@@ -42,7 +42,7 @@ _thread = threading.local()
 Matrix = list[list[Fraction]]
 
 
-def winograd_fractions() -> tuple[Matrix, Matrix, Matrix]:
+def winograd_matrices() -> tuple[Matrix, Matrix, Matrix]:
     """Derive the matrices of one-dimensional minimal filtering F(4, 3) in exact fractions.
 
     The product of two polynomials is known from its values at enough points, infinity, which gives the leading
@@ -51,7 +51,8 @@ def winograd_fractions() -> tuple[Matrix, Matrix, Matrix]:
     Returns:
         A^T ``[4][6]``, G ``[6][3]`` and B^T ``[6][6]``: ``A^T ((G g) * (B^T d))`` are the four correlations of a tile
         of data d with a kernel g. The denominators of Lagrange's interpolation are in G: A^T and B^T, which are used
-        at run time, have only powers of two below the fraction bar and are exact in floating point.
+        at run time, have only powers of two below the fraction bar and are exact in floating point. Of two-dimensional
+        tiles the outputs are ``A^T ((G g G^T) * (B^T d B)) A`` (Lavin and Gray, eq. 8).
     """
     kernel_rows, data_rows = [], []
     for point in POINTS:
@@ -73,18 +74,6 @@ def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
         shifted, scaled = [Fraction(0), *coefficients], [*coefficients, Fraction(0)]
         coefficients = [high - root * low for high, low in zip(shifted, scaled, strict=True)]
     return coefficients
-
-
-def winograd_matrices() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return A^T ``(4, 6)``, G ``(6, 3)`` and B^T ``(6, 6)`` of F(4, 3) in float64; see :func:`winograd_fractions`.
-
-    Of a two-dimensional tile d and kernel g the outputs are ``A^T ((G g G^T) * (B^T d B)) A`` (Lavin and Gray, eq. 8).
-    """
-    output, kernel, data = (
-        torch.tensor([[float(value) for value in row] for row in matrix], dtype=torch.float64)
-        for matrix in winograd_fractions()
-    )
-    return output, kernel, data
 
 
 def _workspace(sizes: list[int], device: torch.device) -> Sequence[torch.Tensor]:
@@ -121,7 +110,10 @@ class WinogradConv2d(nn.Module):
         if bias is None:
             bias = kernel.new_zeros(self.out_channels)  # added while copying, which costs nothing
         self.reflect = reflect
-        output, expansion, data = (matrix.to(kernel.device) for matrix in winograd_matrices())
+        output, expansion, data = (
+            torch.tensor([[float(value) for value in row] for row in matrix], dtype=torch.float64, device=kernel.device)
+            for matrix in winograd_matrices()
+        )
         transformed = kernel.new_empty(TILE**2, self.in_channels, self.out_channels)
         taps = kernel.detach().double().flatten(2)
         # One by one: all of them in float64 would take more memory than the network.

@@ -48,7 +48,7 @@ class Part(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """Return the state."""
 
-    def load_state_dict(self, state: Any, /) -> Any:
+    def load_state_dict(self, state: dict[str, Any], /) -> object:
         """Take up a state."""
 
 

@@ -77,6 +77,9 @@ class RandTissueSliced(_RandTissued):
         slice_size: width and height of the samples.
         in_channels: number of adjacent slices, odd.
         min_tissue: fraction of the slice, before it is padded, that tissue must cover.
+
+    Raises:
+        ValueError: when an argument is out of its range.
     """
 
     def __init__(

@@ -86,6 +86,9 @@ class PreparedFiles:
             images: key → ``[channels, *spatial]``, finite in half precision.
             flags: of the sample; those of the sequences (``available``, …) are kept.
             origin: what the images were made from, to be written as JSON.
+
+        Raises:
+            OSError: when they cannot be written; the message names the file.
         """
         # From here on until all is written the subject counts as not prepared.
         self.description.unlink(missing_ok=True)
@@ -107,7 +110,11 @@ class PreparedFiles:
         return sum(size for size, *_ in stored.values())
 
     def read(self, key: str, checksum: int) -> torch.Tensor:
-        """Return all of an image, float32 ``[channels, *spatial]``, after comparing it with its CRC-32."""
+        """Return all of an image, float32 ``[channels, *spatial]``, after comparing it with its CRC-32.
+
+        Raises:
+            ValueError: when the file is absent or damaged.
+        """
         with _readable(self.image(key)):
             slices = np.load(self.image(key))
             if zlib.crc32(slices.data) != checksum:
@@ -137,6 +144,9 @@ class StoredSlices:
 
         They are one piece of the file, and read as such: to map them to memory takes twice as long (measured), because
         every 4 KiB are a page fault.
+
+        Raises:
+            ValueError: when the file is absent or damaged.
         """
         count = math.prod(self.shape[1:])
         with _readable(self.path):
@@ -148,7 +158,11 @@ class StoredSlices:
             return values.reshape(last - first, *self.shape[1:])
 
     def map(self) -> np.ndarray:
-        """Return all of it, mapped to memory: only the parts that are used are read."""
+        """Return all of it, mapped to memory: only the parts that are used are read.
+
+        Raises:
+            ValueError: when the file is absent or damaged.
+        """
         with _readable(self.path):
             # Copied on writing, because torch warns of memory that may not be written.
             return np.load(self.path, mmap_mode="c")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from monai.utils import convert_to_tensor
@@ -29,6 +29,8 @@ from seq2seq_mri.training.prepared_files import FLAGS, PreparedFiles, StoredSlic
 from seq2seq_mri.training.subject_dataset import original_error
 
 __all__ = ["PreparedSubjects", "SubjectSamples"]
+
+_Outcome = TypeVar("_Outcome")
 
 logger = logging.getLogger(__name__)
 
@@ -210,6 +212,9 @@ class SubjectSamples(Dataset):
     Args:
         prepared: the subjects.
         samples_per_subject: how often each of them comes in an epoch.
+
+    Raises:
+        ValueError: when ``samples_per_subject`` is below 1.
     """
 
     def __init__(self, prepared: PreparedSubjects, samples_per_subject: int = 1) -> None:
@@ -286,7 +291,7 @@ def _images(sample: Mapping[str, Any], subject: str, keys: Sequence[str]) -> dic
     return images
 
 
-def _unchanged(outcome: Any) -> Any:
+def _unchanged(outcome: _Outcome) -> _Outcome:
     return outcome
 
 
@@ -298,7 +303,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
         yield
 
 
-def _release(transform: Any) -> None:
+def _release(transform: object) -> None:
     if hasattr(transform, "release"):
         transform.release()
     for step in getattr(transform, "transforms", ()):

@@ -57,6 +57,10 @@ class Seq2SeqTrainer(SupervisedTrainer):
     Attributes:
         skipped: how many steps of this run were skipped, a tensor on the device. ``MOST_SKIPPED`` in a row are an
             error; on a GPU this is looked at every tenth iteration and at an epoch's end.
+
+    Raises:
+        ValueError: when discriminators are to be trained without an optimizer, or the gradient was not finite in
+            ``MOST_SKIPPED`` steps in a row.
     """
 
     def __init__(

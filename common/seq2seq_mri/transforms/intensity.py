@@ -42,7 +42,6 @@ class NormalizeSequencesd(MapTransform):
 
     Args:
         sequences: the sequence table.
-        image_key: key of the image, ``[ΣT, *spatial]``, zero where a sequence is missing.
         percentile: percentile of the positive voxels, above 0, at most 100.
         clip_factor: the bound in units of the percentile.
         output_range: the values that background and the bound become.
@@ -56,13 +55,12 @@ class NormalizeSequencesd(MapTransform):
     def __init__(
         self,
         sequences: Mapping[str, int],
-        image_key: str = "image",
         percentile: float = 99.0,
         clip_factor: float = 1.5,
         output_range: tuple[float, float] = (0.0, 1.0),
         signed: Sequence[str] = (),
     ) -> None:
-        super().__init__(keys=image_key)
+        super().__init__(keys="image")
         if not 0 < percentile <= 100:
             raise ValueError(f"percentile is {percentile}; give a number above 0 and at most 100.")
         if clip_factor <= 0:
@@ -72,14 +70,13 @@ class NormalizeSequencesd(MapTransform):
         self.sequences = check_sequences(sequences)
         for name in signed:
             sequence_index(self.sequences, name)
-        self.image_key = image_key
         self.percentile = float(percentile)
         self.clip_factor = float(clip_factor)
         self.output_range = (float(output_range[0]), float(output_range[1]))
         self.signed = tuple(signed)
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, float | list[float]]:
         """What the intensities of a normalised image depend on, in plain types, as it is kept with trained weights."""
         numbers = {"percentile": self.percentile, "clip_factor": self.clip_factor}
         return {**numbers, "output_range": list(self.output_range)}
@@ -88,12 +85,12 @@ class NormalizeSequencesd(MapTransform):
         return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in self.settings.items())})"
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace the image of a subject by float32 of the same shape, in ``output_range``.
+        """Replace a subject's ``"image"`` ``[ΣT, *spatial]``, zero where a sequence is missing, by normalised float32.
 
         Raises:
             ValueError: when a measured sequence has no positive voxel, or one has many negative ones.
         """
-        image = data[self.image_key]
+        image = data["image"]
         lower, upper = self.output_range
         measured = data.get("measured")
         normalized = torch.full_like(image, lower, dtype=torch.float32)
@@ -111,7 +108,7 @@ class NormalizeSequencesd(MapTransform):
                 _check_negative(sequence, max(percentiles), where)
             bound = self.clip_factor * max(percentiles)
             normalized[part] = sequence.clamp(0, bound) * ((upper - lower) / bound) + lower
-        return {**data, self.image_key: normalized}
+        return {**data, "image": normalized}
 
 
 def _check_negative(sequence: torch.Tensor, bright: float, where: str) -> None:

@@ -19,18 +19,30 @@ MAP_SUFFIX = "_md"
 
 
 def count_channels(names: Sequence[str], sequences: Mapping[str, int]) -> int:
-    """Return how many channels ``names`` are, all timepoints of a sequence counted: a classifier's ``in_channels``."""
+    """Return how many channels ``names`` are, all timepoints of a sequence counted: a classifier's ``in_channels``.
+
+    Raises:
+        ValueError: as :class:`SelectChannelsd` for its names.
+    """
     return sum(sequences[sequence] for sequence, _ in _parse(names, sequences))
 
 
 def input_sequences(names: Sequence[str], sequences: Mapping[str, int]) -> list[str]:
-    """Return the sequences of which ``names`` are images or maps, in the table's order: a subject must have them."""
+    """Return the sequences of which ``names`` are images or maps, in the table's order: a subject must have them.
+
+    Raises:
+        ValueError: as :class:`SelectChannelsd`.
+    """
     chosen = {sequence for sequence, _ in _parse(names, sequences)}
     return [sequence for sequence in sequences if sequence in chosen]
 
 
 def map_sequences(names: Sequence[str], sequences: Mapping[str, int]) -> list[str]:
-    """Return the sequences whose imaging-differentiation map is among ``names``, in the table's order."""
+    """Return the sequences whose imaging-differentiation map is among ``names``, in the table's order.
+
+    Raises:
+        ValueError: as :class:`SelectChannelsd`.
+    """
     chosen = _parse(names, sequences)
     return [sequence for sequence in sequences if (sequence, True) in chosen]
 

@@ -79,7 +79,6 @@ class AddWashMapsd(MapTransform):
             empty list computes nothing.
         wash_in, wash_out: the sequences that hold the maps. A table without such a sequence gets no map.
         early, least_enhancement: see :func:`wash_maps`.
-        image_key: key of the image, ``[ΣT, *spatial]``.
 
     Raises:
         ValueError: when a sequence is not in the table, a source has fewer than 3 timepoints, a map more than one, or
@@ -94,15 +93,13 @@ class AddWashMapsd(MapTransform):
         wash_out: str = "wash_out",
         early: int = 1,
         least_enhancement: float = 0.5,
-        image_key: str = "image",
     ) -> None:
-        super().__init__(keys=image_key)
+        super().__init__(keys="image")
         self.sequences = check_sequences(sequences)
         self.sources = [source] if isinstance(source, str) else list(source)
         self.maps = tuple(name if name in self.sequences else None for name in (wash_in, wash_out))
         self.early = early
         self.least_enhancement = least_enhancement
-        self.image_key = image_key
         for name in self.sources:
             sequence_index(self.sequences, name)
             timepoints = self.sequences[name]
@@ -118,7 +115,7 @@ class AddWashMapsd(MapTransform):
                 raise ValueError(f"Sequence '{wash_map}' has {self.sequences[wash_map]} timepoints; a wash map has 1.")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace ``image_key``, ``"available"`` and ``"measured"`` of a subject where a map can be computed."""
+        """Add the maps to a subject's ``"image"`` ``[ΣT, *spatial]``, ``"available"`` and ``"measured"``."""
         available, measured, withheld = (
             dict(zip(self.sequences, data[key].tolist() if key in data else [False] * len(self.sequences), strict=True))
             for key in ("available", "measured", "withheld")
@@ -128,7 +125,7 @@ class AddWashMapsd(MapTransform):
         if not sources or not missing:
             return dict(data)
         channels = channel_slices(self.sequences)
-        image = data[self.image_key].clone()
+        image = data["image"].clone()
         computed = wash_maps(image[channels[sources[0]]], self.early, self.least_enhancement)
         for name, wash_map in zip(self.maps, computed, strict=True):
             if name in missing and bool((wash_map > 0).any()):
@@ -136,7 +133,7 @@ class AddWashMapsd(MapTransform):
                 available[name], measured[name] = available[sources[0]], True
         return {
             **data,
-            self.image_key: image,
+            "image": image,
             "available": torch.tensor(list(available.values())),
             "measured": torch.tensor(list(measured.values())),
         }

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mri_phantom.brain import simulate_brain
+from mri_phantom.brain import SimulateBrain
 from seq2seq_mri.evaluation.image_quality.lpips import SliceLPIPS
 from seq2seq_mri.evaluation.page import command_line
 from seq2seq_mri.files import check_writable_directory
@@ -40,7 +40,7 @@ def compare_generators(settings: ComparisonSettings) -> str:
     if settings.datalist is None:
         datalist = folder / "cohort" / "datalist.json"
         if not datalist.exists():
-            simulate_brain(datalist.parent, **SIMULATED, overwrite=True)
+            SimulateBrain(datalist.parent, **SIMULATED, overwrite=True)()
     else:
         datalist = Path(settings.datalist).expanduser()
     cohort = Cohort(settings, datalist, folder / "prepared")
@@ -63,7 +63,7 @@ def compare_generators(settings: ComparisonSettings) -> str:
     if settings.datalist is None:
         source = f"simulated by this command ({', '.join(f'{key} {value}' for key, value in SIMULATED.items())})"
     about = settings.data or f"{counts}, {source}"
-    command = command_line(compare_generators, vars(settings))
+    command = command_line("compare_generators", settings)
     if settings.page is not None:
         write_comparison(Path(settings.page).expanduser(), runs, command, about, network, settings.page_slices)
     return write_comparison(folder / "comparison.md", runs, command, about, network)

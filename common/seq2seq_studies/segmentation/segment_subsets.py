@@ -76,7 +76,7 @@ def segment_subsets(settings: SegmentationSettings) -> str:
     facts = [{"combination": run.combination.name, **run.facts()} for run in runs]
     counts = [len(chosen) for chosen in groups.values()]
     about = f"{Path(settings.datalist).name}: {counts[0]} subjects to train on, {counts[1]} to test on"
-    command = command_line(segment_subsets, vars(settings))
+    command = command_line("segment_subsets", settings)
     return write_results(folder, settings, command, settings.data or about, scores, facts)
 
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -26,32 +24,14 @@ def test_weight_of_an_absent_class() -> None:
     assert balanced_class_weights([0, 0, 0, 3], 5) == pytest.approx([4 / 6, 1, 1, 2, 1])
 
 
-@pytest.mark.parametrize("weights", [None, [0.5, 3.0]])
-def test_binary_formula(weights) -> None:
-    logits, labels = [-1.2, 0.3, 2.0], [1, 0, 1]
-    terms = []
-    for logit, label in zip(logits, labels, strict=True):
-        probability = 1 / (1 + math.exp(-logit))
-        entropy = -math.log(probability if label else 1 - probability)
-        terms.append(entropy * (weights or [1, 1])[label])
-    loss = ClassificationLoss(1, weights)(torch.tensor(logits)[:, None], torch.tensor(labels))
-    assert loss.item() == pytest.approx(sum(terms) / 3, rel=1e-5)
-
-
-@pytest.mark.parametrize("weights", [None, [0.5, 3.0, 1.5]])
-def test_formula_of_several_classes(weights) -> None:
-    logits, labels = np.random.default_rng(1).normal(size=(4, 3)), [2, 0, 1, 1]
-    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    expected = np.mean([-(weights or [1] * 3)[y] * math.log(p[y]) for p, y in zip(probabilities, labels, strict=True)])
-    loss = ClassificationLoss(3, weights)(torch.tensor(logits, dtype=torch.float32), torch.tensor(labels))
+@pytest.mark.parametrize(("num_classes", "weights"), [(1, None), (1, [0.5, 3.0]), (3, None), (3, [0.5, 3.0, 1.5])])
+def test_formula(num_classes: int, weights) -> None:
+    logits, labels = np.random.default_rng(1).normal(size=(4, num_classes)), [1, 0, 1, 1]
+    scores = np.exp(logits if num_classes > 1 else np.hstack([np.zeros_like(logits), logits]))
+    probabilities = scores / scores.sum(axis=1, keepdims=True)
+    expected = np.mean([-(weights or [1] * 3)[y] * np.log(p[y]) for p, y in zip(probabilities, labels, strict=True)])
+    loss = ClassificationLoss(num_classes, weights)(torch.tensor(logits, dtype=torch.float32), torch.tensor(labels))
     assert loss.item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_weights_count_in_a_batch_of_one_class() -> None:
-    logits, labels = torch.tensor([[0.4], [-1.0]]), torch.tensor([1, 1])
-    torch.testing.assert_close(
-        ClassificationLoss(1, [1.0, 4.0])(logits, labels), 4 * ClassificationLoss(1)(logits, labels)
-    )
 
 
 def test_wrong_arguments() -> None:

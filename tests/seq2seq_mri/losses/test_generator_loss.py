@@ -6,16 +6,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from monai.networks.nets import PatchDiscriminator
 
 from seq2seq_mri.losses import generator_loss
-from seq2seq_mri.losses.generator_loss import Seq2SeqLoss, least_squares
+from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
 
 
 @pytest.fixture
-def pair() -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(2, 1, 3, 17, 16, generator=generator), torch.rand(2, 1, 3, 17, 16, generator=generator)
+def pair() -> tuple[torch.Tensor, ...]:
+    return torch.rand(2, 2, 1, 3, 17, 16, generator=torch.Generator().manual_seed(0)).unbind()
 
 
 @pytest.fixture
@@ -41,39 +39,19 @@ def test_equation_2_with_negative_logits_unchanged(logits):
     torch.testing.assert_close(loss.discriminator(logits, real=False), (logits**2).mean((1, 2, 3)))
 
 
-def test_a_step_along_the_gradient_fools_a_patch_discriminator():
-    torch.manual_seed(0)
-    network = PatchDiscriminator(spatial_dims=2, channels=4, in_channels=3, out_channels=1, num_layers_d=1)
-    image = torch.rand(2, 3, 16, 16, requires_grad=True)
-    before = least_squares(network(image)[-1], real=True)
-    (gradient,) = torch.autograd.grad(before.sum(), image)
-    assert (least_squares(network(image - 0.1 * gradient)[-1], real=True) < before).all()
-
-
 def test_all_terms_add_up(pair, logits):
     loss = Seq2SeqLoss(2, 0, 3, 0.5)
-    terms = {
-        **loss.translation(*pair),
-        "cycle": loss.reconstruction(*pair),
-        "adversarial": loss.adversarial(logits[:2]),
-    }
+    terms = loss.translation(*pair)
+    terms |= {"cycle": loss.reconstruction(*pair), "adversarial": loss.adversarial(logits[:2])}
     difference = (pair[0] - pair[1]).abs().mean((1, 2, 3, 4))
     expected = 2 * difference + 3 * difference + 0.5 * ((logits[:2] - 1) ** 2).mean((1, 2, 3))
     torch.testing.assert_close(loss.total(terms), expected)
-    means = {name: value.mean() for name, value in terms.items()}
-    torch.testing.assert_close(loss.total(means), expected.mean())
 
 
 def test_weight_zero_builds_no_perceptual_network(monkeypatch, pair):
-    def refuse(*arguments):
-        raise RuntimeError("must not be built")
-
-    monkeypatch.setattr(generator_loss, "SequencePerceptualLoss", refuse)
-    loss = Seq2SeqLoss(lambda_perceptual=0)
-    assert not list(loss.parameters())
-    assert list(loss.translation(*pair)) == ["reconstruction"]
-    with pytest.raises(RuntimeError, match="must not be built"):
-        Seq2SeqLoss()
+    monkeypatch.setattr(generator_loss, "SequencePerceptualLoss", None)
+    assert list(Seq2SeqLoss(lambda_perceptual=0).translation(*pair)) == ["reconstruction"]
+    assert list(Seq2SeqLoss(lambda_reconstruction=0, lambda_perceptual=0).translation(*pair)) == []
 
 
 def smooth_l1(difference: np.ndarray) -> np.ndarray:
@@ -99,8 +77,10 @@ def test_half_precision_is_averaged_in_single():
     assert found.item() == 0.25
 
 
-@pytest.mark.parametrize("term", ["reconstruction", "perceptual", "cycle", "adversarial"])
-@pytest.mark.parametrize("weight", [-1, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("term", "weight"),
+    [("reconstruction", -1), ("perceptual", float("nan")), ("cycle", float("inf")), ("adversarial", -1)],
+)
 def test_impossible_weights(term, weight):
     with pytest.raises(ValueError, match=f"lambda_{term} is {weight}"):
         Seq2SeqLoss(**{"lambda_perceptual": 0, f"lambda_{term}": weight})

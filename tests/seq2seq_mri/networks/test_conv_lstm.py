@@ -37,9 +37,9 @@ def random_state(layers: int, shape: tuple[int, ...]) -> State:
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
-@pytest.mark.parametrize("timepoints", [1, 2, 4])
+@pytest.mark.parametrize("timepoints", [1, 3])
 @pytest.mark.parametrize("with_state", [False, True])
-@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("layers", [1, 2])
 def test_equals_the_equations(spatial_dims: int, timepoints: int, with_state: bool, layers: int) -> None:
     torch.manual_seed(0)
     shape = (2, 2, *(6, 5, 4)[:spatial_dims])
@@ -68,17 +68,6 @@ def test_repeats_equal_copies(with_state: bool) -> None:
     expected = network(x.expand(-1, 4, -1, -1, -1), state)
     torch.testing.assert_close(network(x, state, 4), expected)
     torch.testing.assert_close(torch.jit.script(network)(x, state, 4), expected)
-
-
-def test_goes_on_from_a_state() -> None:
-    torch.manual_seed(0)
-    network = ConvLSTM(2, 3, 4)
-    x = torch.randn(1, 5, 3, 6, 5)
-    whole, final = network(x)
-    start, state = network(x[:, :2])
-    rest, state = network(x[:, 2:], state)
-    torch.testing.assert_close(torch.cat([start, rest], 1), whole)
-    torch.testing.assert_close(state, final)
 
 
 def test_one_timepoint_costs_three_eighths() -> None:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import random
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,13 +18,7 @@ from seq2seq_mri.networks import winograd
 from seq2seq_mri.networks.blocks import reflect_conv
 from seq2seq_mri.networks.conv_lstm import ConvLSTM, ConvLSTMCell
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
-from seq2seq_mri.networks.winograd import (
-    WinogradConv2d,
-    WinogradConvLSTMCell,
-    use_winograd,
-    winograd_fractions,
-    winograd_matrices,
-)
+from seq2seq_mri.networks.winograd import WinogradConv2d, WinogradConvLSTMCell, use_winograd, winograd_matrices
 
 TOLERANCE = 1e-5
 
@@ -40,10 +34,9 @@ def direct(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None, ref
     return F.conv2d(x.double(), kernel.double(), None if bias is None else bias.double())
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_matrices_give_correlations_exactly(seed: int) -> None:
-    output, kernel, data = winograd_fractions()
-    numbers = random.Random(seed)
+def test_matrices_give_correlations_exactly() -> None:
+    output, kernel, data = winograd_matrices()
+    numbers = random.Random(0)
     taps = [Fraction(numbers.randint(-99, 99)) for _ in range(3)]
     tile = [Fraction(numbers.randint(-99, 99)) for _ in range(6)]
 
@@ -54,27 +47,29 @@ def test_matrices_give_correlations_exactly(seed: int) -> None:
     assert times(output, products) == [sum(taps[j] * tile[i + j] for j in range(3)) for i in range(4)]
 
 
-def test_run_time_matrices_are_exact_in_float32() -> None:
-    for index in (0, 2):
-        fractions, matrix = winograd_fractions()[index], winograd_matrices()[index].float()
-        assert [[Fraction(value) for value in row] for row in matrix.tolist()] == fractions
+def test_matrices_of_the_run_time_are_exact_in_float32() -> None:
+    output, _, data = winograd_matrices()
+    for matrix in (output, data):
+        assert [[Fraction(value) for value in row] for row in np.asarray(matrix, dtype=np.float32).tolist()] == matrix
 
 
 @pytest.mark.parametrize("reflect", [False, True])
 class TestConv:
-    @pytest.mark.parametrize("size", [*itertools.product((3, 5, 8, 11), (3, 9, 18)), (2, 2)])
-    def test_equals_direct(self, size: tuple[int, int], reflect: bool) -> None:
+    @pytest.mark.parametrize("channels", [(5, 7), (128, 64), (3, 200), (1, 1)])
+    def test_equals_direct(self, channels: tuple[int, int], reflect: bool) -> None:
         torch.manual_seed(0)
-        x, kernel, bias = torch.randn(2, 5, *size), torch.randn(7, 5, 3, 3), torch.randn(7)
+        kernel, bias = torch.randn(channels[1], channels[0], 3, 3), torch.randn(channels[1])
         convolution = WinogradConv2d(kernel, bias, reflect)
-        for memory_format in (torch.contiguous_format, torch.channels_last):
-            result = convolution(x.contiguous(memory_format=memory_format))
-            assert error(result, direct(x, kernel, bias, reflect)) <= TOLERANCE
-            assert result.is_contiguous(memory_format=torch.channels_last)
-            assert result.dtype == torch.float32
+        for size in ((2, 2), (3, 9), (5, 18), (8, 3), (11, 9)):
+            x = torch.randn(2, channels[0], *size)
+            for given in (x, x.contiguous(memory_format=torch.channels_last)):
+                result = convolution(given)
+                assert error(result, direct(x, kernel, bias, reflect)) <= TOLERANCE
+                assert result.is_contiguous(memory_format=torch.channels_last)
+                assert result.dtype == torch.float32
 
     @pytest.mark.parametrize("chunk_rows", [1, 2, 3])
-    @pytest.mark.parametrize("height", [13, 16, 18, 19])
+    @pytest.mark.parametrize("height", [13, 16])
     def test_in_chunks(self, monkeypatch: pytest.MonkeyPatch, chunk_rows: int, height: int, reflect: bool) -> None:
         """Several chunks a sample, several samples: nothing of one must stay for the next."""
         torch.manual_seed(0)
@@ -82,23 +77,13 @@ class TestConv:
         monkeypatch.setattr(winograd, "CHUNK_VALUES", 36 * 3 * 4 * chunk_rows)
         assert error(WinogradConv2d(kernel, bias, reflect)(x), direct(x, kernel, bias, reflect)) <= TOLERANCE
 
-    @pytest.mark.parametrize("channels", [(128, 64), (3, 200), (1, 1)])
-    def test_channels(self, channels: tuple[int, int], reflect: bool) -> None:
-        torch.manual_seed(0)
-        x, kernel = torch.randn(1, channels[0], 9, 10), torch.randn(channels[1], channels[0], 3, 3)
-        assert error(WinogradConv2d(kernel, None, reflect)(x), direct(x, kernel, None, reflect)) <= TOLERANCE
-
     def test_inference_mode_and_back(self, reflect: bool) -> None:
         torch.manual_seed(0)
-        kernel, small, large = torch.randn(6, 4, 3, 3), torch.randn(1, 4, 6, 6), torch.randn(1, 4, 40, 41)
+        kernel, x = torch.randn(6, 4, 3, 3), torch.randn(1, 4, 40, 41)
         convolution = WinogradConv2d(kernel, None, reflect)
         with torch.inference_mode():
-            convolution(large)
-        assert error(convolution(small), direct(small, kernel, None, reflect)) <= TOLERANCE
-        result = convolution(large)
-        with torch.inference_mode():
-            convolution(small)
-        assert error(result, direct(large, kernel, None, reflect)) <= TOLERANCE
+            convolution(x)
+        assert error(convolution(x[..., :6]), direct(x[..., :6], kernel, None, reflect)) <= TOLERANCE
 
     def test_threads_do_not_meet(self, reflect: bool) -> None:
         torch.manual_seed(0)
@@ -108,16 +93,6 @@ class TestConv:
             results = list(pool.map(convolution, images))
         for result, image in zip(results, images, strict=True):
             torch.testing.assert_close(result, convolution(image))
-
-    def test_has_no_gradient_and_copies(self, reflect: bool) -> None:
-        conv = nn.Conv2d(4, 6, 3)
-        convolution = WinogradConv2d(conv.weight, conv.bias, reflect)
-        x = torch.randn(1, 4, 8, 8, requires_grad=True)
-        before = convolution(x)
-        assert not before.requires_grad
-        nn.init.zeros_(conv.weight)
-        nn.init.zeros_(conv.bias)
-        assert torch.equal(convolution(x), before)
 
 
 def winograd_modules(network: nn.Module) -> list[str]:
@@ -146,13 +121,10 @@ def test_cell_equals_direct_one(timepoints: int, repeats: int, with_state: bool)
 
 def test_generator() -> None:
     torch.manual_seed(0)
-    generator = Seq2SeqGenerator(
-        2, {"t1": 1, "dce": 3}, channels=(8, 64, 128), num_res_blocks=1, lstm_layers=1, weight_code_channels=2
-    )
-    network = generator.specialise(["dce"])
+    sizes = {"channels": (8, 64, 128), "num_res_blocks": 1, "lstm_layers": 1, "weight_code_channels": 2}
+    network = Seq2SeqGenerator(2, {"t1": 1, "dce": 3}, **sizes).specialise(["dce"])
     image = torch.rand(1, 2, 3, 21, 26)
-    modules, parameters = dict(network.named_modules()), dict(network.named_parameters())
-    before = network(image)
+    modules, before = dict(network.named_modules()), network(image)
 
     replaced = use_winograd(network)
 
@@ -160,17 +132,9 @@ def test_generator() -> None:
     assert expected.shape == (1, 3, 3, 21, 26)
     # Direct convolutions round as well: through all layers, by 6e-6 to 1.4e-5 of the greatest value.
     assert error(replaced(image), expected) <= 3 * error(before, expected)
-    names = winograd_modules(replaced)
-    lstms = {f"{part}_lstm.layers.0.{half}" for part in ("encoder", "decoder") for half in ("first", "hidden")}
-    assert {"encoder.residual_blocks.0.first.0", *lstms} <= set(names)
-    assert sum(name.startswith("decoder.") for name in names) == 3  # a residual block, and 128 to 64 channels
-    assert isinstance(replaced.encoder.stem[0], nn.Conv2d)  # 7 wide
-    assert isinstance(replaced.encoder.downsampling[0][0], nn.Conv2d)  # stride 2
-
+    names = {name.split(".")[0] for name in winograd_modules(replaced)}
+    assert names == {"encoder", "encoder_lstm", "decoder_lstm", "decoder"}
     assert dict(network.named_modules()) == modules
-    after = dict(network.named_parameters())
-    assert after.keys() == parameters.keys()
-    assert all(after[name] is parameters[name] for name in parameters)
     assert torch.equal(network(image), before)
     assert replaced.encoder.stem[0].weight is network.encoder.stem[0].weight
 
@@ -179,7 +143,6 @@ def test_generator() -> None:
     ("module", "replaced"),
     [
         (reflect_conv(2, 64, 128, 3), True),
-        (reflect_conv(2, 128, 64, 3, bias=False), True),
         (reflect_conv(2, 64, 64, 3), False),
         (reflect_conv(2, 32, 256, 3), False),
         (reflect_conv(2, 128, 128, 5), False),
@@ -187,9 +150,7 @@ def test_generator() -> None:
         (reflect_conv(2, 128, 128, 3, groups=2), False),
         (reflect_conv(2, 128, 128, 3).double(), False),
         (reflect_conv(3, 64, 128, 3), False),
-        (nn.Conv2d(128, 128, 3), False),
         (ConvLSTM(2, 64, 128, 1), True),
-        # Though its convolution alone has channels enough, twice the cell's to four times the cell's.
         (ConvLSTM(2, 64, 64, 1), False),
         (ConvLSTM(3, 64, 128, 1), False),
     ],

@@ -9,7 +9,7 @@ import torch
 from seq2seq_mri.transforms.slice_stack import network_input, slice_stacks
 
 
-@pytest.mark.parametrize("in_channels", [1, 3, 5])
+@pytest.mark.parametrize("in_channels", [1, 5])
 @pytest.mark.parametrize("shape", [(1, 5, 4, 7), (3, 4, 6, 2), (2, 3, 5, 1)])
 def test_slice_stacks_against_a_loop(shape, in_channels) -> None:
     volume = torch.rand(shape, generator=torch.Generator().manual_seed(0))
@@ -25,22 +25,10 @@ def test_slice_stacks_against_a_loop(shape, in_channels) -> None:
     assert torch.equal(slice_stacks(volume, torch.tensor(indices), in_channels), stacks)
 
 
-@pytest.mark.parametrize("spatial_dims", [2, 3])
-@pytest.mark.parametrize("channels", [slice(0, 1), slice(1, 4)])
-def test_network_input_against_a_loop(spatial_dims, channels) -> None:
-    image = torch.rand(2, 4, 6, 5, 3, generator=torch.Generator().manual_seed(0))
-    result = network_input(image, channels, spatial_dims)
-    timepoints = channels.stop - channels.start
-    assert result.shape == ((2, timepoints, 3, 6, 5) if spatial_dims == 2 else (2, timepoints, 1, 6, 5, 3))
-    for b in range(2):
-        for t in range(timepoints):
-            for d in range(3):
-                part = result[b, t, d] if spatial_dims == 2 else result[b, t, 0, ..., d]
-                assert torch.equal(part, image[b, channels.start + t, :, :, d])
-
-
 def test_patches_and_volumes_agree() -> None:
     """A training patch of three slices is the same network input as the stack that inference makes there."""
-    volume = torch.rand(2, 6, 5, 9, generator=torch.Generator().manual_seed(0))
-    patch = volume[None, ..., 3:6]
-    assert torch.equal(network_input(patch, slice(0, 2), 2), slice_stacks(volume, [4], 3))
+    volume = torch.rand(4, 6, 5, 9, generator=torch.Generator().manual_seed(0))
+    for channels in (slice(0, 1), slice(1, 4)):
+        patch = network_input(volume[None, ..., 3:6], channels, 2)
+        assert torch.equal(patch, slice_stacks(volume[channels], [4], 3))
+        assert torch.equal(network_input(volume[None], channels, 3)[:, :, 0], volume[None, channels])

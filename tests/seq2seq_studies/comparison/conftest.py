@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mri_phantom.brain import simulate_brain
+from mri_phantom.brain import SimulateBrain
 from seq2seq_studies.comparison.comparison_cohort import Cohort
 from seq2seq_studies.comparison.comparison_settings import ComparisonSettings
 from seq2seq_studies.comparison.recipes import Recipe, build_recipe
@@ -22,7 +22,7 @@ def datalist(tmp_path_factory) -> Path:
     """The datalist of three subjects to train on, of which sequences are silenced, and two to test on."""
     folder = tmp_path_factory.mktemp("cohort")
     shape = {"shape": (32, 40, 32), "spacing": 5.0}
-    return Path(simulate_brain(folder, splits=(3, 0, 2), missing=(1, 2), healthy=0.0, seed=7, **shape))
+    return Path(SimulateBrain(folder, splits=(3, 0, 2), missing=(1, 2), healthy=0.0, seed=7, **shape)())
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mri_phantom.brain import simulate_brain
+from mri_phantom.brain import SimulateBrain
 from seq2seq_studies.segmentation import combination_run
 from seq2seq_studies.segmentation import segment_subsets as command_module
 from seq2seq_studies.segmentation.nnunet import NnunetJob
@@ -167,9 +167,9 @@ def test_needs_five_subjects_to_train_on_and_a_gpu_that_is_there(cohort, tmp_pat
 @pytest.mark.skipif(importlib.util.find_spec("nnunetv2") is None, reason="nnU-Net (nnunetv2) is not installed")
 @pytest.mark.slow
 def test_nnunet_itself_learns_to_segment(tmp_path) -> None:
-    datalist = simulate_brain(
+    datalist = SimulateBrain(
         tmp_path / "cohort", splits=(5, 0, 2), shape=(32, 32, 32), spacing=6, missing=0, healthy=0
-    )
+    )()
     segment_subsets(
         datalist,
         tmp_path / "out",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from seq2seq_mri.files import atomic_path, check_writable_directory
 from seq2seq_mri.io.datalists.datalist import names_in_list
 from seq2seq_mri.plots.style import save_figure
 
-__all__ = ["contribution_table"]
+__all__ = ["ContributionTable"]
 
 _REGIONS = {
     "foreground": "in the foreground",
@@ -35,18 +36,8 @@ _REGIONS = {
 }
 
 
-def contribution_table(
-    evaluation_dirs: str | Sequence[str],
-    output_dir: str | os.PathLike,
-    names: str | Sequence[str] | None = None,
-    region: Region = "foreground",
-    samples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-    overwrite: bool = False,
-    page: str | os.PathLike | None = None,
-    data: str | None = None,
-) -> str:
+@dataclass
+class ContributionTable:
     """Rank the sequences of cohorts by C_t and C_d, with intervals, and say how often each rank occurs.
 
     C_t (totipotency) is high for a sequence that generates the others well, C_d (imaging differentiation) for one that
@@ -72,36 +63,52 @@ def contribution_table(
         overwrite: whether results of an earlier run in output_dir may be replaced.
         page: Markdown file to write the results to as a page, with its CSV and figure beside it.
         data: what the page says about the data, for example the commands that simulated and evaluated it.
-
-    Returns:
-        The tables in Markdown.
-
-    Raises:
-        ValueError: when an option is wrong, or an evaluation has one subject or a table that is not valid.
-        FileNotFoundError: when a folder has no evaluation.
-        FileExistsError: when output_dir has results and overwrite is false.
     """
-    options = dict(locals())
-    check_bootstrap(samples, seed, confidence)
-    directories = names_in_list(evaluation_dirs)
-    cohorts: list[CohortContribution] = []
-    metrics: dict[str, pd.DataFrame] = {}
-    for name, directory in zip(_name_evaluations(directories, names_in_list(names)), directories, strict=True):
-        folder = Path(directory).expanduser()
-        if not folder.is_dir():
-            raise FileNotFoundError(f"There is no folder {folder}; give the --evaluation_dir of a bundle's evaluation.")
-        metrics[name] = read_metrics(folder / "metrics.csv")
-        sequences = read_adjacency(folder / "adjacency.csv").index  # all, also those that no subject has
-        try:
-            bootstrap = bootstrap_contribution(metrics[name], sequences, region, samples, seed)
-            cohorts.append(cohort_contribution(name, bootstrap, confidence))
-        except ValueError as error:
-            raise ValueError(f"{directory}: {error}") from error
-    text = _write_results(output_dir, cohorts, overwrite)
-    if page is not None:
-        about = data or "; ".join(f"{name}: {directory}" for name, directory in zip(metrics, directories, strict=True))
-        _write_page(Path(page), command_line(contribution_table, options), about, cohorts, metrics, region, seed)
-    return text
+
+    evaluation_dirs: str | Sequence[str]
+    output_dir: str | os.PathLike
+    _: KW_ONLY
+    names: str | Sequence[str] | None = None
+    region: Region = "foreground"
+    samples: int = 2000
+    confidence: float = 0.95
+    seed: int = 0
+    overwrite: bool = False
+    page: str | os.PathLike | None = None
+    data: str | None = None
+
+    def __call__(self) -> str:
+        """Write tables and figure, and return the tables in Markdown.
+
+        Raises:
+            ValueError: when an option is wrong, or an evaluation has one subject or a table that is not valid.
+            FileNotFoundError: when a folder has no evaluation.
+            FileExistsError: when output_dir has results and overwrite is false.
+        """
+        check_bootstrap(self.samples, self.seed, self.confidence)
+        directories = names_in_list(self.evaluation_dirs)
+        cohorts: list[CohortContribution] = []
+        metrics: dict[str, pd.DataFrame] = {}
+        names = _name_evaluations(directories, names_in_list(self.names))
+        for name, directory in zip(names, directories, strict=True):
+            folder = Path(directory).expanduser()
+            if not folder.is_dir():
+                raise FileNotFoundError(
+                    f"There is no folder {folder}; give the --evaluation_dir of a bundle's evaluation."
+                )
+            metrics[name] = read_metrics(folder / "metrics.csv")
+            sequences = read_adjacency(folder / "adjacency.csv").index  # all, also those that no subject has
+            try:
+                bootstrap = bootstrap_contribution(metrics[name], sequences, self.region, self.samples, self.seed)
+                cohorts.append(cohort_contribution(name, bootstrap, self.confidence))
+            except ValueError as error:
+                raise ValueError(f"{directory}: {error}") from error
+        text = _write_results(self.output_dir, cohorts, self.overwrite)
+        if self.page is not None:
+            about = "; ".join(f"{name}: {directory}" for name, directory in zip(metrics, directories, strict=True))
+            command = command_line("contribution_table", self)
+            _write_page(Path(self.page), command, self.data or about, cohorts, metrics, self.region, self.seed)
+        return text
 
 
 def _name_evaluations(directories: Sequence[str], names: Sequence[str]) -> list[str]:

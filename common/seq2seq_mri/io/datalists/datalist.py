@@ -102,7 +102,12 @@ def load_datalist(
 
 
 def read_sequence_table(datalist: str | os.PathLike) -> dict[str, int]:
-    """Return the sequence table of a datalist."""
+    """Return the sequence table of a datalist.
+
+    Raises:
+        FileNotFoundError: when the datalist does not exist.
+        ValueError: when it is not JSON, or has no sequence table.
+    """
     return check_sequences(_read_json(Path(datalist).expanduser())["sequences"])
 
 

@@ -193,6 +193,10 @@ def read_labels(path: str | os.PathLike) -> dict[str, dict[str, int]]:
 
     Its first line has the columns' names. The first column is the subject or the patient, whatever its name, each other
     one a label: ``patient,pcr`` or ``BraTS21ID,MGMT_value``. An empty field is a label that is not known.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is not of this form, or a subject or patient stands twice.
     """
     path = Path(path).expanduser()
     if not path.is_file():

@@ -96,6 +96,9 @@ def layout_recogniser(layout: str, aliases: Mapping[str, str], sequences: Mappin
         layout: ``"brats"``, ``"open_ms"``, ``"breast"``, or ``"auto"`` for all names of files that these have.
         aliases: the user's names of sequences, theirs → ours.
         sequences: the sequence table; its own names hold in every layout.
+
+    Raises:
+        ValueError: when the layout is unknown.
     """
     if layout not in ("auto", *_LAYOUTS):
         raise ValueError(f"Unknown layout '{layout}'; give auto, {', '.join(_LAYOUTS)}, or describe it by a pattern.")
@@ -166,6 +169,9 @@ def pattern_recogniser(pattern: str, aliases: Mapping[str, str], sequences: Mapp
             breast layout's names of sequences hold too.
         aliases: the user's names of sequences, theirs → ours.
         sequences: the sequence table; its own names hold for sequences that the user has not named.
+
+    Raises:
+        ValueError: when the pattern is not of this form.
     """
     fields = [field for field in _FIELDS if field in pattern]
     subject_fields = [field for field in fields if field != "{sequence}"]

@@ -54,6 +54,10 @@ def split_subjects(
 
     Returns:
         the names in each section, sorted; the sections are disjoint.
+
+    Raises:
+        ValueError: when fractions or counts are not three such numbers, there are fewer subjects than the counts ask
+            for, or a name is unknown or in two sections.
     """
     named = {section: names for section, names in (named or {}).items() if names}
     of = {subject: (patients or {}).get(subject) or patient_of(subject) for subject in subjects}
@@ -125,6 +129,10 @@ def read_published_lists(folder: str | os.PathLike) -> dict[str, dict[str, tuple
     mask has one digit for each of t1, t1ce, t2 and flair, in this order; 1 = available. So 1 is a subject with FLAIR
     only and 8 one with T1 only. The masks of the published lists go through 1 to 14 in turn: every subject has one to
     three of the four.
+
+    Raises:
+        FileNotFoundError: when a list is not there.
+        ValueError: when there are two of one kind, a row is not of this form, or a subject stands twice.
     """
     result: dict[str, dict[str, tuple[str, ...]]] = {}
     seen: set[str] = set()
@@ -162,6 +170,9 @@ def published_split(
     Returns:
         the names in each section; the sequences to withhold of each subject; remarks on subjects that are only in the
         lists, only at hand, or would have no sequence left.
+
+    Raises:
+        ValueError: when no subject is in the lists.
     """
     lists = read_published_lists(folder)
     split: dict[str, list[str]] = {}
@@ -195,6 +206,9 @@ def choose_withheld(subject: str, available: Sequence[str], *, at_most: int = 3,
 
     Every such subset is equally likely, as in the published lists. The choice depends on the seed and on this
     subject alone, so that it stays when subjects are added. A subject with a single sequence keeps it.
+
+    Raises:
+        ValueError: when ``at_most`` is no whole number of at least 1.
     """
     if not isinstance(at_most, int) or at_most < 1:
         raise ValueError(f"At most {at_most!r} sequences are to be silenced; give a whole number of at least 1.")

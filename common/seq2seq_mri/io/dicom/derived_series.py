@@ -81,6 +81,12 @@ def write_derived_mr_series(
 
     Returns:
         the files, timepoint by timepoint, each from the first slice along the images' normal to the last.
+
+    Raises:
+        FileNotFoundError: when a reference does not exist, or there is none.
+        FileExistsError: when ``folder`` holds something.
+        ValueError: when the volume or affine cannot be written as MR images, the description does not say that they are
+            synthetic, or the references are no DICOM images or of several studies.
     """
     folder = Path(folder)
     if _MARK not in description.lower() or len(description) > _LONGEST or not description.isascii():

@@ -54,6 +54,10 @@ def frames_of(stack: Stack) -> Frames:
     """Sort a stack into frames; errors leave the folder to the caller.
 
     An acquisition is DWI when a b-value above 0 is among its images, or when all are 0 and it has one frame.
+
+    Raises:
+        ValueError: when a frame lacks a slice, a frame is missing, images cannot be told apart, some images have a
+            b-value and others none, or the frames' times do not increase; the message leaves the folder to the caller.
     """
     parts = _flat(stack)
     b_values = {part.b_value for part in parts}

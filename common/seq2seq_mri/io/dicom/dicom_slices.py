@@ -91,6 +91,9 @@ def read_headers(folder: Path) -> Iterator[tuple[Path, pydicom.Dataset]]:
     """Give the headers of all DICOM images in a folder and everything below it, in the order of their paths.
 
     Other files (text, DICOMDIR, hidden files, DICOM objects without an image) are passed over.
+
+    Raises:
+        ValueError: when a file cannot be read, is no DICOM file, or is truncated; the message names it.
     """
     for path in sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names if name[0] != "."):
         try:
@@ -104,7 +107,12 @@ def read_headers(folder: Path) -> Iterator[tuple[Path, pydicom.Dataset]]:
 
 
 def read_slices(folder: Path) -> list[DicomSlice]:
-    """Return the slices of all DICOM images in a folder and everything below it, in the order of their paths."""
+    """Return the slices of all DICOM images in a folder and everything below it, in the order of their paths.
+
+    Raises:
+        FileNotFoundError: when the folder does not exist, is empty, or has no DICOM image.
+        ValueError: when a file is corrupt or truncated, is there twice, or lacks what is needed to place its slices.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} does not exist or is no folder; correct the datalist or its dataset_dir.")
     if not any(folder.iterdir()):
@@ -125,7 +133,12 @@ def read_slices(folder: Path) -> list[DicomSlice]:
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """Return the pixels of a file as they are stored, before its rescaling, as ``[frames, rows, columns]``."""
+    """Return the pixels of a file as they are stored, before its rescaling, as ``[frames, rows, columns]``.
+
+    Raises:
+        ValueError: when the file is corrupt or truncated, or compressed in a way that cannot be decoded; the message
+            begins with what is wrong and leaves the file's name to the caller.
+    """
     dataset = pydicom.dcmread(path)
     try:
         pixels = dataset.pixel_array

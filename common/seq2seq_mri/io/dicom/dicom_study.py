@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
@@ -79,6 +78,10 @@ def read_study(folder: str | os.PathLike) -> list[StudySeries]:
     """Return the MR series of the one study that lies in a folder and below it, in the order of their numbers.
 
     Series may be mixed in a folder; files that are no DICOM images are passed over.
+
+    Raises:
+        FileNotFoundError: when the folder does not exist or has no DICOM image.
+        ValueError: when a file is corrupt or truncated, the images are of several studies, or none is MR.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -149,7 +152,7 @@ def _series(uid: str, content: Sequence[tuple[Path, pydicom.Dataset]]) -> StudyS
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: str | Iterable | None) -> str:
     if value is None or isinstance(value, str):
         return (value or "").strip()
     return "\\".join(map(str, value))

@@ -39,6 +39,12 @@ def read_dicom_series(folder: str | os.PathLike, subject: str, allow_constant: b
     The affine is the exact one of ImagePositionPatient and ImageOrientationPatient, also when oblique: X runs along the
     rows of the images, Y along their columns and Z along the normal. Intensities are those after RescaleSlope and
     RescaleIntercept (arbitrary units). With ``allow_constant`` a frame may have the same value everywhere.
+
+    Raises:
+        FileNotFoundError: when the folder does not exist, is empty, or has no DICOM image.
+        ValueError: when a file is corrupt, truncated or compressed in an unknown way, slices or frames are missing,
+            cannot be told apart, or differ in size or orientation, there are several unrelated series, or voxels are
+            NaN, infinite or constant.
     """
     folder = Path(folder)
     frames, affine = _arrange(folder, subject)
@@ -51,7 +57,12 @@ def read_dicom_series(folder: str | os.PathLike, subject: str, allow_constant: b
 
 
 def read_dicom_grid(folder: str | os.PathLike, subject: str) -> Volume:
-    """Return what :func:`read_dicom_series` would, from headers alone: voxels are zeros, which take no memory."""
+    """Return what :func:`read_dicom_series` would, from headers alone: voxels are zeros, which take no memory.
+
+    Raises:
+        FileNotFoundError: as :func:`read_dicom_series`.
+        ValueError: as :func:`read_dicom_series`, but for what is wrong with pixels.
+    """
     frames, affine = _arrange(Path(folder), subject)
     rows, columns = frames.images[0][0][0].shape
     voxels = np.broadcast_to(np.float32(0), (len(frames.images), columns, rows, len(frames.images[0])))

@@ -94,6 +94,10 @@ def read_series_rules(path: str | os.PathLike, sequences: Mapping[str, int]) -> 
     - ``contrast_agent``: ``true`` or ``false``.
 
     and, if wanted, ``because`` (why it is not taken) and ``combine: true`` (several such series are the timepoints).
+
+    Raises:
+        FileNotFoundError: when the file does not exist.
+        ValueError: when it is not of this form; the message names the rule.
     """
     path = Path(path)
     if not path.is_file():
@@ -120,7 +124,11 @@ def read_series_rules(path: str | os.PathLike, sequences: Mapping[str, int]) -> 
 
 
 def parse_chosen(chosen: str | None, sequences: Mapping[str, int]) -> dict[str, str]:
-    """Return what a user chose, ``"t1=1.2.840…,t1gd=none"``, as a mapping from sequences to values."""
+    """Return what a user chose, ``"t1=1.2.840…,t1gd=none"``, as a mapping from sequences to values.
+
+    Raises:
+        ValueError: when it is not of this form, names a sequence twice, or one that the table does not have.
+    """
     result: dict[str, str] = {}
     for item in filter(None, (chosen or "").split(",")):
         name, equals, value = (part.strip() for part in item.partition("="))
@@ -143,6 +151,10 @@ def choose_series(
 
     ``chosen`` goes before the rules: sequence → the UID or the number of its series, several joined by ``+``, or
     ``"none"`` where the sequence is to count as missing.
+
+    Raises:
+        ValueError: when two series fit one sequence, none fits any, or a chosen one does not exist or is chosen twice;
+            the message lists them and says how to choose.
     """
     fixed = {name: _chosen_series(name, value, study) for name, value in (chosen or {}).items()}
     owners: dict[str, str] = {}
@@ -200,7 +212,7 @@ def _chosen_series(name: str, value: str, study: Sequence[StudySeries]) -> list[
     return found
 
 
-def _rule(content: Any, sequences: Mapping[str, int]) -> Rule:
+def _rule(content: object, sequences: Mapping[str, int]) -> Rule:
     if not isinstance(content, dict) or "sequence" not in content:
         raise ValueError(f"{content!r} is no mapping with 'sequence' and conditions.")
     sequence = content["sequence"]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from seq2seq_mri.evaluation.contribution.contribution_bootstrap import bootstrap_contribution
-from seq2seq_mri.evaluation.contribution.contribution_page import contribution_table
+from seq2seq_mri.evaluation.contribution.contribution_page import ContributionTable
 from seq2seq_mri.evaluation.contribution.contribution_table import cohort_contribution, format_contribution
 from seq2seq_mri.evaluation.image_quality.quality_table import METRIC_COLUMNS
 from seq2seq_mri.evaluation.records import read_records
@@ -21,7 +21,7 @@ from seq2seq_mri.sequences import SEQUENCE_TABLES
 def test_writes_table_frequencies_and_figure_of_all_cohorts(evaluation, tmp_path) -> None:
     lacks = {"001": ["dce"], "002": ["dce"], "003": ["dce", "dwi"], "004": ["t1"]}
     brain, breast = evaluation(), evaluation("breast", 5, sequences=("t1", "dce", "dwi"), lacks=lacks)
-    text = contribution_table(f"{brain},{breast}", tmp_path / "out", samples=50)
+    text = ContributionTable(f"{brain},{breast}", tmp_path / "out", samples=50)()
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {
         *(f"contribution_table.{ending}" for ending in ("csv", "md", "png")),
@@ -43,7 +43,7 @@ def test_writes_table_frequencies_and_figure_of_all_cohorts(evaluation, tmp_path
 @pytest.mark.parametrize("lacks", [None, {"000": ["t1gd"], "001": ["t1gd", "t2"], "002": ["flair"]}])
 def test_scores_and_ranks_are_those_of_the_evaluation(evaluation, tmp_path, lacks) -> None:
     brain = evaluation(lacks=lacks)
-    contribution_table(str(brain), tmp_path / "out", samples=10)
+    ContributionTable(str(brain), tmp_path / "out", samples=10)()
     table = pd.read_csv(tmp_path / "out" / "contribution_table.csv")
     expected = pd.read_csv(brain / "contribution.csv")
     for ours, theirs in (("c_t", "c_t"), ("c_t_rank", "rank_t"), ("c_d", "c_d"), ("c_d_rank", "rank_d")):
@@ -55,7 +55,7 @@ def test_region_names_seed_and_overwrite(evaluation, tmp_path) -> None:
     out = tmp_path / "out"
 
     def made(**options) -> pd.DataFrame:
-        contribution_table(str(brain), out, samples=30, overwrite=True, **options)
+        ContributionTable(str(brain), out, samples=30, overwrite=True, **options)()
         return pd.read_csv(out / "contribution_table.csv")
 
     plain = made()
@@ -64,13 +64,13 @@ def test_region_names_seed_and_overwrite(evaluation, tmp_path) -> None:
     np.testing.assert_allclose(made(region="whole")["c_t"], -plain["c_t"])
     assert set(made(names="mine")["cohort"]) == {"mine"}
     with pytest.raises(FileExistsError, match=r"contribution_table\.csv exists; give another output_dir"):
-        contribution_table(str(brain), out)
+        ContributionTable(str(brain), out)()
 
 
 def test_never_touches_the_evaluation(evaluation) -> None:
     brain = evaluation()
     before = {path.name: path.read_bytes() for path in brain.iterdir()}
-    contribution_table(str(brain), brain, samples=5, overwrite=True)
+    ContributionTable(str(brain), brain, samples=5, overwrite=True)()
     assert {name: (brain / name).read_bytes() for name in before} == before
 
 
@@ -78,7 +78,7 @@ def test_page(evaluation, tmp_path) -> None:
     brain = evaluation()
     page = tmp_path / "docs" / "contribution.md"
     options = {"samples": 20, "seed": 4, "page": page, "data": "six `made up` patients"}
-    text = contribution_table(str(brain), tmp_path / "out", **options)
+    text = ContributionTable(str(brain), tmp_path / "out", **options)()
     written = page.read_text()
     assert text in written
     command = re.search(r"```bash\n(.*?)\n```", written, re.DOTALL).group(1)
@@ -111,47 +111,47 @@ def test_page(evaluation, tmp_path) -> None:
 )
 def test_refuses_wrong_options(evaluation, tmp_path, options, message) -> None:
     with pytest.raises(ValueError, match=message):
-        contribution_table(str(evaluation()), tmp_path / "out", **options)
+        ContributionTable(str(evaluation()), tmp_path / "out", **options)()
     assert not (tmp_path / "out").exists()
 
 
 def test_says_what_is_wrong_with_an_evaluation(evaluation, tmp_path) -> None:
     out = tmp_path / "out"
     with pytest.raises(FileNotFoundError, match="There is no folder nowhere; give the --evaluation_dir"):
-        contribution_table("nowhere", out)
+        ContributionTable("nowhere", out)()
     with pytest.raises(ValueError, match="There is no evaluation"):
-        contribution_table("", out)
+        ContributionTable("", out)()
     with pytest.raises(ValueError, match=r"one: A bootstrap over subjects needs at least two"):
-        contribution_table(str(evaluation("one", 1)), out)
+        ContributionTable(str(evaluation("one", 1)), out)()
 
     brain = evaluation()
     metrics = brain / "metrics.csv"
     text = metrics.read_text()
     metrics.write_text(text.replace("psnr,", "psnr_db,", 1))
     with pytest.raises(ValueError, match=r"metrics\.csv has the columns .*psnr_db"):
-        contribution_table(str(brain), out)
+        ContributionTable(str(brain), out)()
     metrics.write_text(text.replace(",t1gd,", ",pd,"))
     with pytest.raises(ValueError, match="brain: The image-quality table names pd; known sequences: t1, t1gd"):
-        contribution_table(str(brain), out)
+        ContributionTable(str(brain), out)()
     metrics.write_text(text + text.splitlines()[1] + "\n")
     with pytest.raises(ValueError, match="brain: Subject '000': t1 to t1gd was measured twice"):
-        contribution_table(str(brain), out)
+        ContributionTable(str(brain), out)()
     metrics.write_text(text)
     (brain / "adjacency.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"There is no file .*adjacency\.csv"):
-        contribution_table(str(brain), out)
+        ContributionTable(str(brain), out)()
     metrics.unlink()
     with pytest.raises(FileNotFoundError, match=r"There is no file .*metrics\.csv"):
-        contribution_table(str(brain), out)
+        ContributionTable(str(brain), out)()
     assert not out.exists()
 
 
 def test_names_of_cohorts(evaluation, tmp_path) -> None:
     folders = f"{evaluation('brats/evaluation')},{evaluation('breast')}"
-    contribution_table(folders, tmp_path / "out", samples=2)
+    ContributionTable(folders, tmp_path / "out", samples=2)()
     assert set(pd.read_csv(tmp_path / "out" / "contribution_table.csv")["cohort"]) == {"brats", "breast"}
     with pytest.raises(ValueError, match="Two evaluations are named a; tell them apart by --names"):
-        contribution_table("a/evaluation,a", tmp_path / "out")
+        ContributionTable("a/evaluation,a", tmp_path / "out")()
 
 
 def test_the_page_in_docs_is_made_of_its_image_quality(repository) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from dicom_writer import write_classic, write_enhanced
 
-from mri_phantom.breast import simulate_breast
+from mri_phantom.breast import SimulateBreast
 from seq2seq_mri.io.datalists.datalist import SECTIONS, load_datalist
 from seq2seq_mri.io.datalists.make_datalist import MakeDatalist
 from seq2seq_mri.io.load import LoadImageSequencesd
@@ -209,7 +209,7 @@ def test_other_numbers_of_timepoints(study, make):
 
 def test_a_simulated_cohort_is_recognised(make, tmp_path):
     folder = tmp_path / "cohort"
-    simulate_breast(folder, splits=(1, 0, 1), shape=(32, 32, 32), spacing=6.0)
+    SimulateBreast(folder, splits=(1, 0, 1), shape=(32, 32, 32), spacing=6.0)()
     text, _, entries = make(folder, sequences="breast")
     assert "Problems: none" in text
     assert "not recognised" not in text

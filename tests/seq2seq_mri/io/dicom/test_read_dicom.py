@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEGLSLossless, generate_uid
 
-from mri_phantom.breast import simulate_breast
+from mri_phantom.breast import SimulateBreast
 from seq2seq_mri.io.dicom.read_dicom import read_dicom_grid, read_dicom_series
 from seq2seq_mri.io.grids import match_grid
 from seq2seq_mri.io.read_nifti import Volume, read_volume
@@ -413,7 +413,7 @@ class TestErrors:
 
 def test_a_simulated_examination(tmp_path):
     """DCE and DWI of a simulated patient, written as DICOM series, are the same arrays, times and b-values."""
-    simulate_breast(tmp_path / "cohort", splits=(0, 0, 1), shape=(32, 33, 34), spacing=6.0)
+    SimulateBreast(tmp_path / "cohort", splits=(0, 0, 1), shape=(32, 33, 34), spacing=6.0)()
     for name, write in itertools.product(("dce", "fatsat_dce", "dwi"), (write_classic, write_enhanced)):
         (path,) = (tmp_path / "cohort").glob(f"*/*00000-{name}.nii.gz")
         nifti = read_volume(path, "p1")
