@@ -103,14 +103,12 @@ def test_a_synthesis_fuses_what_each_source_says(generator, make_files) -> None:
     assert together.deviation.max() == pytest.approx(float(each.std(0, correction=0).max()), rel=1e-4)
 
 
-@pytest.mark.parametrize("include_self", [True, False])
-def test_differentiation_is_the_mean_error_over_sources(generator, make_files, include_self) -> None:
+def test_differentiation_is_the_mean_error_over_sources(generator, make_files) -> None:
     subject = s2s.read_subject(make_files("p1", ["t1", "t2", "flair"]))
-    maps = s2s.differentiate(generator, subject, targets=["t2"], include_self=include_self)
+    maps = s2s.differentiate(generator, subject, targets=["t2"], include_self=False)
     assert list(maps.maps) == ["t2"]
     assert maps["t2"].shape == SHAPE
-    sources = ["t1", "t2", "flair"] if include_self else ["t1", "flair"]
-    truth, each = translations(generator, subject, sources, "t2")
+    truth, each = translations(generator, subject, ["t1", "flair"], "t2")
     expected = (each - truth).abs().mean(0)
     # The voxels are those of the cropped and reoriented image, and 0 elsewhere.
     assert maps["t2"].sum() == pytest.approx(float(expected.sum()), rel=1e-4)

@@ -30,7 +30,7 @@ from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.plots.frames import frame_axes
 from seq2seq_mri.plots.slices import informative_slice
 from seq2seq_mri.plots.style import save_figure
-from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
+from seq2seq_mri.sequences import channel_slices, check_sequences, marked_sequences
 from seq2seq_mri.training.distributed import gather_rows, rank, world_size
 
 __all__ = ["EvaluationReport"]
@@ -161,10 +161,8 @@ class EvaluationReport:
     ) -> None:
         """Draw a subject's translations and M_d."""
         subject = str(sample["subject"])
-        measured = {
-            name: truth[name] if bool(sample["measured"][sequence_index(self.sequences, name)]) else None
-            for name in self.sequences
-        }
+        known = marked_sequences(self.sequences, sample["measured"])
+        measured = {name: truth[name] if name in known else None for name in self.sequences}
         spacing = [float(size) for size in sample["image"].pixdim]
         shown: dict[str, Any] = {"subject": subject, "spacing": spacing, "slice_index": slice_index}
         rows = output["rows"]
@@ -178,10 +176,10 @@ class EvaluationReport:
         held = channel_slices({name: self.sequences[name] for name in targets})
         maps = {name: output["differentiation"][held[name]] for name in targets}
         regions = {name: unique_mask(sample, self.sequences, name) for name in targets}
-        known = {name: region for name, region in regions.items() if region is not None}
+        drawn = {name: region for name, region in regions.items() if region is not None}
         anatomy = {name: truth[name] for name in targets}
         self._save(
-            differentiation_overlay(anatomy, maps, regions=known, frames=self.frames, **shown),
+            differentiation_overlay(anatomy, maps, regions=drawn, frames=self.frames, **shown),
             f"{subject}_differentiation.png",
         )
         for name in targets:

@@ -27,8 +27,8 @@ class SliceTranslationInferer(TranslationInferer):
     """Translate volumes through a generator with ``spatial_dims`` 2.
 
     The generator sees axial slices (along the last axis), each with its neighbours as channels, and the middle channel
-    of its output is the result. MONAI's ``SliceInferer`` has no place for the target code and its own loop over
-    sources, which is why this one exists.
+    of its output is the result; slices that are background in all sources are passed over. MONAI's ``SliceInferer`` has
+    no place for the target code and its own loop over sources, which is why this one exists.
 
     Args:
         slice_batch_size: number of slices that are translated together; the decoder's batch is this times the number
@@ -36,7 +36,6 @@ class SliceTranslationInferer(TranslationInferer):
         memory_limit_mb: when given, the number of slices is chosen instead so that the tensors which a batch allocates
             stay below this many MiB (weights, inputs and results, and workspaces inside of an operation, not
             counted); at least one. Two small batches are run to measure it, once for each size of slices.
-        skip_empty: whether slices that are background in all sources are not translated but background.
         options: those of :class:`TranslationInferer`.
 
     Raises:
@@ -53,11 +52,7 @@ class SliceTranslationInferer(TranslationInferer):
     spatial_dims = 2
 
     def __init__(
-        self,
-        slice_batch_size: int | None = None,
-        memory_limit_mb: float | None = None,
-        skip_empty: bool = True,
-        **options: Any,
+        self, slice_batch_size: int | None = None, memory_limit_mb: float | None = None, **options: Any
     ) -> None:
         super().__init__(**options)
         if slice_batch_size is not None and slice_batch_size < 1:
@@ -66,7 +61,6 @@ class SliceTranslationInferer(TranslationInferer):
             raise ValueError(f"memory_limit_mb is {memory_limit_mb}; give a positive number of MiB.")
         self.slice_batch_size = slice_batch_size
         self.memory_limit_mb = memory_limit_mb
-        self.skip_empty = skip_empty
         self._measured: dict[tuple, int] = {}
 
     def translate_volume(
@@ -91,10 +85,8 @@ class SliceTranslationInferer(TranslationInferer):
         # What is not translated is empty in all sources, which the caller fills.
         slices_first = torch.empty(size, device=self._gathering_device(math.prod(size), device))
         result = slices_first.movedim(2, -1)
-        slices = torch.arange(shape[2])
-        if self.skip_empty:
-            filled = [(volume != self.background).flatten(0, 2).any(0).cpu() for volume in volumes.values()]
-            slices = slices[torch.stack(filled).any(0)]
+        filled = [(volume != self.background).flatten(0, 2).any(0).cpu() for volume in volumes.values()]
+        slices = torch.nonzero(torch.stack(filled).any(0))[:, 0]
         if len(slices) == 0:
             return result
         batch_size = self._batch_size(volumes, generator, targets, reduce, device)
