@@ -17,7 +17,6 @@ from monai.data import DataLoader, MetaTensor
 from monai.utils import set_determinism
 
 from seq2seq_mri.inference.evaluator import SynthesisEvaluator, TranslationEvaluator
-from seq2seq_mri.inference.fusion import MeanFusion
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.sequences import channel_slices
@@ -103,7 +102,7 @@ def translation_evaluator(samples: Sequence[Mapping[str, Any]], **arguments: Any
 
 def synthesis_evaluator(samples: Sequence[Mapping[str, Any]], **arguments: Any) -> SynthesisEvaluator:
     """Return a synthesis by the mean over sources."""
-    return SynthesisEvaluator(SEQUENCES, fusion=MeanFusion(), **(engine_settings(samples) | arguments))
+    return SynthesisEvaluator(SEQUENCES, **(engine_settings(samples) | arguments))
 
 
 def run_bundle_here(run_id: str, config_files: Sequence[Path], overrides: Mapping[str, Any]) -> None:

@@ -25,13 +25,13 @@ SEQUENCES = ("t1", "t1gd", "t2", "flair")
 @pytest.fixture(scope="module")
 def generator(repository, tmp_path_factory):
     """The brain's bundle with a small network of random weights."""
-    options = {"network_def#channels": [3, 4, 5], "network_def#num_res_blocks": 1, "slice_size": [24, 24]}
+    options = {"network_def#channels": [3, 4, 5], "network_def#num_res_blocks": 1}
     parser = ConfigParser(ConfigParser.load_config_file(repository / "bundles/seq2seq_brats/configs/inference.json"))
-    parser.update({"network_def#channels": [3, 4, 5], "network_def#num_res_blocks": 1})
+    parser.update(options)
     torch.manual_seed(0)
     weights = tmp_path_factory.mktemp("weights") / "model.pt"
     torch.save(parser.get_parsed_content("network_def").state_dict(), weights)
-    return s2s.load_bundle(repository / "bundles/seq2seq_brats", weights, options=options)
+    return s2s.load_bundle(repository / "bundles/seq2seq_brats", weights, options={**options, "slice_size": [24, 24]})
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from seq2seq_mri.evaluation.image_quality.image_quality import (
     image_quality,
 )
 from seq2seq_mri.inference.differentiation_maps import differentiation_maps
+from seq2seq_mri.inference.fusion import MeanFusion
 from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.inference.translation_inferer import Reduction
 from seq2seq_mri.io.grids import on_source_grid, source_margins
@@ -42,7 +43,7 @@ class SynthesisEvaluator(SubjectEvaluator):
     Args:
         sequences: the sequence table.
         targets: ``"missing"`` (those that a subject lacks), ``"all"``, or a list of names.
-        fusion: combines the sources, see :mod:`seq2seq_mri.inference.fusion`.
+        fusion: combines the sources, see :mod:`seq2seq_mri.inference.fusion`; None: their mean.
         report: a :class:`SynthesisReport`, which receives every subject; or ``None``.
         **kwargs: of :class:`SubjectEvaluator`.
 
@@ -60,7 +61,7 @@ class SynthesisEvaluator(SubjectEvaluator):
     ) -> None:
         self.sequences = dict(sequences)
         self.targets = targets
-        self.fusion = fusion
+        self.fusion = MeanFusion() if fusion is None else fusion
         self.report = report
         if targets not in ("missing", "all"):
             for name in [targets] if isinstance(targets, str) else targets:

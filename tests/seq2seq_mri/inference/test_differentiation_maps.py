@@ -13,7 +13,6 @@ from slow_translation import slow_translation
 
 from seq2seq_mri.inference.differentiation_maps import AddDifferentiationMapsd, translated_differentiation_maps
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
-from seq2seq_mri.inference.volume_inferer import VolumeTranslationInferer
 from seq2seq_mri.networks.generator import Seq2SeqGenerator, SpecialisedGenerator
 from seq2seq_mri.sequences import channel_slices
 
@@ -58,13 +57,6 @@ def test_equals_the_equation(volume, generator, sources, targets, include_self):
     torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-6)
     assert not maps[:, 0].any()
     assert inferer.include_self is not include_self
-
-
-def test_volumes(volume_generator):
-    volume = make_sample("p1", NAMES, shape=(6, 7, 5))["image"].as_tensor()
-    inferer = VolumeTranslationInferer(roi_size=-1, include_self=False)
-    maps = translated_differentiation_maps(volume, volume_generator, inferer)
-    torch.testing.assert_close(maps, expected_maps(volume, volume_generator, NAMES, NAMES, True), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
