@@ -31,7 +31,7 @@ def run_command_line(commands: Mapping[str, Any], name: str) -> None:
 class _Call:
     """A command with its arguments, not yet run."""
 
-    def __init__(self, call: Callable[[], Any]) -> None:
+    def __init__(self, call: Callable[[], object]) -> None:
         self._call = call
 
 

@@ -26,7 +26,7 @@ INFERERS = {
     "one slice": lambda **options: SliceTranslationInferer(slice_batch_size=1, **options),
     "default": SliceTranslationInferer,
     "memory limit": lambda **options: SliceTranslationInferer(memory_limit_mb=0.5, **options),
-    "empty slices too": lambda **options: SliceTranslationInferer(slice_batch_size=3, skip_empty=False, **options),
+    "three slices": lambda **options: SliceTranslationInferer(slice_batch_size=3, **options),
     "3D": lambda **options: VolumeTranslationInferer((16, 16, 8), sw_batch_size=2, **options),
 }
 

@@ -16,7 +16,7 @@ from monai.bundle import ConfigWorkflow
 from monai.data import DataLoader, MetaTensor
 from monai.utils import set_determinism
 
-from seq2seq_mri.inference.evaluator import TranslationEvaluator
+from seq2seq_mri.inference.evaluator import SynthesisEvaluator, TranslationEvaluator
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.sequences import channel_slices
@@ -33,13 +33,13 @@ TINY_OVERRIDES = {f"network_def#{name}": value for name, value in TINY_NETWORK.i
 
 
 def tiny_generator(
-    sequences: Mapping[str, int] | None = None, spatial_dims: int = 2, seed: int = 0
+    sequences: Mapping[str, int] | None = None, spatial_dims: int = 2, seed: int = 0, **options: Any
 ) -> Seq2SeqGenerator:
-    """Return a random generator of a few thousand parameters."""
+    """Return a random generator of a few thousand parameters; ``options`` are more arguments of it."""
     torch.manual_seed(seed)
     sequences = sequences or SEQUENCES
     size = TINY_NETWORK | {"code_channels": max(TINY_NETWORK["code_channels"], len(sequences))}
-    return Seq2SeqGenerator(spatial_dims, sequences, in_channels=3 if spatial_dims == 2 else 1, **size)
+    return Seq2SeqGenerator(spatial_dims, sequences, in_channels=3 if spatial_dims == 2 else 1, **size, **options)
 
 
 def make_sample(
@@ -84,16 +84,25 @@ def loader(samples: Sequence[Mapping[str, Any]]) -> DataLoader:
     return DataLoader(list(samples), batch_size=1, num_workers=0)
 
 
-def translation_evaluator(samples: Sequence[Mapping[str, Any]], **arguments: Any) -> TranslationEvaluator:
-    """Return an evaluator of a tiny generator."""
-    sequences = arguments.pop("sequences", SEQUENCES)
-    settings = {
+def engine_settings(samples: Sequence[Mapping[str, Any]], sequences: Mapping[str, int] = SEQUENCES) -> dict[str, Any]:
+    """Return what every engine needs, with a tiny generator."""
+    return {
         "device": "cpu",
         "val_data_loader": loader(samples),
         "network": tiny_generator(sequences).eval(),
         "inferer": SliceTranslationInferer(),
     }
-    return TranslationEvaluator(sequences, **(settings | arguments))
+
+
+def translation_evaluator(samples: Sequence[Mapping[str, Any]], **arguments: Any) -> TranslationEvaluator:
+    """Return an evaluator of a tiny generator."""
+    sequences = arguments.pop("sequences", SEQUENCES)
+    return TranslationEvaluator(sequences, **(engine_settings(samples, sequences) | arguments))
+
+
+def synthesis_evaluator(samples: Sequence[Mapping[str, Any]], **arguments: Any) -> SynthesisEvaluator:
+    """Return a synthesis by the mean over sources."""
+    return SynthesisEvaluator(SEQUENCES, **(engine_settings(samples) | arguments))
 
 
 def run_bundle_here(run_id: str, config_files: Sequence[Path], overrides: Mapping[str, Any]) -> None:

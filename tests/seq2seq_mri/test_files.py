@@ -13,22 +13,20 @@ import pytest
 from seq2seq_mri.files import atomic_path, check_writable_directory
 
 
-def test_writes_and_makes_folders(tmp_path) -> None:
-    path = tmp_path / "a" / "b" / "table.csv"
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [("image.nii.gz", ".nii.gz"), ("sub-1.5_t1.nii.gz", ".nii.gz"), ("version1.2.png", ".png"), ("noending", "")],
+)
+def test_writes_and_makes_folders(tmp_path, name, ending) -> None:
+    path = tmp_path / "a" / "b" / name
     with atomic_path(path) as temporary:
         assert temporary.parent == path.parent
+        assert temporary.name.startswith(".")
+        assert temporary.name.endswith(f".partial{ending}")
         assert not path.exists()
         temporary.write_text("content")
     assert path.read_text() == "content"
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_temporary_name_keeps_the_ending(tmp_path) -> None:
-    names = {"image.nii.gz": ".nii.gz", "sub-1.5_t1.nii.gz": ".nii.gz", "version1.2.png": ".png", "noending": ""}
-    for name, ending in names.items():
-        with atomic_path(tmp_path / name) as temporary:
-            assert temporary.name.endswith(f".partial{ending}")
-            assert temporary.name.startswith(".")
 
 
 def test_refuses_to_overwrite_unasked(tmp_path) -> None:
@@ -65,20 +63,15 @@ def test_folder_below_a_file_cannot_be_made(tmp_path) -> None:
     path = tmp_path / "file" / "table.csv"
     with pytest.raises(OSError, match=f"cannot write {path}: "), atomic_path(path):
         pytest.fail("the block must not be entered")
+    for folder in (tmp_path / "file", tmp_path / "file" / "folder"):
+        with pytest.raises(ValueError, match=f"The output directory {folder} cannot be written: "):
+            check_writable_directory(folder)
 
 
 def test_writable_directory_is_made_and_stays_empty(tmp_path) -> None:
-    folder = check_writable_directory(str(tmp_path / "a" / "b"))
-    assert folder == tmp_path / "a" / "b"
-    assert not list(folder.iterdir())
-    assert check_writable_directory(folder) == folder
-
-
-@pytest.mark.parametrize("below", ["file", "file/folder"])
-def test_directory_that_is_a_file(tmp_path, below) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=f"The output directory {tmp_path / below} cannot be written: "):
-        check_writable_directory(tmp_path / below)
+    for _ in range(2):
+        assert check_writable_directory(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
+    assert not list((tmp_path / "a" / "b").iterdir())
 
 
 def test_permissions_follow_the_umask_which_threads_do_not_change(tmp_path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -60,16 +59,13 @@ def test_lists_the_commands(run, program, arguments) -> None:
 def test_help_names_and_explains_every_argument(run, program, command) -> None:
     code, output, errors = run(program, command, "--help")
     assert code == 0
-    text = " ".join((output + errors).split())
-    function = PROGRAMS[program][command]
-    summary = inspect.getdoc(function).splitlines()[0]
-    assert " ".join(summary.split()) in text
+    text, function = " ".join((output + errors).split()), PROGRAMS[program][command]
+    documentation = inspect.getdoc(function)
     for name, parameter in inspect.signature(function).parameters.items():
-        shown = name.upper() if parameter.default is inspect.Parameter.empty else f"--{name}="
-        assert shown in text
+        assert (name.upper() if parameter.default is inspect.Parameter.empty else f"--{name}=") in text
     # The explanation of the last argument, so all of them were understood.
-    explanation = inspect.getdoc(function).split(f"\n    {name}: ")[1].splitlines()[0]
-    assert " ".join(explanation.split()) in text
+    for start in (documentation, documentation.split(f"\n    {name}: ")[1]):
+        assert " ".join(start.splitlines()[0].split()) in text
 
 
 @pytest.mark.parametrize(
@@ -78,15 +74,11 @@ def test_help_names_and_explains_every_argument(run, program, command) -> None:
         (["seq2seq_mri", "datalist", "nowhere", "datalist.json"], "nowhere does not exist"),
         (["seq2seq_mri", "datalist", ".", "datalist.json"], "No image of a known sequence was found"),
         (["seq2seq_mri", "datalist", ".", "datalist.json", "--layout", "mine"], "mine"),
-        (["mri_phantom", "brain", "cohort", "--subjects", "0"], "subjects is 0; give a positive whole number"),
-        (["mri_phantom", "brain", "cohort", "--shape", "3"], "shape is 3; give three whole numbers of at least 32"),
         (["mri_phantom", "brain", "a_file/cohort"], "a_file/cohort cannot be written"),
         (["mri_phantom", "breast", "cohort", "--b_values", "800"], "b_values is 800; give at least two numbers"),
         (["tools", "convert_released", "a.pt", "a.yaml", "b.pt"], "does not exist"),
         (["tools", "release"], "There are no bundles in bundles; give the checkout of the project by --repository"),
-        (["tools", "push_to_hf_hub", "seq2seq_brats", "nobody"], "repo is 'nobody'; give it as OWNER/NAME"),
         (["seq2seq_studies", "segment_subsets", "no.json", "out", "--export_only"], "no.json does not exist"),
-        (["seq2seq_mri", "contribution_table", "nowhere", "out"], "There is no folder nowhere"),
         (["seq2seq_mri", "contribution_table", "nowhere,nowhere", "out"], "Two evaluations are named nowhere"),
         (["seq2seq_mri", "contribution_table", "nowhere", "out", "--samples", "many"], "samples is 'many'; give a"),
     ],
@@ -97,7 +89,7 @@ def test_a_mistake_gives_one_line(run, tmp_path, arguments, message) -> None:
     assert code == 1
     assert not output
     assert errors.startswith("Error: ")
-    assert message in errors
+    assert message in errors.splitlines()[0]
     assert errors.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
 
@@ -120,45 +112,30 @@ def test_a_misspelt_command_line_does_nothing(run, tmp_path, arguments) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "timepoints"),
-    [
-        (["brain", "--spacing", "6"], {"t1": 1, "flair": 1}),
-        (["breast", "--spacing", "5", "--timepoints", "3", "--b_values", "0,1000"], {"t1": 1, "dce": 3, "dwi": 2}),
-    ],
-)
-def test_simulates_a_cohort_and_lists_it(run, tmp_path, arguments, timepoints) -> None:
-    simulate = ["mri_phantom", arguments[0], "cohort", "--splits", "1,0,1", "--shape", "32,32,32", *arguments[1:]]
-    code, output, _ = run(*simulate)
-    assert (code, output.strip()) == (0, "cohort/datalist.json")
+def test_simulates_a_cohort_and_lists_it(run, tmp_path) -> None:
+    simulate = ["mri_phantom", "breast", "cohort", "--splits", "1,0,1", "--shape", "32,32,32", "--spacing", "5"]
+    simulate += ["--timepoints", "3", "--b_values", "0,1000"]
+    assert run(*simulate)[:2] == (0, "cohort/datalist.json\n")
     content = json.loads((tmp_path / "cohort" / "datalist.json").read_text())
     assert [len(content[section]) for section in ("training", "validation", "testing")] == [1, 0, 1]
+    timepoints = {"t1": 1, "dce": 3, "dwi": 2}
     assert {name: content["sequences"][name] for name in timepoints} == timepoints
 
     code, _, errors = run(*simulate)
     assert code == 1
     assert "exists" in errors
 
-    subject, table = content["training"][0]["subject"], json.dumps(timepoints).replace('"', "")
-    scan = ["datalist", "cohort", "scanned.json", "--testing", subject, "--sequences", table]
+    subject = content["training"][0]["subject"]
+    scan = ["datalist", "cohort", "scanned.json", "--testing", subject, "--sequences", "{t1:1,dce:3,dwi:2}"]
     code, output, _ = run("seq2seq_mri", *scan)
     assert code == 0
     assert "2 of 2 subjects" in output
     scanned = json.loads((tmp_path / "scanned.json").read_text())
-    assert scanned["sequences"] == timepoints
-    assert [entry["subject"] for entry in scanned["testing"]] == [subject]
-    assert set(scanned["testing"][0]) >= {"subject", *timepoints}
+    assert (scanned["sequences"], [entry["subject"] for entry in scanned["testing"]]) == (timepoints, [subject])
 
 
-@pytest.mark.slow
-def test_runs_as_a_module(tmp_path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "seq2seq_mri", "datalist", "nowhere", "datalist.json"],
-        cwd=tmp_path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr == "Error: The dataset's folder nowhere does not exist or is not a folder.\n"
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+def test_runs_as_a_module(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["seq2seq_mri", "datalist", "nowhere", "datalist.json"])
+    with pytest.raises(SystemExit, match="Error: The dataset's folder nowhere does not exist or is not a folder"):
+        runpy.run_module("seq2seq_mri", run_name="__main__")

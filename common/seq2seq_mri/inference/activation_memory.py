@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,23 +23,21 @@ class _LiveTensors(TorchDispatchMode):
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
     def __torch_dispatch__(
-        self, func: Callable[..., object], types: Iterable[type], args: tuple = (), kwargs: dict | None = None
+        self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
     ) -> object:
         before = {value.untyped_storage() for value in tree_iter((args, kwargs)) if isinstance(value, torch.Tensor)}
         result = func(*args, **(kwargs or {}))
         for value in tree_iter(result):
+            if not isinstance(value, torch.Tensor):
+                continue
+            storage = value.untyped_storage()
             # An argument's storage, which views and in-place operations return, is known or was there before the run.
-            if isinstance(value, torch.Tensor) and value.untyped_storage() not in before:
-                self._add(value.untyped_storage())
+            if storage not in before and storage not in self._known:
+                self._known.add(storage)
+                self.live += storage.nbytes()
+                self.peak = max(self.peak, self.live)
+                weakref.finalize(storage, self._remove, storage.nbytes())
         return result
-
-    def _add(self, storage: torch.UntypedStorage) -> None:
-        if storage in self._known:
-            return
-        self._known.add(storage)
-        self.live += storage.nbytes()
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._remove, storage.nbytes())
 
     def _remove(self, size: int) -> None:
         self.live -= size
@@ -49,12 +47,6 @@ def activation_memory(run: Callable[[], None]) -> int:
     """Run a computation and return the most bytes that tensors made by it took at one time.
 
     Tensors that existed before, such as weights, and workspaces inside of an operation are not counted.
-
-    Args:
-        run: the computation.
-
-    Returns:
-        bytes.
 
     Example:
         >>> activation_memory(lambda: torch.zeros(256).add(1).mul_(2))

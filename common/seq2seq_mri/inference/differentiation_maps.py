@@ -165,6 +165,4 @@ class AddDifferentiationMapsd(MapTransform):
 
     def release(self) -> None:
         """Let go of the generator's network, which is loaded again when it is needed."""
-        # One that was made by hand need not know how to come back.
-        if hasattr(self.generator, "release"):
-            self.generator.release()
+        self.generator.release()

@@ -30,7 +30,7 @@ from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.plots.frames import frame_axes
 from seq2seq_mri.plots.slices import informative_slice
 from seq2seq_mri.plots.style import save_figure
-from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
+from seq2seq_mri.sequences import channel_slices, check_sequences, marked_sequences
 from seq2seq_mri.training.distributed import gather_rows, rank, world_size
 
 __all__ = ["EvaluationReport"]
@@ -114,15 +114,14 @@ class EvaluationReport:
         """
         self.rows += output["rows"]
         self.differentiation_rows += output.get("differentiation_rows", [])
-        lesion = lesion_mask(sample)
-        curves = [] if lesion is None else self._follow(str(sample["subject"]), lesion, truth, translated)
-        self.curves += curves
         # Processes take subjects in turn, so this is the subject's place among those of all.
-        place = self._subjects * world_size() + rank()
+        is_drawn = self._subjects * world_size() + rank() < self.figure_subjects
         self._subjects += 1
-        if place < self.figure_subjects:
+        lesion = lesion_mask(sample)
+        if lesion is not None:
+            self._follow(str(sample["subject"]), lesion, truth, translated, is_drawn)
+        if is_drawn:
             self._draw(sample, output, truth, translated, None if lesion is None else informative_slice(lesion, lesion))
-            self._draw_curves(curves)
 
     def _follow(
         self,
@@ -130,23 +129,27 @@ class EvaluationReport:
         lesion: torch.Tensor,
         truth: Mapping[str, torch.Tensor],
         translated: Mapping[tuple[str, str], torch.Tensor],
-    ) -> list[dict[str, Any]]:
-        """Return the relative enhancement of a lesion in every 4D target, measured and from each source."""
-        curves: list[dict[str, Any]] = []
-        for target in dict.fromkeys(target for _, target in translated):
+        is_drawn: bool,
+    ) -> None:
+        """Note the relative enhancement of a lesion in every 4D target, measured and from each source."""
+        for target in dict.fromkeys(target for source, target in translated if source != target):
             if self.sequences[target] == 1:
                 continue
             real = relative_enhancement(truth[target], lesion)
             if not np.isfinite(real).all():
                 logger.warning("%s: the lesion has no signal at the first timepoint of %s; no curve.", subject, target)
                 continue
-            curves += [
-                {"subject": subject, "source": source, "target": target, "real": real}
-                | {"synthesised": relative_enhancement(image, lesion)}
+            synthesised = {
+                source: relative_enhancement(image, lesion)
                 for (source, made), image in translated.items()
                 if made == target != source
-            ]
-        return curves
+            }
+            names = {"subject": subject, "target": target, "real": real}
+            self.curves += [names | {"source": source, "synthesised": one} for source, one in synthesised.items()]
+            if is_drawn:
+                axis, sequences = self.frames[target], list(self.sequences)
+                figure = enhancement_curves(real, synthesised, target, axis=axis, sequences=sequences, subject=subject)
+                self._save(figure, f"{subject}_enhancement_{target}.png")
 
     def _draw(
         self,
@@ -158,10 +161,8 @@ class EvaluationReport:
     ) -> None:
         """Draw a subject's translations and M_d."""
         subject = str(sample["subject"])
-        measured = {
-            name: truth[name] if bool(sample["measured"][sequence_index(self.sequences, name)]) else None
-            for name in self.sequences
-        }
+        known = marked_sequences(self.sequences, sample["measured"])
+        measured = {name: truth[name] if name in known else None for name in self.sequences}
         spacing = [float(size) for size in sample["image"].pixdim]
         shown: dict[str, Any] = {"subject": subject, "spacing": spacing, "slice_index": slice_index}
         rows = output["rows"]
@@ -175,10 +176,10 @@ class EvaluationReport:
         held = channel_slices({name: self.sequences[name] for name in targets})
         maps = {name: output["differentiation"][held[name]] for name in targets}
         regions = {name: unique_mask(sample, self.sequences, name) for name in targets}
-        known = {name: region for name, region in regions.items() if region is not None}
+        drawn = {name: region for name, region in regions.items() if region is not None}
         anatomy = {name: truth[name] for name in targets}
         self._save(
-            differentiation_overlay(anatomy, maps, regions=known, frames=self.frames, **shown),
+            differentiation_overlay(anatomy, maps, regions=drawn, frames=self.frames, **shown),
             f"{subject}_differentiation.png",
         )
         for name in targets:
@@ -188,22 +189,12 @@ class EvaluationReport:
                 )
                 self._save(strip, f"{subject}_differentiation_{name}.png")
 
-    def _draw_curves(self, curves: Sequence[Mapping[str, Any]]) -> None:
-        """Draw one subject's enhancement, a figure for each target."""
-        for target in dict.fromkeys(curve["target"] for curve in curves):
-            of_target = [curve for curve in curves if curve["target"] == target]
-            figure = enhancement_curves(
-                of_target[0]["real"],
-                {curve["source"]: curve["synthesised"] for curve in of_target},
-                target,
-                axis=self.frames[target],
-                sequences=list(self.sequences),
-                subject=of_target[0]["subject"],
-            )
-            self._save(figure, f"{of_target[0]['subject']}_enhancement_{target}.png")
-
     def write(self, engine: SubjectEvaluator | None = None) -> None:
-        """Write the tables and the figures over all subjects; process 0 only."""
+        """Write the tables and the figures over all subjects; process 0 only.
+
+        Raises:
+            ValueError: when no subject had a pair of sequences, and none failed.
+        """
         rows = gather_rows(self.rows)
         differentiation_rows = gather_rows(self.differentiation_rows)
         curves = gather_rows(self.curves)

@@ -20,6 +20,7 @@ from seq2seq_mri.evaluation.image_quality.image_quality import (
     image_quality,
 )
 from seq2seq_mri.inference.differentiation_maps import differentiation_maps
+from seq2seq_mri.inference.fusion import MeanFusion
 from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.inference.translation_inferer import Reduction
 from seq2seq_mri.io.grids import on_source_grid, source_margins
@@ -42,8 +43,8 @@ class SynthesisEvaluator(SubjectEvaluator):
     Args:
         sequences: the sequence table.
         targets: ``"missing"`` (those that a subject lacks), ``"all"``, or a list of names.
-        fusion: combines the sources, see :mod:`seq2seq_mri.inference.fusion`.
-        report: draws every subject, see :class:`SynthesisReport`; or ``None``.
+        fusion: combines the sources, see :mod:`seq2seq_mri.inference.fusion`; None: their mean.
+        report: a :class:`SynthesisReport`, which receives every subject; or ``None``.
         **kwargs: of :class:`SubjectEvaluator`.
 
     Raises:
@@ -60,7 +61,7 @@ class SynthesisEvaluator(SubjectEvaluator):
     ) -> None:
         self.sequences = dict(sequences)
         self.targets = targets
-        self.fusion = fusion
+        self.fusion = MeanFusion() if fusion is None else fusion
         self.report = report
         if targets not in ("missing", "all"):
             for name in [targets] if isinstance(targets, str) else targets:
@@ -77,14 +78,10 @@ class SynthesisEvaluator(SubjectEvaluator):
         fused, deviation = self.inferer(
             sample["image"][None], self.network, sources=sources, targets=targets, reduce=self.fusion
         )
-        output = {
-            "pred": MetaTensor(fused),
-            "deviation": MetaTensor(deviation),
-            "targets": targets,
-            "sources": sources,
-        }
+        images = {"pred": MetaTensor(fused), "deviation": MetaTensor(deviation)}
+        output = {**images, "targets": targets, "sources": sources}
         if self.report is not None:
-            self.report.draw(sample, output)
+            self.report.add(sample, output)
         return output
 
 
@@ -132,7 +129,7 @@ class TranslationEvaluator(SubjectEvaluator):
         protocol: Literal["all_pairs", "released_code"] = "all_pairs",
         differentiation: bool = False,
         include_self: bool = True,
-        perceptual_metric: Callable[..., float] | None = None,
+        perceptual_metric: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], float] | None = None,
         regions: Sequence[Region] = tuple(QUALITY_COLUMNS),
         central_crop: Sequence[int] = CENTRAL_CROP,
         data_range: float = 1.0,
@@ -167,12 +164,10 @@ class TranslationEvaluator(SubjectEvaluator):
         include_self = self.report is not None or (self.differentiation and self.include_self)
         inferer: Any = copy.copy(self.inferer)  # it shares the prepared network
         inferer.include_self = include_self
+        # On a GPU only where they are measured, and then forgotten.
         kept = self.report is not None or self.differentiation
-        if not kept:
-            inferer.output_device = self.state.device  # where they are measured, and then forgotten
+        inferer.output_device = torch.device("cpu") if kept else self.state.device
         predictions = inferer(image[None], self.network, sources=sources, targets=targets)
-        if kept:
-            predictions = predictions.cpu()
         measurements = image.as_subclass(torch.Tensor).float().cpu()  # prepared subjects are plain, others MetaTensors
         truth = {name: measurements[channels] for name, channels in channel_slices(self.sequences).items()}
         rows = channel_slices({name: self.sequences[name] for name in targets})

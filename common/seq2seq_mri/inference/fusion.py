@@ -19,13 +19,9 @@ __all__ = ["AdjacencyFusion", "Fusion", "MeanFusion", "fusion_by_name"]
 class Fusion(ABC):
     """Weighted mean of a target's translations from several sources, and their weighted standard deviation.
 
-    Args:
-        include_target: whether a target that is among the sources counts as a source of itself. By default its
-            self-reconstruction gets weight 0 unless it is the only source: the result is what the others say of it.
+    The result is what the others say of a target: its reconstruction from itself gets weight 0, unless it is the only
+    source.
     """
-
-    def __init__(self, include_target: bool = False) -> None:
-        self.include_target = include_target
 
     @abstractmethod
     def source_weights(self, sources: Sequence[str], target: str) -> torch.Tensor:
@@ -33,7 +29,7 @@ class Fusion(ABC):
 
     def weights(self, sources: Sequence[str], target: str) -> torch.Tensor:
         """Return each source's weight ``(len(sources),)``, float64, at least 0, with a sum of 1."""
-        counting = [source for source in sources if self.include_target or source != target] or list(sources)
+        counting = [source for source in sources if source != target] or list(sources)
         weights = torch.zeros(len(sources), dtype=torch.float64)
         weights[[source in counting for source in sources]] = self.source_weights(counting, target)
         return weights
@@ -85,11 +81,13 @@ class AdjacencyFusion(Fusion):
 
     Args:
         adjacency: a table with sources as index and targets as columns, or the ``adjacency.csv`` of an evaluation.
-        include_target: see :class:`Fusion`; the adjacency of a sequence with itself is 0.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when the file is no adjacency table.
     """
 
-    def __init__(self, adjacency: str | os.PathLike | pd.DataFrame, include_target: bool = False) -> None:
-        super().__init__(include_target)
+    def __init__(self, adjacency: str | os.PathLike | pd.DataFrame) -> None:
         if isinstance(adjacency, pd.DataFrame):
             self._table, self._origin = adjacency, "The adjacency table"
         else:
@@ -109,7 +107,7 @@ class AdjacencyFusion(Fusion):
         return torch.from_numpy(values).softmax(0)
 
 
-def fusion_by_name(name: str | os.PathLike, include_target: bool = False) -> Fusion:
+def fusion_by_name(name: str | os.PathLike) -> Fusion:
     """Return the fusion that a config names: ``"mean"``, or the path of an ``adjacency.csv``.
 
     Raises:
@@ -117,7 +115,7 @@ def fusion_by_name(name: str | os.PathLike, include_target: bool = False) -> Fus
         ValueError: when the file is no adjacency table.
     """
     if str(name) == "mean":
-        return MeanFusion(include_target)
+        return MeanFusion()
     if not Path(name).is_file():
         raise FileNotFoundError(f"The fusion '{name}' is neither 'mean' nor an adjacency file that exists.")
-    return AdjacencyFusion(name, include_target)
+    return AdjacencyFusion(name)

@@ -31,7 +31,7 @@ _CONFIG = Path("configs", "inference.json")
 
 # Options of inferers on which a map does not depend, but for rounding; include_self is chosen with the maps.
 _WITHOUT_EFFECT = {
-    *("slice_batch_size", "sw_batch_size", "memory_limit_mb", "skip_empty", "output_device", "progress"),
+    *("slice_batch_size", "sw_batch_size", "memory_limit_mb", "output_device", "progress"),
     "include_self",
 }
 

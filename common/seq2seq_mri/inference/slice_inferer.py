@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,8 +27,8 @@ class SliceTranslationInferer(TranslationInferer):
     """Translate volumes through a generator with ``spatial_dims`` 2.
 
     The generator sees axial slices (along the last axis), each with its neighbours as channels, and the middle channel
-    of its output is the result. MONAI's ``SliceInferer`` has no place for the target code and its own loop over
-    sources, which is why this one exists.
+    of its output is the result; slices that are background in all sources are passed over. MONAI's ``SliceInferer`` has
+    no place for the target code and its own loop over sources, which is why this one exists.
 
     Args:
         slice_batch_size: number of slices that are translated together; the decoder's batch is this times the number
@@ -35,7 +36,6 @@ class SliceTranslationInferer(TranslationInferer):
         memory_limit_mb: when given, the number of slices is chosen instead so that the tensors which a batch allocates
             stay below this many MiB (weights, inputs and results, and workspaces inside of an operation, not
             counted); at least one. Two small batches are run to measure it, once for each size of slices.
-        skip_empty: whether slices that are background in all sources are not translated but background.
         options: those of :class:`TranslationInferer`.
 
     Raises:
@@ -52,11 +52,7 @@ class SliceTranslationInferer(TranslationInferer):
     spatial_dims = 2
 
     def __init__(
-        self,
-        slice_batch_size: int | None = None,
-        memory_limit_mb: float | None = None,
-        skip_empty: bool = True,
-        **options: Any,
+        self, slice_batch_size: int | None = None, memory_limit_mb: float | None = None, **options: Any
     ) -> None:
         super().__init__(**options)
         if slice_batch_size is not None and slice_batch_size < 1:
@@ -65,7 +61,6 @@ class SliceTranslationInferer(TranslationInferer):
             raise ValueError(f"memory_limit_mb is {memory_limit_mb}; give a positive number of MiB.")
         self.slice_batch_size = slice_batch_size
         self.memory_limit_mb = memory_limit_mb
-        self.skip_empty = skip_empty
         self._measured: dict[tuple, int] = {}
 
     def translate_volume(
@@ -75,7 +70,11 @@ class SliceTranslationInferer(TranslationInferer):
         targets: Sequence[str],
         reduce: Reduction | None,
     ) -> torch.Tensor:
-        """Translate; see :meth:`TranslationInferer.translate_volume`."""
+        """Translate; see :meth:`TranslationInferer.translate_volume`.
+
+        Raises:
+            ValueError: when the slices are too small for the generator.
+        """
         shape = next(iter(volumes.values())).shape[1:]
         check_spatial_size(shape[:2], generator, "An axial slice")
         rows = sum(generator.sequences[target] for target in targets)
@@ -83,11 +82,11 @@ class SliceTranslationInferer(TranslationInferer):
         device = next(generator.parameters()).device
         # Slices are written whole, so they come before the axes within a slice; the caller gets them as the last axis.
         size = (layers, rows, shape[2], *shape[:2])
-        slices_first = torch.full(size, self.background, device=self._gathering_device(math.prod(size), device))
+        # What is not translated is empty in all sources, which the caller fills.
+        slices_first = torch.empty(size, device=self._gathering_device(math.prod(size), device))
         result = slices_first.movedim(2, -1)
-        if reduce is not None:
-            result[1] = 0  # where nothing is translated, sources do not disagree
-        slices = self._slices(volumes)
+        filled = [(volume != self.background).flatten(0, 2).any(0).cpu() for volume in volumes.values()]
+        slices = torch.nonzero(torch.stack(filled).any(0))[:, 0]
         if len(slices) == 0:
             return result
         batch_size = self._batch_size(volumes, generator, targets, reduce, device)
@@ -102,14 +101,6 @@ class SliceTranslationInferer(TranslationInferer):
                     row = last
                 bar.update(len(batch))
         return result
-
-    def _slices(self, volumes: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return the indices of the slices to translate."""
-        depth = next(iter(volumes.values())).shape[-1]
-        if not self.skip_empty:
-            return torch.arange(depth)
-        filled = [(volume != self.background).flatten(0, 2).any(0).cpu() for volume in volumes.values()]
-        return torch.nonzero(torch.stack(filled).any(0))[:, 0]
 
     def _gathering_device(self, values: int, device: torch.device) -> torch.device:
         """Return where results are gathered: on a GPU that has room for them, so that it waits for no copy."""
@@ -137,18 +128,13 @@ class SliceTranslationInferer(TranslationInferer):
         key = (size, self.include_self, *next(iter(volumes.values())).shape[1:3], *volumes, "to", *targets)
         if key not in self._measured:
 
-            def peak(count: int) -> int:
-                slices = torch.zeros(count, dtype=torch.long)
-
-                def run() -> None:
-                    images = self._images(volumes, slices, generator.in_channels)
-                    for _ in self.translate_batch(images, generator, targets, reduce):
-                        pass
-
-                return activation_memory(run)
+            def run(count: int) -> None:
+                images = self._images(volumes, torch.zeros(count, dtype=torch.long), generator.in_channels)
+                for _ in self.translate_batch(images, generator, targets, reduce):
+                    pass
 
             # What a batch needs has a part that does not depend on its size, such as the target's kernels.
-            one, two = peak(1), peak(2)
+            one, two = activation_memory(partial(run, 1)), activation_memory(partial(run, 2))
             room = self.memory_limit_mb * MEBIBYTE - one
             self._measured[key] = 1 + max(0, int(room // max(two - one, 1)))
         return self._measured[key]

@@ -132,7 +132,10 @@ class PredictionReport:
 
     def attach(self, engine: Engine) -> None:
         """Say at the end where the table is."""
-        engine.add_event_handler(Events.COMPLETED, self._finish)
+        engine.add_event_handler(
+            Events.COMPLETED,
+            lambda: logger.info("Probabilities of %d subjects are in %s.", len(self.probabilities), self.table),
+        )
 
     def add(self, sample: Mapping[str, Any], output: Mapping[str, Any], network: torch.nn.Module) -> None:
         """Draw one subject (``subject``, ``image`` ``[C, *spatial]``), and write the table with its ``probability``."""
@@ -144,6 +147,3 @@ class PredictionReport:
         self.probabilities[subject] = probability
         rows = sorted(self.probabilities.items())
         write_records(self.table, pd.DataFrame(rows, columns=["subject", "probability"]), overwrite=True)
-
-    def _finish(self) -> None:
-        logger.info("Probabilities of %d subjects are in %s.", len(self.probabilities), self.table)

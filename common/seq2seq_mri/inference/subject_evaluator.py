@@ -7,7 +7,7 @@ A subject that fails does not stop the others; the failures are listed, and rais
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -66,9 +66,11 @@ class SubjectEvaluator(SupervisedEvaluator):
             decollate=False,
         )
         self.failures: list[tuple[str, str]] = []
-        self._background = (
-            _BackgroundPostprocessing(postprocessing) if postprocessing and overlap_postprocessing else None
-        )
+        self._overlapped = postprocessing if overlap_postprocessing else None
+        # Only one subject is ever pending, so that at most its volumes are held beside those that are being computed. A
+        # data loader without workers loads the next subject meanwhile, with the transforms that Invertd inverts; MONAI
+        # keeps what a transform has traced with the data, so they do not disturb each other.
+        self._pending: tuple[str, Future] | None = None
         # Before what is written when all is completed; a terminated run fires no EPOCH_COMPLETED.
         for event in (Events.EPOCH_COMPLETED, Events.TERMINATE):
             self.add_event_handler(event, self._finish_postprocessing)
@@ -125,60 +127,33 @@ class SubjectEvaluator(SupervisedEvaluator):
             self._fail(subject, error)
         else:
             self._finish_postprocessing()
-            if self._background is not None and engine.state.output:
-                self._background.start(subject, engine.state.batch, engine.state.output)
+            if self._overlapped is not None and engine.state.output:
+                # A pool for one task: its thread ends with it, and the interpreter does not exit before.
+                pool = ThreadPoolExecutor(1, thread_name_prefix="postprocessing")
+                copies = dict(engine.state.batch), dict(engine.state.output)
+                self._pending = subject, pool.submit(_postprocess, *copies, self._overlapped)
+                pool.shutdown(wait=False)
         return engine.state.output
 
     def _finish_postprocessing(self) -> None:
         """Wait for the subject whose postprocessing goes on, if there is one."""
-        failed = self._background.wait() if self._background is not None else None
-        if failed is not None:
-            self._fail(*failed)
+        if self._pending is not None:
+            subject, future = self._pending
+            error = future.exception()
+            self._pending = None
+            if error is not None:
+                self._fail(subject, error)
 
     def _fail(self, subject: str, error: BaseException) -> None:
         """Note what is wrong with a subject, or raise an error that is not about its data."""
-        cause = _user_error(error)
-        self.logger.error(f"{subject} failed: {cause or error}")
-        if cause is None:
+        cause = original_error(error)
+        if not isinstance(cause, (ValueError, OSError)):
+            self.logger.error(f"{subject} failed: {error}")
             raise error
+        self.logger.error(f"{subject} failed: {cause}")
         self.failures.append((subject, str(cause)))
 
 
-class _BackgroundPostprocessing:
-    """Applies a transform to one subject at a time in a thread of its own.
-
-    Only one subject is ever pending, so that at most its volumes are held beside those that are being computed.
-
-    A data loader without workers loads the next subject meanwhile, with the transforms that ``Invertd`` inverts. MONAI
-    keeps what a transform has traced with the data, so they do not disturb each other.
-    """
-
-    def __init__(self, transform: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        self._transform = transform
-        self._pending: tuple[str, Future] | None = None
-
-    def start(self, subject: str, sample: dict[str, Any], output: dict[str, Any]) -> None:
-        """Begin with a subject; the one before must have been waited for. Neither dictionary is changed."""
-        # A pool for one task: its thread ends with it, and the interpreter does not exit before.
-        pool = ThreadPoolExecutor(1, thread_name_prefix="postprocessing")
-        self._pending = subject, pool.submit(self._apply, dict(sample), dict(output))
-        pool.shutdown(wait=False)
-
-    def wait(self) -> tuple[str, BaseException] | None:
-        """Wait until the pending subject is done; return its name and error if it failed, else ``None``."""
-        if self._pending is None:
-            return None
-        subject, future = self._pending
-        error = future.exception()
-        self._pending = None
-        return None if error is None else (subject, error)
-
-    def _apply(self, sample: dict[str, Any], output: dict[str, Any]) -> None:
-        # Nothing is returned: the volumes are let go as soon as they are done with, not when the subject is waited for.
-        engine_apply_transform(sample, output, self._transform)
-
-
-def _user_error(error: BaseException) -> BaseException | None:
-    """Return what is wrong with the subject, or ``None`` for an error that is not about its data."""
-    error = original_error(error)
-    return error if isinstance(error, (ValueError, OSError)) else None
+def _postprocess(sample: dict[str, Any], output: dict[str, Any], transform: Transform) -> None:
+    # Nothing is returned: the volumes are let go as soon as they are done with, not when the subject is waited for.
+    engine_apply_transform(sample, output, transform)

@@ -29,6 +29,7 @@ __all__ = ["SynthesisReport"]
 logger = logging.getLogger(__name__)
 
 _COLUMNS = ["subject", "target", "sources", "file"]
+_SUFFIXES = ("", "_sd")  # of the files that each synthesised sequence has
 _LISTED_FILES = 20
 
 
@@ -46,7 +47,6 @@ class SynthesisReport:
         existing: what is done with images that exist, as in
             :class:`SaveImageSequencesd`; only with ``"overwrite"`` are their pictures and
             their lines in the table replaced too.
-        suffixes: of the files that each synthesised sequence has, as in ``SaveImageSequencesd``.
         times: for dynamic sequences the time of each timepoint in seconds from the first; they name timepoints.
         b_values: for diffusion sequences the b-value of each timepoint in s/mm², likewise.
         computed: sequences that loading computes where they are not given, each with the sequences from which it does,
@@ -63,7 +63,6 @@ class SynthesisReport:
         sequences: Mapping[str, int],
         figures: bool = True,
         existing: str = "error",
-        suffixes: Sequence[str] = ("", "_sd"),
         times: Mapping[str, Sequence[float]] | None = None,
         b_values: Mapping[str, Sequence[float]] | None = None,
         computed: Mapping[str, Sequence[str]] | None = None,
@@ -74,7 +73,6 @@ class SynthesisReport:
         self.figures = figures
         self.existing = existing
         self.overwrite = existing == "overwrite"
-        self.suffixes = tuple(suffixes)
         self.frames = frame_axes(self.sequences, times, b_values)
         self.table = self.output_dir / "synthesis.csv"
         self.rows: list[dict[str, str]] = []
@@ -121,18 +119,18 @@ class SynthesisReport:
         return left
 
     def attach(self, engine: Engine) -> None:
-        """List each subject; write the table, without those whose images could not be saved, when all are done."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._list)
+        """Write the table, without the subjects whose images could not be saved, when all are done."""
         engine.add_event_handler(Events.COMPLETED, self.write)
 
-    def draw(self, sample: Mapping[str, Any], output: Mapping[str, Any]) -> None:
-        """Draw a subject's synthesised images while its volumes are still in the network's orientation (RAS).
+    def add(self, sample: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """List a subject, and draw its images while its volumes are still in the network's orientation (RAS).
 
         The slice goes through the lesion where the sample has a mask of it.
         """
+        subject = str(sample["subject"])
+        self.rows += _rows(subject, output["targets"], output["sources"])
         if not self.figures:
             return
-        subject = str(sample["subject"])
         image = sample["image"].as_tensor().cpu()
         measured = channel_slices(self.sequences)
         lesion = lesion_mask(sample)
@@ -152,11 +150,6 @@ class SynthesisReport:
                 frames=self.frames,
             )
             save_figure(figure, picture, overwrite=True)
-
-    def _list(self, engine: Any) -> None:
-        output = engine.state.output
-        if output:
-            self.rows += _rows(str(engine.state.batch["subject"]), output["targets"], output["sources"])
 
     def write(self, engine: SubjectEvaluator | None = None) -> None:
         """Write the table of all processes; process 0 only."""
@@ -187,7 +180,7 @@ class SynthesisReport:
         return [
             self.output_dir / row["subject"] / sequence_file(row["subject"], row["target"], suffix)
             for row in planned
-            for suffix in self.suffixes
+            for suffix in _SUFFIXES
         ]
 
 

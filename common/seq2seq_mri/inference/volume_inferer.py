@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from monai.inferers import sliding_window_inference
@@ -59,7 +59,11 @@ class VolumeTranslationInferer(TranslationInferer):
         targets: Sequence[str],
         reduce: Reduction | None,
     ) -> torch.Tensor:
-        """Translate; see :meth:`TranslationInferer.translate_volume`."""
+        """Translate; see :meth:`TranslationInferer.translate_volume`.
+
+        Raises:
+            ValueError: when the generator takes several channels, or larger windows only.
+        """
         if generator.in_channels != 1:
             raise ValueError(f"A 3D generator for volumes has one channel, this one has {generator.in_channels}.")
         names, timepoints = list(volumes), [len(volume) for volume in volumes.values()]
@@ -87,6 +91,4 @@ class VolumeTranslationInferer(TranslationInferer):
             device=self.output_device,
             progress=self.progress,
         )
-        if not isinstance(result, torch.Tensor):
-            raise TypeError(f"The sliding window returned {type(result).__name__} instead of a tensor.")
-        return result[0].unflatten(0, (layers, -1))
+        return cast(torch.Tensor, result)[0].unflatten(0, (layers, -1))

@@ -11,12 +11,8 @@ import torch
 from seq2seq_mri.inference.fusion import AdjacencyFusion, MeanFusion, fusion_by_name
 
 NAMES = ["t1", "t2", "flair"]
-
-
-@pytest.fixture
-def adjacency() -> pd.DataFrame:
-    values = [[0, 1, math.log(3)], [-1, 0, 0], [0.5, np.nan, 0]]
-    return pd.DataFrame(values, index=pd.Index(NAMES, name="source"), columns=NAMES)
+VALUES = [[0, 1, math.log(3)], [-1, 0, 0], [0.5, np.nan, 0]]
+ADJACENCY = pd.DataFrame(VALUES, index=pd.Index(NAMES, name="source"), columns=NAMES)
 
 
 def test_mean_in_closed_form():
@@ -26,55 +22,49 @@ def test_mean_in_closed_form():
     torch.testing.assert_close(deviation, torch.tensor([[math.sqrt(0.06), 0]], dtype=torch.float64))
 
 
-def test_adjacency_in_closed_form(adjacency):
+def test_adjacency_in_closed_form():
     """A of log 3 and 0 weighs 3 : 1."""
     predictions = torch.tensor([[0.2], [0.6]], dtype=torch.float64)
-    fused, deviation = AdjacencyFusion(adjacency)(predictions, ["t1", "t2"], "flair")
+    fused, deviation = AdjacencyFusion(ADJACENCY)(predictions, ["t1", "t2"], "flair")
     assert fused.item() == pytest.approx(0.75 * 0.2 + 0.25 * 0.6)
     assert deviation.item() == pytest.approx(math.sqrt(0.75 * 0.25) * 0.4)
 
 
-def test_weights_follow_the_order_of_the_sources(adjacency):
-    fusion = AdjacencyFusion(adjacency)
-    assert fusion.weights(["t2", "t1"], "flair").tolist() == pytest.approx([0.25, 0.75])
-
-
-def test_unmeasured_pairs_are_average(adjacency):
-    weights = AdjacencyFusion(adjacency).weights(["t1", "flair"], "t2")
-    assert weights.tolist() == pytest.approx([math.e / (1 + math.e), 1 / (1 + math.e)])
+@pytest.mark.parametrize(
+    ("fusion", "sources", "target", "expected"),
+    [
+        (AdjacencyFusion(ADJACENCY), ["t2", "t1"], "flair", [0.25, 0.75]),
+        # A pair that was not measured is an average one.
+        (AdjacencyFusion(ADJACENCY), ["t1", "flair"], "t2", [math.e / (1 + math.e), 1 / (1 + math.e)]),
+        # The target itself does not count.
+        (AdjacencyFusion(ADJACENCY), NAMES, "flair", [0.75, 0.25, 0]),
+        (MeanFusion(), NAMES, "t2", [0.5, 0, 0.5]),
+    ],
+)
+def test_weights(fusion, sources, target, expected):
+    assert fusion.weights(sources, target).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("sources", [["t1"], ["flair"]])
-def test_one_source_does_not_disagree(adjacency, sources):
+def test_one_source_does_not_disagree(sources):
     predictions = torch.rand(1, 2, 5, 3)
-    for fusion in (MeanFusion(), AdjacencyFusion(adjacency)):
+    for fusion in (MeanFusion(), AdjacencyFusion(ADJACENCY)):
         fused, deviation = fusion(predictions, sources, "flair")
         torch.testing.assert_close(fused, predictions[0])
         assert (deviation == 0).all()
 
 
-def test_target_among_the_sources(adjacency):
-    assert MeanFusion().weights(NAMES, "t2").tolist() == [0.5, 0, 0.5]
-    assert MeanFusion(include_target=True).weights(NAMES, "t2").tolist() == pytest.approx([1 / 3] * 3)
-    assert AdjacencyFusion(adjacency).weights(NAMES, "flair").tolist() == pytest.approx([0.75, 0.25, 0])
-    included = AdjacencyFusion(adjacency, include_target=True).weights(NAMES, "flair")
-    assert included.tolist() == pytest.approx([0.6, 0.2, 0.2])
-
-
-def test_by_name(adjacency, tmp_path):
-    path = tmp_path / "adjacency.csv"
-    adjacency.to_csv(path)
+def test_by_name(tmp_path):
+    ADJACENCY.to_csv(tmp_path / "adjacency.csv")
     assert isinstance(fusion_by_name("mean"), MeanFusion)
-    fusion = fusion_by_name(path, include_target=True)
-    assert fusion.include_target
+    fusion = fusion_by_name(tmp_path / "adjacency.csv")
     assert fusion.weights(["t1", "t2"], "flair").tolist() == pytest.approx([0.75, 0.25])
 
 
-def test_mistakes(adjacency, tmp_path):
-    with pytest.raises(ValueError, match="adjacency table does not have t1gd"):
-        AdjacencyFusion(adjacency).weights(["t1gd", "t1"], "t2")
-    with pytest.raises(ValueError, match="adjacency table does not have t1gd"):
-        AdjacencyFusion(adjacency).weights(["t1"], "t1gd")
+def test_mistakes(tmp_path):
+    for sources, target in ((["t1gd", "t1"], "t2"), (["t1"], "t1gd")):
+        with pytest.raises(ValueError, match="adjacency table does not have t1gd"):
+            AdjacencyFusion(ADJACENCY).weights(sources, target)
     with pytest.raises(FileNotFoundError, match="fusion 'average' is neither 'mean' nor"):
         fusion_by_name("average")
     broken = tmp_path / "adjacency.csv"

@@ -1,37 +1,26 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The postprocessing of one subject goes on while the next is computed, and changes nothing else."""
+"""One subject at a time, whatever happens to the others; its postprocessing goes on while the next is computed."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import nibabel
-import numpy as np
 import pytest
 import torch
-from engine_parts import SEQUENCES, loader, make_sample, tiny_generator, translation_evaluator
+from engine_parts import SEQUENCES, make_sample, translation_evaluator
 from ignite.engine import Events
-from monai.transforms import Compose, CropForegroundd, Invertd, Orientationd
 
-from seq2seq_mri.inference.evaluator import SynthesisEvaluator
-from seq2seq_mri.inference.fusion import MeanFusion
-from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
-from seq2seq_mri.inference.subject_evaluator import _BackgroundPostprocessing
-from seq2seq_mri.inference.synthesis_report import SynthesisReport
-from seq2seq_mri.io.load import LoadImageSequencesd
-from seq2seq_mri.io.save import SaveImageSequencesd
-from seq2seq_mri.training.subject_dataset import SubjectDataset
+from seq2seq_mri.inference.evaluator import TranslationEvaluator
 
 SECONDS = 20
 NAMES = list(SEQUENCES)
 
 
 class Postprocessing:
-    """Waits until it is let go, and remembers who came."""
+    """Calls a function for each subject, remembers who came, and changes what it was given."""
 
     def __init__(self, before: Callable[[str], None]) -> None:
         self.before = before
@@ -40,15 +29,15 @@ class Postprocessing:
     def __call__(self, data: dict) -> dict:
         self.before(data["subject"])
         self.done.append(data["subject"])
-        return data
+        return {**data, "image": 0, "rows": "changed"}
 
 
-def evaluator(
-    subjects: list[str], postprocessing: Callable, on_subject: Callable[[str], None], **arguments: Any
-) -> Any:
-    """Return an evaluator that overlaps, and calls ``on_subject`` when it computes one."""
+def make_engine(
+    subjects: list[str], postprocessing: Callable, on_subject: Callable[[str], Any] = str, overlap: bool = True
+) -> TranslationEvaluator:
+    """Return an evaluator that calls ``on_subject`` when it computes one."""
     samples = [make_sample(subject, NAMES) for subject in subjects]
-    engine = translation_evaluator(samples, postprocessing=postprocessing, overlap_postprocessing=True, **arguments)
+    engine = translation_evaluator(samples, postprocessing=postprocessing, overlap_postprocessing=overlap)
     compute = engine.evaluate_subject
 
     def evaluate_subject(sample: dict) -> dict | None:
@@ -67,36 +56,31 @@ def test_the_next_subject_is_computed_meanwhile() -> None:
         assert following is None or started[following].wait(SECONDS)
 
     postprocessing = Postprocessing(until_the_next_has_started)
-    evaluator(list(started), postprocessing, lambda subject: started[subject].set()).run()
+    make_engine(list(started), postprocessing, lambda subject: started[subject].set()).run()
     assert postprocessing.done == ["p1", "p2", "p3"]
 
 
 def test_one_subject_is_pending_at_most() -> None:
     seen = []
     postprocessing = Postprocessing(lambda subject: time.sleep(0.05))
-    evaluator(["p1", "p2", "p3", "p4"], postprocessing, lambda subject: seen.append(len(postprocessing.done))).run()
+    subjects = ["p1", "p2", "p3", "p4"]
+    make_engine(subjects, postprocessing, lambda subject: seen.append(len(postprocessing.done))).run()
     # When the fourth is computed, the third may be pending, but not the second.
     assert all(done >= index - 1 for index, done in enumerate(seen))
-    assert postprocessing.done == ["p1", "p2", "p3", "p4"]
 
 
-def test_all_is_done_before_what_is_written_at_the_end() -> None:
-    done = []
+@pytest.mark.parametrize("terminates", [False, True])
+def test_all_is_done_before_what_is_written_at_the_end(terminates) -> None:
+    found = []
     postprocessing = Postprocessing(lambda subject: time.sleep(0.1))
-    engine = evaluator(["p1", "p2"], postprocessing, lambda subject: None)
-    engine.add_event_handler(Events.COMPLETED, lambda: done.append(list(postprocessing.done)))
+    engine = make_engine(["p1", "p2"], postprocessing)
+    if terminates:
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda engine: engine.terminate())
+    engine.add_event_handler(Events.COMPLETED, lambda: found.append([*postprocessing.done, engine.state.output]))
     engine.run()
-    assert done == [["p1", "p2"]]
-
-
-def test_a_terminated_run_is_done_too() -> None:
-    done = []
-    postprocessing = Postprocessing(lambda subject: time.sleep(0.1))
-    engine = evaluator(["p1", "p2"], postprocessing, lambda subject: None)
-    engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda engine: engine.terminate())
-    engine.add_event_handler(Events.COMPLETED, lambda: done.append(list(postprocessing.done)))
-    engine.run()
-    assert done == [["p1"]]
+    ((*done, output),) = found
+    assert done == (["p1"] if terminates else ["p1", "p2"])
+    assert len(output["rows"]) == 6  # as it was computed
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("out of memory")])
@@ -107,46 +91,12 @@ def test_an_interrupted_run_waits_for_what_is_being_written(error) -> None:
 
     postprocessing = Postprocessing(lambda subject: time.sleep(0.2))
     with pytest.raises(type(error)):
-        evaluator(["p1", "p2", "p3"], postprocessing, interrupt).run()
+        make_engine(["p1", "p2", "p3"], postprocessing, interrupt).run()
     assert postprocessing.done == ["p1"]
 
 
-def fail(subject: str) -> None:
-    if subject in ("p1", "p3", "p4"):
-        raise OSError(28, f"cannot write {subject}.nii.gz: No space left on device")
-
-
-@pytest.mark.parametrize("overlap", [False, True])
-def test_failures_are_those_without_overlap(overlap, caplog) -> None:
-    """p2 has NaN; p1, p3 and the last, p4, cannot be saved."""
-    samples = [make_sample(f"p{k}", NAMES) for k in (1, 2, 3, 5, 4)]
-    samples[1]["image"][0, 3, 3, 3] = torch.nan
-    engine = translation_evaluator(
-        samples, postprocessing=Postprocessing(fail), overlap_postprocessing=overlap, network=tiny_generator(SEQUENCES)
-    )
-    with pytest.raises(ValueError, match=r"4 subject\(s\) failed, the others are done:") as caught:
-        engine.run()
-    lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
-    assert [line[:3] for line in lines] == ["p1:", "p2:", "p3:", "p4:"]
-    assert lines[0] == "p1: [Errno 28] cannot write p1.nii.gz: No space left on device"
-    assert "NaN" in lines[1]
-    assert caplog.text.count(" failed: ") == 4
-    with pytest.raises(ValueError, match=r"4 subject\(s\) failed"):
-        engine.run()
-
-
-def test_programming_errors_are_not_swallowed() -> None:
-    def broken(data: dict) -> dict:
-        raise TypeError("a bug")
-
-    for subjects in (["p1"], ["p1", "p2"]):
-        with pytest.raises(RuntimeError) as caught:
-            evaluator(subjects, broken, lambda subject: None).run()
-        assert isinstance(caught.value.__cause__, TypeError)
-
-
 def test_an_error_while_writing_does_not_hide_another(caplog) -> None:
-    def broken(subject: str) -> None:
+    def interrupt(subject: str) -> None:
         if subject == "p2":
             raise KeyboardInterrupt
 
@@ -155,82 +105,59 @@ def test_an_error_while_writing_does_not_hide_another(caplog) -> None:
         raise TypeError("a bug")
 
     with pytest.raises(KeyboardInterrupt):
-        evaluator(["p1", "p2"], not_written, broken).run()
+        make_engine(["p1", "p2"], not_written, interrupt).run()
     assert "p1 failed: " in caplog.text
 
 
-def test_what_was_given_is_not_changed() -> None:
-    sample, output = {"subject": "p1", "image": 1}, {"pred": 2}
-    background = _BackgroundPostprocessing(lambda data: {**data, "image": 0, "pred": 0, "new": 0})
-    assert background.wait() is None
-    background.start("p1", sample, output)
-    assert background.wait() is None
-    assert (sample, output) == ({"subject": "p1", "image": 1}, {"pred": 2})
+@pytest.mark.parametrize("overlap", [False, True])
+def test_others_are_done_and_failures_are_listed(overlap, caplog) -> None:
+    """p2 has NaN, p3 could not be loaded; p1 and the last, p5, cannot be saved."""
+
+    def fail(subject: str) -> None:
+        if subject in ("p1", "p5"):
+            raise OSError(28, f"cannot write {subject}.nii.gz: No space left on device")
+
+    postprocessing = Postprocessing(fail)
+    samples: list[dict] = [make_sample(f"p{k}", NAMES) for k in (1, 2, 4, 5)]
+    samples[1]["image"][0, 3, 3, 3] = torch.nan
+    samples.insert(2, {"subject": "p3", "error": "Subject 'p3': scan.nii.gz does not exist."})
+    engine = translation_evaluator(samples, postprocessing=postprocessing, overlap_postprocessing=overlap)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"4 subject\(s\) failed, the others are done:") as caught:
+            engine.run()
+        lines = str(caught.value).splitlines()[1:]
+        assert lines[0] == "  p1: [Errno 28] cannot write p1.nii.gz: No space left on device"
+        assert lines[1].startswith("  p2: The ")
+        assert "NaN" in lines[1]
+        assert lines[2] == "  p3: Subject 'p3': scan.nii.gz does not exist."
+        assert [line[:5] for line in lines[3:]] == ["  p5:"]
+    assert postprocessing.done == ["p4", "p4"]
+    assert caplog.text.count(" failed: ") == 2 * 4
 
 
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory) -> list[dict]:
-    """Files of four subjects, two of whom lack a sequence."""
-    folder = tmp_path_factory.mktemp("cohort")
-    affine = np.diag([-1.0, -1, 2, 1])
-    entries = []
-    for index, available in enumerate([["t1", "t2"], NAMES, ["dce"], ["t1", "t2"]]):
-        sample = make_sample(f"p{index}", available, shape=(14, 15, 11))
-        entry = {"subject": sample["subject"]}
-        start = 0
-        for name, timepoints in SEQUENCES.items():
-            voxels = sample["image"].numpy()[start : start + timepoints]
-            start += timepoints
-            if name in available:
-                entry[name] = str(folder / f"p{index}_{name}.nii.gz")
-                nibabel.save(nibabel.Nifti1Image(np.moveaxis(voxels, 0, -1), affine), entry[name])
-        entries.append(entry)
-    return entries
+@pytest.mark.parametrize(("subjects", "overlap"), [(["p1"], False), (["p1"], True), (["p1", "p2"], True)])
+def test_programming_errors_are_not_swallowed(subjects, overlap) -> None:
+    def broken(data: dict) -> dict:
+        raise TypeError("a bug")
+
+    with pytest.raises(RuntimeError) as caught:
+        make_engine(subjects, broken, overlap=overlap).run()
+    assert isinstance(caught.value.__cause__, TypeError)
 
 
-def synthesise(cohort: list[dict], folder: Path, **arguments: Any) -> dict[str, bytes]:
-    """Run a whole synthesis with figures, and return its files."""
-    preprocessing = Compose(
-        [
-            LoadImageSequencesd(SEQUENCES),
-            Orientationd(keys="image", axcodes="RAS", labels=None),
-            CropForegroundd(
-                keys="image", source_key="image", allow_smaller=True, start_coord_key=None, end_coord_key=None
-            ),
-        ]
-    )
-    keys = ["pred", "deviation"]
-    save = SaveImageSequencesd(keys, SEQUENCES, folder, suffixes=["", "_sd"])
-    invert = Invertd(keys, preprocessing, orig_keys="image", nearest_interp=False)
-    report = SynthesisReport(folder, SEQUENCES)
-    SynthesisEvaluator(
-        SEQUENCES,
-        fusion=MeanFusion(),
-        report=report,
-        device="cpu",
-        val_data_loader=loader(SubjectDataset(cohort, preprocessing, on_error="report")),
-        network=tiny_generator(SEQUENCES),
-        inferer=SliceTranslationInferer(),
-        postprocessing=Compose([invert, save]),
-        val_handlers=[report],
-        **arguments,
-    ).run()
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+@pytest.mark.parametrize("error", [TypeError("a bug"), RuntimeError("out of memory")])
+def test_errors_of_the_network_are_not_swallowed(error) -> None:
+    def broken(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        translation_evaluator([make_sample("p1", NAMES)], inferer=broken).run()
 
 
-def test_files_and_tables_are_those_without_overlap(cohort, tmp_path) -> None:
-    files = [synthesise(cohort, tmp_path / str(on), overlap_postprocessing=on) for on in (False, True)]
-    assert {name.split("/")[-1] for name in files[0]} == {
-        f"{subject}_{target}{ending}"
-        for subject, target in (("p0", "dce"), ("p2", "t1"), ("p2", "t2"), ("p3", "dce"))
-        for ending in (".nii.gz", "_sd.nii.gz", ".png")
-    } | {"synthesis.csv"}
-    assert files[0] == files[1]
-
-
-def test_a_subject_that_could_not_be_saved_is_not_in_the_table(cohort, tmp_path) -> None:
-    (tmp_path / "p2").write_text("in the way of the folder")
-    with pytest.raises(ValueError, match=r"1 subject\(s\) failed, the others are done:\n  p2: "):
-        synthesise([{**cohort[2], "subject": "p2"}, cohort[0]], tmp_path, overlap_postprocessing=True)
-    lines = (tmp_path / "synthesis.csv").read_text().splitlines()
-    assert [line.split(",")[:2] for line in lines[1:]] == [["p0", "dce"]]
+def test_a_process_without_subjects_takes_part() -> None:
+    evaluator = translation_evaluator([])
+    fired = []
+    for event in (Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED):
+        evaluator.add_event_handler(event, lambda engine, event=event: fired.append((event, engine.state.epoch)))
+    evaluator.run(global_epoch=4)
+    assert fired == [(Events.EPOCH_STARTED, 4), (Events.EPOCH_COMPLETED, 4), (Events.COMPLETED, 4)]

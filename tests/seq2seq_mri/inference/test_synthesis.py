@@ -3,76 +3,62 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monai.inferers import Inferer
+from engine_parts import SEQUENCES
 
 from seq2seq_mri.inference.fusion import MeanFusion
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.inference.synthesis import SynthesisInferer
-from seq2seq_mri.sequences import channel_slices
 
 
 @pytest.fixture
-def volume(generator) -> torch.Tensor:
+def volume() -> torch.Tensor:
     """All sequences, of which t1 is missing."""
-    image = torch.rand(1, sum(generator.sequences.values()), 11, 9, 6, generator=torch.Generator().manual_seed(1))
-    image[:, channel_slices(generator.sequences)["t1"]] = 0
+    image = torch.rand(1, 5, 11, 9, 6, generator=torch.Generator().manual_seed(1)) + 0.1
+    image[:, 0] = 0
     return image
 
 
-def mean_of_sources(volume, generator, sources, target):
-    """Each source translated by itself, and averaged."""
-    made = [SliceTranslationInferer()(volume, generator, [source], [target]) for source in sources]
-    return torch.cat(made).mean(dim=0, keepdim=True)
+class First(MeanFusion):
+    def source_weights(self, sources, target):
+        return torch.eye(len(sources), dtype=torch.float64)[0]
 
 
-@pytest.mark.parametrize("target", [None, "t1"])
-def test_the_missing_sequence_comes_from_all_others(volume, generator, target):
-    inferer = SynthesisInferer(SliceTranslationInferer(include_self=False), generator.sequences, target)
-    assert isinstance(inferer, Inferer)
-    others = [name for name in generator.sequences if name != "t1"]
-    expected = mean_of_sources(volume, generator, others, "t1")
-    found = inferer(volume, generator)
-    assert found.shape == (1, generator.sequences["t1"], 11, 9, 6)
-    torch.testing.assert_close(found.as_tensor(), expected, rtol=1e-5, atol=1e-6)
+def inferer(target: str | None = None) -> SynthesisInferer:
+    return SynthesisInferer(SliceTranslationInferer(include_self=False), SEQUENCES, target)
 
 
-def test_a_sequence_that_is_there_is_not_its_own_source(volume, generator):
-    inferer = SynthesisInferer(SliceTranslationInferer(include_self=False), generator.sequences, "t1")
-    others = [name for name in generator.sequences if name not in ("t1", "dce")]
-    found = inferer(volume, generator, target="dce")
-    assert found.shape[1] == generator.sequences["dce"] > 1
-    torch.testing.assert_close(
-        found.as_tensor(), mean_of_sources(volume, generator, others, "dce"), rtol=1e-5, atol=1e-6
-    )
+@pytest.mark.parametrize(
+    ("configured", "options", "target", "sources"),
+    [
+        (None, {}, "t1", ["dce", "t2"]),  # the missing one
+        ("t1", {}, "t1", ["dce", "t2"]),
+        ("t1", {"target": "dce"}, "dce", ["t2"]),  # there, but not its own source
+        (None, {"fusion": First()}, "t1", ["dce"]),
+    ],
+)
+def test_is_the_mean_over_the_sources_that_are_there(volume, generator, configured, options, target, sources):
+    found = inferer(configured)(volume, generator, **options)
+    translate = SliceTranslationInferer()
+    made = [translate(volume, generator, [source], [target]) for source in sources]
+    torch.testing.assert_close(found.as_tensor(), torch.cat(made).mean(0, keepdim=True), rtol=1e-5, atol=1e-6)
 
 
-def test_fusion_of_a_call_counts(volume, generator):
-    class First(MeanFusion):
-        def source_weights(self, sources, target):
-            return torch.eye(len(sources), dtype=torch.float64)[0]
+@pytest.mark.parametrize(
+    ("present", "target", "message"),
+    [
+        (["dce", "t2"], "t9", "t9"),
+        (["t1", "dce", "t2"], None, "No sequence is missing; name the one to synthesise"),
+        (["t2"], None, "t1, dce are missing; name the one to synthesise as target"),
+        (["t2"], "t2", "no sequence from which t2 could be synthesised; give at least one of t1, dce"),
+        ([], "t1", "no sequence from which t1"),
+    ],
+)
+def test_mistakes(volume, generator, present, target, message):
+    there = torch.tensor([float(name in present) for name, timepoints in SEQUENCES.items() for _ in range(timepoints)])
+    with pytest.raises(ValueError, match=message):
+        inferer()((volume + 0.1) * there.view(1, -1, 1, 1, 1), generator, target)
 
-    inferer = SynthesisInferer(SliceTranslationInferer(include_self=False), generator.sequences)
-    first = next(name for name in generator.sequences if name != "t1")
-    expected = mean_of_sources(volume, generator, [first], "t1")
-    torch.testing.assert_close(inferer(volume, generator, fusion=First()).as_tensor(), expected, rtol=1e-5, atol=1e-6)
 
-
-def test_clear_errors(volume, generator):
-    translation = SliceTranslationInferer(include_self=False)
+def test_an_unknown_target_is_refused_at_once():
     with pytest.raises(ValueError, match="t9"):
-        SynthesisInferer(translation, generator.sequences, "t9")
-    inferer = SynthesisInferer(translation, generator.sequences)
-    with pytest.raises(ValueError, match="t9"):
-        inferer(volume, generator, target="t9")
-    with pytest.raises(ValueError, match="No sequence is missing; name the one to synthesise"):
-        inferer(torch.rand_like(volume) + 0.1, generator)
-    alone = torch.zeros_like(volume)
-    alone[:, channel_slices(generator.sequences)["t2"]] = 0.5
-    with pytest.raises(ValueError, match=r"t1, dce.* missing; name the one to synthesise as target"):
-        inferer(alone, generator)
-    with pytest.raises(
-        ValueError, match="no sequence from which t2 could be synthesised; give at least one of t1, dce"
-    ):
-        inferer(alone, generator, target="t2")
-    with pytest.raises(ValueError, match="no sequence from which t1"):
-        inferer(torch.zeros_like(volume), generator, target="t1")
+        inferer("t9")
