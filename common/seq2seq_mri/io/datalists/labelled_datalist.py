@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -15,89 +16,92 @@ from typing import Any
 from seq2seq_mri.io.datalists.datalist import SECTIONS, load_datalist, names_in_list
 from seq2seq_mri.io.datalists.layouts import patient_of
 
-__all__ = ["labelled_entries", "load_labelled_datalist", "patient_of_entry", "read_labels"]
+__all__ = ["LabelledDatalist", "labelled_entries", "patient_of_entry", "read_labels"]
 
 logger = logging.getLogger(__name__)
 
 _LISTED = 10
 
 
-def load_labelled_datalist(
-    datalist: str | os.PathLike,
-    section: str | Sequence[str],
-    label: str | None = None,
-    labels: str | os.PathLike | None = None,
-    *,
-    dataset_dir: str | os.PathLike | None = None,
-    sequences: Mapping[str, int] | None = None,
-    required: Sequence[str] = (),
-    missing_labels: str = "error",
-    both_labels: bool = True,
-) -> list[dict[str, Any]]:
-    """Read a section of a datalist for a binary task, and check that a classifier can be trained or tested on it.
+@dataclass
+class LabelledDatalist:
+    """A datalist for a binary task, whose sections are read and checked for a classifier to be trained or tested on.
 
     Args:
-        datalist, section, dataset_dir, sequences: see :func:`load_datalist`.
+        datalist, dataset_dir, sequences: see :func:`load_datalist`.
         label: the name of the label; None where there is just one.
         labels: CSV file of labels, see :func:`read_labels`; None: the datalist has them.
         required: sequences that every subject must have.
         missing_labels: what is done with a subject that has no label: ``"error"`` or ``"drop"``.
-        both_labels: whether there must be subjects with label 1 and with label 0.
-
-    Returns:
-        the subjects' entries with absolute paths, ``"patient"`` and ``"label"``, 0 or 1.
-
-    Raises:
-        FileNotFoundError: when the datalist, the file of labels or images do not exist.
-        ValueError: when one of the files is not of its form, a subject has no label, another one than 0 or 1, or not
-            all of ``required``, a label is in no subject, or a patient is in another section too.
     """
-    if missing_labels not in ("error", "drop"):
-        raise ValueError(f"missing_labels is {missing_labels!r}; give 'error' or 'drop'.")
-    entries = load_datalist(datalist, section, dataset_dir, sequences)
-    name = "label" if label is None else label
-    if labels is not None:
-        entries = _with_labels(entries, labels, label)
-    without = [entry["subject"] for entry in entries if not _has_label(entry, label)]
-    if without and (labels is not None or missing_labels == "drop"):
-        names = ", ".join(without[:_LISTED]) + (" …" if len(without) > _LISTED else "")
-        what = f"{len(without)} of {len(entries)} subjects have no {name} in {labels or datalist}: {names}"
-        if missing_labels == "error" or len(without) == len(entries):
-            raise ValueError(
-                f"{what}. Write names of subjects or patients as in the datalist, or leave out subjects without label "
-                "(missing_labels 'drop')."
+
+    datalist: str | os.PathLike
+    label: str | None = None
+    labels: str | os.PathLike | None = None
+    _: KW_ONLY
+    dataset_dir: str | os.PathLike | None = None
+    sequences: Mapping[str, int] | None = None
+    required: Sequence[str] = ()
+    missing_labels: str = "error"
+
+    def __call__(self, section: str | Sequence[str], both_labels: bool = True) -> list[dict[str, Any]]:
+        """Return the entries of one section or several, with absolute paths, ``"patient"``, and ``"label"``, 0 or 1.
+
+        With ``both_labels`` there must be subjects with label 1 and with label 0.
+
+        Raises:
+            FileNotFoundError: when the datalist, the file of labels or images do not exist.
+            ValueError: when one of the files is not of its form, a subject has no label, another one than 0 or 1, or
+                not all of ``required``, a label is in no subject, or a patient is in another section too.
+        """
+        if self.missing_labels not in ("error", "drop"):
+            raise ValueError(f"missing_labels is {self.missing_labels!r}; give 'error' or 'drop'.")
+        entries = load_datalist(self.datalist, section, self.dataset_dir, self.sequences)
+        name = "label" if self.label is None else self.label
+        if self.labels is not None:
+            entries = _with_labels(entries, self.labels, self.label)
+        without = [entry["subject"] for entry in entries if not _has_label(entry, self.label)]
+        if without and (self.labels is not None or self.missing_labels == "drop"):
+            names = ", ".join(without[:_LISTED]) + (" …" if len(without) > _LISTED else "")
+            what = (
+                f"{len(without)} of {len(entries)} subjects have no {name} in {self.labels or self.datalist}: {names}"
             )
-        logger.warning(f"{what}; they are left out.")
-        entries = [entry for entry in entries if entry["subject"] not in without]
-    entries = labelled_entries(entries, label)
-    for entry in entries:
-        if entry["label"] not in (0, 1):
-            raise ValueError(f"Subject {entry['subject']}: {name} is {entry['label']}; a binary task has 0 and 1.")
-        absent = [sequence for sequence in required if sequence not in entry]
-        if absent:
+            if self.missing_labels == "error" or len(without) == len(entries):
+                raise ValueError(
+                    f"{what}. Write names of subjects or patients as in the datalist, or leave out subjects without "
+                    "label (missing_labels 'drop')."
+                )
+            logger.warning(f"{what}; they are left out.")
+            entries = [entry for entry in entries if entry["subject"] not in without]
+        entries = labelled_entries(entries, self.label)
+        for entry in entries:
+            if entry["label"] not in (0, 1):
+                raise ValueError(f"Subject {entry['subject']}: {name} is {entry['label']}; a binary task has 0 and 1.")
+            absent = [sequence for sequence in self.required if sequence not in entry]
+            if absent:
+                raise ValueError(
+                    f"Subject {entry['subject']} lacks {', '.join(absent)}, which the classifier takes; leave the "
+                    "subject out of the datalist, or choose other inputs."
+                )
+        found = {entry["label"] for entry in entries}
+        sections = names_in_list(section)
+        if both_labels and len(found) < 2:
             raise ValueError(
-                f"Subject {entry['subject']} lacks {', '.join(absent)}, which the classifier takes; leave the subject "
-                "out of the datalist, or choose other inputs."
+                f"All {len(entries)} subjects of {' and '.join(sections)} have {name} {found.pop()}; it needs both "
+                "labels. Stratify the split by the label."
             )
-    found = {entry["label"] for entry in entries}
-    sections = names_in_list(section)
-    if both_labels and len(found) < 2:
-        raise ValueError(
-            f"All {len(entries)} subjects of {' and '.join(sections)} have {name} {found.pop()}; it needs both labels. "
-            "Stratify the split by the label."
-        )
-    patients = {entry["patient"]: entry["subject"] for entry in entries}
-    content = json.loads(Path(datalist).expanduser().read_text(encoding="utf-8"))
-    # load_datalist sees only patients that are named, not those that a subject's name tells.
-    others = [(other, entry) for other in SECTIONS if other not in sections for entry in content.get(other, [])]
-    for other, entry in others:
-        if patient_of_entry(entry) in patients:
-            patient = patient_of_entry(entry)
-            raise ValueError(
-                f"Patient {patient} stands in {' or '.join(sections)}, as subject {patients[patient]}, and in {other}, "
-                f"as subject {entry['subject']}; move all examinations of a patient to one section."
-            )
-    return entries
+        patients = {entry["patient"]: entry["subject"] for entry in entries}
+        content = json.loads(Path(self.datalist).expanduser().read_text(encoding="utf-8"))
+        # load_datalist sees only patients that are named, not those that a subject's name tells.
+        others = [(other, entry) for other in SECTIONS if other not in sections for entry in content.get(other, [])]
+        for other, entry in others:
+            if patient_of_entry(entry) in patients:
+                patient = patient_of_entry(entry)
+                raise ValueError(
+                    f"Patient {patient} stands in {' or '.join(sections)}, as subject {patients[patient]}, and in "
+                    f"{other}, as subject {entry['subject']}; move all examinations of a patient to one section."
+                )
+        return entries
 
 
 def patient_of_entry(entry: Mapping[str, Any]) -> str:

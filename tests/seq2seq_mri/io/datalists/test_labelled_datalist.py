@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seq2seq_mri.io.datalists.labelled_datalist import labelled_entries, load_labelled_datalist, read_labels
+from seq2seq_mri.io.datalists.labelled_datalist import LabelledDatalist, labelled_entries, read_labels
 
 LABELS = {"training": (0, 1, 1), "validation": (1, 0), "testing": (0, 0)}
 
@@ -36,13 +36,13 @@ def cohort(tmp_path: Path):
 
 
 def test_labels_become_numbers(cohort, tmp_path) -> None:
-    entries = load_labelled_datalist(cohort(), ["training", "testing"], "mgmt")
+    entries = LabelledDatalist(cohort(), "mgmt")(["training", "testing"])
     names = ["training0", "training1", "training2", "testing0", "testing1"]
     assert [entry["label"] for entry in entries] == [0, 1, 1, 0, 0]
     assert [entry["subject"] for entry in entries] == [entry["patient"] for entry in entries] == names
     assert all(entry["t1"] == str(tmp_path / "image.nii.gz") for entry in entries)
     # Both labels need not be there to be tested on.
-    assert len(load_labelled_datalist(cohort(), "testing", "mgmt", both_labels=False)) == 2
+    assert len(LabelledDatalist(cohort(), "mgmt")("testing", both_labels=False)) == 2
 
 
 def test_subjects_without_a_label(cohort, tmp_path, caplog) -> None:
@@ -53,21 +53,21 @@ def test_subjects_without_a_label(cohort, tmp_path, caplog) -> None:
 
     path = cohort(change)
     with pytest.raises(ValueError, match="training0 has no label 'mgmt'; it has grade"):
-        load_labelled_datalist(path, "training", "mgmt")
+        LabelledDatalist(path, "mgmt")("training")
     with pytest.raises(ValueError, match=r"4 of 4 subjects have no mgmt in .*datalist\.json: training0, training1"):
-        load_labelled_datalist(path, "training", "mgmt", missing_labels="drop")
+        LabelledDatalist(path, "mgmt", missing_labels="drop")("training")
     # By subject and by patient; lines for others are passed over, and labels of the datalist stay.
     labels = write(tmp_path, "who,mgmt,idh\np1,1,\ntraining2,0,1\ntraining3,,1\nnobody,1,\n")
     with pytest.raises(ValueError, match=r"2 of 4 subjects have no mgmt in .*labels.csv: training0, training3\. Write"):
-        load_labelled_datalist(path, "training", "mgmt", labels)
+        LabelledDatalist(path, "mgmt", labels)("training")
     with caplog.at_level(logging.WARNING):
-        found = load_labelled_datalist(path, "training", "mgmt", labels, missing_labels="drop")
+        found = LabelledDatalist(path, "mgmt", labels, missing_labels="drop")("training")
     assert {entry["subject"]: entry["label"] for entry in found} == {"training1": 1, "training2": 0}
     assert "2 of 4 subjects have no mgmt" in caplog.text
     with pytest.raises(ValueError, match="Subject training2 has the labels mgmt, idh; say which one"):
-        load_labelled_datalist(path, "training", None, labels)
+        LabelledDatalist(path, None, labels)("training")
     with pytest.raises(ValueError, match=r"no label of these subjects; it names x, y …, the datalist training0"):
-        load_labelled_datalist(path, "training", "mgmt", write(tmp_path, "who,mgmt\nx,1\ny,0\n"))
+        LabelledDatalist(path, "mgmt", write(tmp_path, "who,mgmt\nx,1\ny,0\n"))("training")
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_subjects_without_a_label(cohort, tmp_path, caplog) -> None:
     ],
 )
 def test_mistakes(cohort, change, options, message) -> None:
-    arguments = {"section": "training", "label": "mgmt", **options}
+    section = options.pop("section", "training")
     with pytest.raises(ValueError, match=message):
-        load_labelled_datalist(cohort(change), **arguments)
+        LabelledDatalist(cohort(change), "mgmt", **options)(section)
 
 
 @pytest.mark.parametrize(
@@ -184,4 +184,4 @@ def test_contradictions_between_datalist_and_file(cohort, tmp_path, given, optio
     labels = write(tmp_path, "patient,mgmt\ntraining0,1\n")
     path = cohort(lambda content: content["training"][0].update(label=given))
     with pytest.raises(ValueError, match=message):
-        load_labelled_datalist(path, "training", **{"label": "mgmt", "labels": labels, **options})
+        LabelledDatalist(path, **{"label": "mgmt", "labels": labels, **options})("training")
