@@ -130,8 +130,9 @@ def test_lpips(device: torch.device, volume) -> None:
     except ValueError as error:
         pytest.skip(f"no weights of LPIPS: {error}")
     truth = torch.nn.functional.interpolate(volume[None, :3], (40, 44, 11))[0]
-    expected = SliceLPIPS("squeeze")(truth.flip(1), truth)
-    assert on_device(truth.flip(1).to(device), truth.to(device)) == pytest.approx(expected, rel=1e-3)
+    images = truth.flip(1), truth, truth > 0
+    expected = SliceLPIPS("squeeze")(*images)
+    assert on_device(*(image.to(device) for image in images)) == pytest.approx(expected, rel=1e-3)
 
 
 def test_gradcam(device: torch.device) -> None:
