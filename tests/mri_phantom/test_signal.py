@@ -17,7 +17,14 @@ from mri_phantom.signal import (
     spoiled_gradient_echo,
     t1gd_signal,
 )
-from mri_phantom.tissue import BRAIN_TISSUES, BREAST_TISSUES, draw_brain_tissues, draw_breast_tissues, parameters
+from mri_phantom.tissue import (
+    BRAIN_TISSUES,
+    BREAST_TISSUES,
+    Tissue,
+    draw_brain_tissues,
+    draw_breast_tissues,
+    parameters,
+)
 
 TIMES = (0, 90, 180, 270, 360, 450)
 B_VALUES = (0, 150, 800, 1500)
@@ -34,20 +41,14 @@ def longitudinal(start: float, duration: float, t1: float, steps: int = 20000) -
     return magnetisation
 
 
-@pytest.mark.parametrize(("t1", "t2"), [(832.0, 78.0), (1331.0, 92.0), (4300.0, 2000.0)])
-def test_spin_echo_is_the_bloch_equations_solution(t1: float, t2: float) -> None:
-    recovered = longitudinal(0.0, 500.0, t1)
-    expected = 0.7 * recovered * np.exp(-12.0 / t2)
+@pytest.mark.parametrize(("t1", "t2"), [(832.0, 78.0), (4300.0, 2000.0)])
+def test_spin_echoes_are_the_bloch_equations_steady_state(t1: float, t2: float) -> None:
+    expected = 0.7 * longitudinal(0.0, 500.0, t1) * np.exp(-12.0 / t2)
     assert spin_echo(0.7, t1, t2, repetition_time=500, echo_time=12) == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize(("t1", "t2"), [(832.0, 78.0), (1331.0, 92.0), (4300.0, 2000.0)])
-def test_inversion_recovery_is_the_bloch_equations_steady_state(t1: float, t2: float) -> None:
     # 180°, wait TI, 90° (nothing is left along the field), wait TR - TI, and again
     before_inversion = longitudinal(0.0, 9000.0 - 2500.0, t1)
     expected = 0.8 * abs(longitudinal(-before_inversion, 2500.0, t1)) * np.exp(-140.0 / t2)
     signal = inversion_recovery(0.8, t1, t2, repetition_time=9000, inversion_time=2500, echo_time=140)
-
     assert signal == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
@@ -78,17 +79,13 @@ def test_gadolinium_adds_relaxation_rates() -> None:
     assert unchanged == (pytest.approx(1000.0), pytest.approx(100.0))
 
 
-def brain_means() -> dict[str, dict[str, float]]:
-    """Return sequence → tissue → signal of the mean tissues."""
-    signals = brain_signals(BRAIN_TISSUES)
-    return {sequence: dict(zip(BRAIN_TISSUES, values, strict=True)) for sequence, values in signals.items()}
+def brain_signals_of(tissues: dict[str, Tissue]) -> dict[str, dict[str, float]]:
+    """Return sequence → tissue → signal."""
+    return {name: dict(zip(tissues, values, strict=True)) for name, values in brain_signals(tissues).items()}
 
 
 def test_contrasts_are_those_of_the_sequences() -> None:
-    names = list(BRAIN_TISSUES)
-    signals = {
-        sequence: dict(zip(names, values, strict=True)) for sequence, values in brain_signals(BRAIN_TISSUES).items()
-    }
+    signals = brain_signals_of(BRAIN_TISSUES)
     assert signals["t1"]["white_matter"] > signals["t1"]["grey_matter"] > signals["t1"]["csf"]
     assert signals["t2"]["csf"] > signals["t2"]["oedema"] > signals["t2"]["grey_matter"] > signals["t2"]["white_matter"]
     assert signals["flair"]["oedema"] > signals["flair"]["grey_matter"] > 10 * signals["flair"]["csf"]
@@ -97,10 +94,7 @@ def test_contrasts_are_those_of_the_sequences() -> None:
 
 def test_t1gd_is_t1_without_contrast_agent_and_saturates_with_it() -> None:
     tissue = BRAIN_TISSUES["enhancing_tumour"]
-    signals = {
-        sequence: dict(zip(BRAIN_TISSUES, values, strict=True))
-        for sequence, values in brain_signals(BRAIN_TISSUES).items()
-    }
+    signals = brain_signals_of(BRAIN_TISSUES)
     dose = np.array([0.0, 0.6, tissue.gadolinium, 1.8])
     signal = t1gd_signal(tissue.proton_density, tissue.t1, tissue.t2, dose)
     assert signal[0] == signals["t1"]["enhancing_tumour"]
@@ -110,29 +104,17 @@ def test_t1gd_is_t1_without_contrast_agent_and_saturates_with_it() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize(("shown", "plain"), [("enhancing_tumour", "tumour"), ("cortical_vessel", "grey_matter")])
-def test_only_gadolinium_separates_what_enhances(seed: int, shown: str, plain: str) -> None:
-    tissues = draw_brain_tissues(np.random.default_rng(seed))
-    enhancing, other = list(tissues).index(shown), list(tissues).index(plain)
-    signals = brain_signals(tissues)
-    for sequence in ("t1", "t2", "flair"):
-        assert signals[sequence][enhancing] == signals[sequence][other]
-    assert signals["t1gd"][enhancing] > 1.5 * signals["t1gd"][other]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_only_flair_separates_fluid_oedema_from_fluid(seed: int) -> None:
-    tissues = draw_brain_tissues(np.random.default_rng(seed))
-    oedema, fluid, white = (list(tissues).index(name) for name in ("fluid_oedema", "csf", "white_matter"))
-    differences = {
-        sequence: abs(values[oedema] - values[fluid]) / values.max()
-        for sequence, values in brain_signals(tissues).items()
-    }
-    assert differences["t1"] < 0.15
-    assert differences["t2"] < 0.1
-    assert differences["flair"] > 0.5
-    flair = brain_signals(tissues)["flair"]
-    assert flair[oedema] > flair[white]
+def test_gadolinium_and_flair_alone_separate_what_they_should(seed: int) -> None:
+    signals = brain_signals_of(draw_brain_tissues(np.random.default_rng(seed)))
+    for shown, plain in (("enhancing_tumour", "tumour"), ("cortical_vessel", "grey_matter")):
+        for sequence in ("t1", "t2", "flair"):
+            assert signals[sequence][shown] == signals[sequence][plain]
+        assert signals["t1gd"][shown] > 1.5 * signals["t1gd"][plain]
+    difference = {name: abs(of["fluid_oedema"] - of["csf"]) / max(of.values()) for name, of in signals.items()}
+    assert difference["t1"] < 0.15
+    assert difference["t2"] < 0.1
+    assert difference["flair"] > 0.5
+    assert signals["flair"]["fluid_oedema"] > signals["flair"]["white_matter"]
 
 
 def signals_of(seed: int | None) -> dict[str, dict[str, np.ndarray]]:
@@ -140,18 +122,6 @@ def signals_of(seed: int | None) -> dict[str, dict[str, np.ndarray]]:
     tissues = BREAST_TISSUES if seed is None else draw_breast_tissues(np.random.default_rng(seed))
     signals = breast_signals(parameters({name: tissues[name] for name in BREAST}), TIMES, B_VALUES)
     return {sequence: dict(zip(BREAST, values.T, strict=True)) for sequence, values in signals.items()}
-
-
-def test_shapes_and_ranges() -> None:
-    signals = breast_signals(MEANS, TIMES[:5], B_VALUES[:3])
-    frames = {"t1": 1, "fatsat_t1": 1, "t2": 1, "dce": 5, "fatsat_dce": 5, "dwi": 3}
-    assert {name: values.shape for name, values in signals.items()} == {
-        name: (count, len(BREAST)) for name, count in frames.items()
-    }
-    for values in signals.values():
-        assert values.dtype == np.float32
-        assert values.min() >= 0
-        assert values.max() <= 1
 
 
 def test_a_frame_is_the_steady_state_at_its_middle() -> None:
@@ -162,11 +132,10 @@ def test_a_frame_is_the_steady_state_at_its_middle() -> None:
     assert breast_signals(MEANS, TIMES, B_VALUES)["dce"][2, index] == pytest.approx(float(expected), rel=1e-4)
 
 
-@pytest.mark.parametrize("seed", [None, *range(20)])
+@pytest.mark.parametrize("seed", [None, *range(5)])
 def test_enhancement_curves_are_those_of_the_tissues(seed: int | None) -> None:
     dce = signals_of(seed)["dce"]
     relative = {name: curve / curve[0] - 1 for name, curve in dce.items()}
-
     for name in ("malignant", "malignant_cellular", "vessel", "heart_blood"):
         # type III: highest in the first frame after the agent, falling by more than a tenth until the last
         assert relative[name].argmax() == 1, name
@@ -214,24 +183,6 @@ def test_diffusion_and_t2_tell_lesions_apart(seed: int | None) -> None:
     adc = -np.log(dwi["benign"][2] / dwi["benign"][1]) / 0.65
     expected = BREAST_TISSUES["benign"] if seed is None else draw_breast_tissues(np.random.default_rng(seed))["benign"]
     assert adc == pytest.approx(expected.adc, rel=1e-4)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_some_things_only_one_kind_of_sequence_shows(seed: int) -> None:
-    signals = signals_of(seed)
-    for sequence, frames in signals.items():
-        cellular, malignant = frames["malignant_cellular"], frames["malignant"]
-        non_mass, gland = frames["non_mass"], frames["fibroglandular"]
-        if sequence == "dwi":
-            assert (cellular[1:] > malignant[1:]).all()
-            assert cellular[-1] > 1.3 * malignant[-1]
-        else:
-            np.testing.assert_array_equal(cellular, malignant)
-        if sequence in ("dce", "fatsat_dce"):
-            assert (non_mass[1:] > 1.3 * gland[1:]).all()
-            assert non_mass[0] == gland[0]
-        else:
-            np.testing.assert_array_equal(non_mass, gland)
 
 
 def test_dose_scales_and_arrival_shifts_the_enhancement() -> None:
