@@ -177,15 +177,12 @@ def test_noise_is_the_fraction_of_the_gland_that_was_asked() -> None:
     ("shape", "spacing"),
     [
         ((32, 32, 32), (2.0, 2.0, 2.0)),
-        ((32, 32, 32), (10.0, 10.0, 10.0)),
         ((33, 47, 40), (5.0, 4.0, 4.0)),
         ((64, 40, 32), (5.0, 5.0, 5.0)),
-        ((32, 64, 32), (4.0, 2.0, 6.0)),
     ],
 )
-@pytest.mark.parametrize("seed", [0, 1])
-def test_it_fits_any_grid(shape: tuple[int, ...], spacing: tuple[float, ...], seed: int) -> None:
-    subject = draw(seed, shape=shape, spacing=spacing, sequences=("fatsat_dce",))
+def test_it_fits_any_grid(shape: tuple[int, ...], spacing: tuple[float, ...]) -> None:
+    subject = draw(0, shape=shape, spacing=spacing, sequences=("fatsat_dce",))
     body = subject.truth["tissue"] > 0
     assert 0.15 < body.mean() < 0.95
     assert not body[:, -1].any()

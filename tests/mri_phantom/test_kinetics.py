@@ -75,7 +75,6 @@ def test_shapes_and_equal_voxels() -> None:
     ktrans = generator.uniform(0, 1, (3, 1, 5))
     ve = np.array([0.0, 0.2, 0.5, 0.2]).reshape(1, 4, 1)
     concentration = extended_tofts(TIMES, ktrans, ve, 0.02)
-
     assert concentration.shape == (len(TIMES), 3, 4, 5)
     np.testing.assert_array_equal(concentration[:, :, 1], concentration[:, :, 3])
     alone = extended_tofts(TIMES, ktrans[1, 0, 2], 0.5, 0.02)
@@ -85,7 +84,6 @@ def test_shapes_and_equal_voxels() -> None:
 def test_arterial_input_is_a_bolus_in_plasma() -> None:
     times = np.linspace(-1, 10, 11001)
     plasma = population_arterial_input(times)
-
     assert (plasma[times < 0] == 0).all()
     assert (plasma[times >= 0] > 0).all()
     assert times[plasma.argmax()] == pytest.approx(0.17, abs=0.005)

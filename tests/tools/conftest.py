@@ -78,6 +78,12 @@ def changed_repository(small_repository: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(small_repository, tmp_path / "project"))
 
 
+@pytest.fixture
+def bundle(changed_repository: Path) -> Path:
+    """A bundle that may be changed."""
+    return changed_repository / "bundles" / "seq2seq_brats"
+
+
 class _Handler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

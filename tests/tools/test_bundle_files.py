@@ -30,10 +30,11 @@ def test_package_requirements_and_pictures_come_with_a_bundle(small_repository) 
     assert "torch>=2.5" in files["requirements.txt"].decode().splitlines()
     assert files["docs/images/picture.png"].read_bytes() == b"a picture"
     assert b"](../docs/images/picture.png)" in files["docs/README.md"]
+    assert {"mri_phantom/__init__.py", "mri_phantom/__main__.py", "mri_phantom/brain.py"} <= set(files)
 
 
-def test_modules_that_the_configurations_name_come_with_what_they_import(changed_repository) -> None:
-    common, bundle = changed_repository / "common", changed_repository / "bundles" / "seq2seq_brats"
+def test_modules_that_the_configurations_name_come_with_what_they_import(bundle, changed_repository) -> None:
+    common = changed_repository / "common"
     shutil.rmtree(common / "seq2seq_studies")
     for name, text in {
         "seq2seq_mri/core.py": "",
@@ -59,11 +60,6 @@ def test_modules_that_the_configurations_name_come_with_what_they_import(changed
     assert studies() == {f"seq2seq_studies/{name}.py" for name in modules}
 
 
-def test_phantom_comes_with_its_command(small_repository) -> None:
-    files = collect_files(small_repository / "bundles" / "seq2seq_brats", small_repository)
-    assert {"mri_phantom/__init__.py", "mri_phantom/__main__.py", "mri_phantom/brain.py"} <= set(files)
-
-
 def test_bundles_of_this_repository_can_be_released(repository) -> None:
     for bundle in list_bundles(repository):
         collect_files(bundle, repository)
@@ -71,41 +67,30 @@ def test_bundles_of_this_repository_can_be_released(repository) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["notes.txt", "configs/secret.env", "docs/patient.nii.gz", "models/best.pt", "models/docs/README.md", ".env"],
+    ["notes.txt", "configs/secret.env", "models/docs/README.md"],
 )
-def test_other_files_are_refused(changed_repository, name) -> None:
-    bundle = changed_repository / "bundles" / "seq2seq_brats"
+def test_other_files_are_refused(bundle, changed_repository, name) -> None:
     (bundle / name).parent.mkdir(exist_ok=True)
     (bundle / name).write_text("private")
     with pytest.raises(ValueError, match=rf"{re.escape(name)} is not a file that a bundle publishes"):
         collect_files(bundle, changed_repository)
-
-
-def test_other_files_of_the_package_are_refused(changed_repository) -> None:
-    (changed_repository / "common" / "seq2seq_mri" / "patient.csv").write_text("private")
-    with pytest.raises(ValueError, match=r"patient\.csv is not a Python file"):
-        collect_files(changed_repository / "bundles" / "seq2seq_brats", changed_repository)
-
-
-def test_links_are_refused(changed_repository) -> None:
-    bundle = changed_repository / "bundles" / "seq2seq_brats"
+    (bundle / name).unlink()
     (bundle / "docs" / "more.txt").symlink_to("/etc/hostname")
     with pytest.raises(ValueError, match=r"more\.txt is a link"):
         collect_files(bundle, changed_repository)
-
-
-@pytest.mark.parametrize("name", ["LICENSE", "docs/README.md", "configs/train.json"])
-def test_absent_files_are_named(changed_repository, name) -> None:
-    bundle = changed_repository / "bundles" / "seq2seq_brats"
-    (bundle / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{name} does not exist; every bundle has one"):
+    (bundle / "docs" / "more.txt").unlink()
+    (changed_repository / "common" / "seq2seq_mri" / "patient.csv").write_text("private")
+    with pytest.raises(ValueError, match=r"patient\.csv is not a Python file"):
         collect_files(bundle, changed_repository)
 
 
-def test_absent_weights_are_explained(changed_repository) -> None:
-    bundle = changed_repository / "bundles" / "differentiation_classifier"
-    (bundle / "models" / "model.pt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"classifier/models/model\.pt does not exist: .* Train the bundle"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("LICENSE", "every bundle has one"), ("docs/README.md", "every"), ("models/model.pt", ".* Train the bundle")],
+)
+def test_absent_files_are_named(bundle, changed_repository, name, message) -> None:
+    (bundle / name).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{name} does not exist[;:] {message}"):
         collect_files(bundle, changed_repository)
 
 
@@ -116,8 +101,7 @@ def test_absent_weights_are_explained(changed_repository) -> None:
         ("[a](../../../setup.cfg)", r"links to \.\./\.\./\.\./setup\.cfg, which is not in a release"),
     ],
 )
-def test_links_of_the_documentation(changed_repository, text, message) -> None:
-    bundle = changed_repository / "bundles" / "seq2seq_brats"
+def test_links_of_the_documentation(bundle, changed_repository, text, message) -> None:
     good = "[a](https://example.org) [b](#part) [c](data_license.txt) [d](../../seq2seq_breast/docs/README.md#part)\n"
     (bundle / "docs" / "README.md").write_text(good)
     assert collect_files(bundle, changed_repository)["docs/README.md"] == good.encode()

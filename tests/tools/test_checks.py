@@ -8,23 +8,12 @@ import json
 import pytest
 import torch
 
-from tools.checks import check_documentation, check_metadata, check_schema, check_weights, release_key
-
-
-@pytest.fixture
-def bundle(changed_repository):
-    """A bundle that may be changed."""
-    return changed_repository / "bundles" / "seq2seq_brats"
+from tools.checks import check_documentation, check_metadata, check_schema, check_weights
 
 
 def change(bundle, **values) -> None:
     path = bundle / "configs" / "metadata.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def test_key_has_name_and_version(bundle) -> None:
-    change(bundle, version="1.10.0")
-    assert release_key(bundle) == "seq2seq_brats_v1.10.0"
 
 
 @pytest.mark.parametrize(

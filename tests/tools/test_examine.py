@@ -13,12 +13,6 @@ from tools.examine import check_exported, check_network, check_properties, expor
 from tools.trial import simulate_for
 
 
-@pytest.fixture
-def bundle(changed_repository):
-    """A bundle that may be changed."""
-    return changed_repository / "bundles" / "seq2seq_brats"
-
-
 def test_exported_network_is_the_network(bundle, tmp_path) -> None:
     network = check_network(bundle)
     export_torchscript(bundle, tmp_path / "model.ts")

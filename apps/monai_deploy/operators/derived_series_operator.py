@@ -16,8 +16,6 @@ __all__ = ["DerivedSeriesOperator"]
 
 # Numbers of derived series begin above those of scanners.
 _FIRST_NUMBER = 9001
-# Viewers may round values to whole numbers; between 0 and 1 all of them would be black.
-_SCALE = 1000.0
 
 
 class DerivedSeriesOperator(Operator):
@@ -64,5 +62,4 @@ class DerivedSeriesOperator(Operator):
                 series_number=_FIRST_NUMBER + names.index(target),
                 times=times.get(target),
                 b_values=b_values.get(target),
-                scale=_SCALE,
             )

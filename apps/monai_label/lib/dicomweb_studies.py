@@ -19,10 +19,7 @@ from lib.studies import Studies, Subject, Synthesised, check_unambiguous, is_syn
 from seq2seq_mri.io.datalists.layouts import layout_recogniser
 from seq2seq_mri.io.dicom.derived_series import write_derived_mr_series
 
-__all__ = ["SCALE", "DicomWebStudies"]
-
-#: Saved series have values this many times those of the network, 0 to 1, which OHIF would show as black.
-SCALE = 1000.0
+__all__ = ["DicomWebStudies"]
 
 _UID = re.compile(r"[0-9.]{1,64}")
 _FIELDS = ["PatientID", "SeriesDescription", "Modality", "StudyInstanceUID"]
@@ -96,7 +93,6 @@ class DicomWebStudies(Studies):
                 f"synthetic {result.target}, research only",
                 times=result.times,
                 b_values=result.b_values,
-                scale=SCALE,
             )
             instances = [dcmread(path) for path in paths]
         answer = self.client.store_instances(instances)

@@ -28,7 +28,7 @@ from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.inference.evaluator import lesion_mask, unique_mask
 from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.plots.frames import frame_axes
-from seq2seq_mri.plots.slices import informative_slice
+from seq2seq_mri.plots.slices import SliceView, informative_slice
 from seq2seq_mri.plots.style import save_figure
 from seq2seq_mri.sequences import channel_slices, check_sequences, marked_sequences
 from seq2seq_mri.training.distributed import gather_rows, rank, world_size
@@ -163,12 +163,11 @@ class EvaluationReport:
         subject = str(sample["subject"])
         known = marked_sequences(self.sequences, sample["measured"])
         measured = {name: truth[name] if name in known else None for name in self.sequences}
-        spacing = [float(size) for size in sample["image"].pixdim]
-        shown: dict[str, Any] = {"subject": subject, "spacing": spacing, "slice_index": slice_index}
+        view = SliceView(subject, slice_index, [float(size) for size in sample["image"].pixdim])
         rows = output["rows"]
         psnr = {(row["source"], row["target"]): row[QUALITY_COLUMNS[self.region][0]] for row in rows}
         quality: dict[str, Any] = {"psnr": psnr, "region": self.region, "data_range": rows[0]["data_range"]}
-        figure = translation_grid(measured, translated, frames=self.frames, **quality, **shown)
+        figure = translation_grid(measured, translated, frames=self.frames, **quality, view=view)
         self._save(figure, f"{subject}_translations.png")
         if "differentiation" not in output:
             return
@@ -179,13 +178,13 @@ class EvaluationReport:
         drawn = {name: region for name, region in regions.items() if region is not None}
         anatomy = {name: truth[name] for name in targets}
         self._save(
-            differentiation_overlay(anatomy, maps, regions=drawn, frames=self.frames, **shown),
+            differentiation_overlay(anatomy, maps, regions=drawn, frames=self.frames, view=view),
             f"{subject}_differentiation.png",
         )
         for name in targets:
             if self.sequences[name] > 1:
                 strip = differentiation_strip(
-                    anatomy[name], maps[name], name, axis=self.frames[name], region=regions[name], **shown
+                    anatomy[name], maps[name], name, axis=self.frames[name], region=regions[name], view=view
                 )
                 self._save(strip, f"{subject}_differentiation_{name}.png")
 

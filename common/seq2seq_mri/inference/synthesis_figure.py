@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,7 +19,15 @@ from seq2seq_mri.plots.panels import (
     slice_title,
     write_row_label,
 )
-from seq2seq_mri.plots.slices import BRIGHTER_NOTE, axial_view, choose_slice, foreground_box, shown_images
+from seq2seq_mri.plots.slices import (
+    BRIGHTER_NOTE,
+    DEFAULT_VIEW,
+    SliceView,
+    axial_view,
+    choose_slice,
+    foreground_box,
+    shown_images,
+)
 from seq2seq_mri.plots.style import ANATOMY_COLOURS, MAP_COLOURS, publication_style
 
 __all__ = ["synthesis_panel"]
@@ -35,9 +43,7 @@ def synthesis_panel(
     *,
     deviation: NdarrayOrTensor | None = None,
     truth: NdarrayOrTensor | None = None,
-    subject: str = "",
-    slice_index: int | None = None,
-    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    view: SliceView = DEFAULT_VIEW,
     frames: Mapping[str, FrameAxis] | None = None,
 ) -> Figure:
     """Draw the measured sources above, and below them the synthesised target with its maps.
@@ -55,9 +61,7 @@ def synthesis_panel(
         deviation: voxelwise uncertainty, how far the images synthesised from the single sources differ; in units of
             the normalised intensity.
         truth: the measured target, when it was withheld.
-        subject: name for the title.
-        slice_index: axial slice, counted from 0; default: the most informative one of the sources.
-        spacing: voxel sizes along X, Y, Z in millimetres.
+        view: whose slice is shown; by default the most informative one of the sources.
         frames: for 4D sequences, how their timepoints are named, and which one of a source is shown, see
             :func:`frame_axes`; default: the middle one, by its number.
 
@@ -65,7 +69,7 @@ def synthesis_panel(
         The figure; :func:`save_figure` writes it.
     """
     shown = shown_images(sources, frames)
-    index = choose_slice(shown.values(), slice_index)
+    index = choose_slice(shown.values(), view.index)
     source_views = [axial_view(image.volume, index) for image in shown.values()]
     box = foreground_box(source_views)
     results = {"synthesised": _views(synthesised, index)}
@@ -75,8 +79,8 @@ def synthesis_panel(
         results["measured (withheld)"] = _views(truth, index)
         pairs = zip(results["synthesised"], results["measured (withheld)"], strict=True)
         results["absolute error"] = [abs(made - measured) for made, measured in pairs]
-    maps = [view for title, views in results.items() if title in _MAPS for view in views]
-    maximum = max((float(np.percentile(view, 99.5)) for view in maps), default=1.0) or 1.0
+    maps = [values for title, views in results.items() if title in _MAPS for values in views]
+    maximum = max((float(np.percentile(values, 99.5)) for values in maps), default=1.0) or 1.0
 
     # One timepoint: the results side by side, named above. Several: a row for each result, the timepoints side by side.
     timepoints = len(results["synthesised"])
@@ -87,11 +91,11 @@ def synthesis_panel(
         columns,
         source_views[0][box],
         width=min(1.55, max(1.05, 6.6 / columns)),
-        spacing=spacing,
+        spacing=view.spacing,
     )
-    for cell, image, view in zip(axes.flat, shown.values(), source_views, strict=False):
+    for cell, image, source in zip(axes.flat, shown.values(), source_views, strict=False):
         cell.set_title(image.heading, pad=3)
-        show_image(cell, view[box], (0.0, image.white))
+        show_image(cell, source[box], (0.0, image.white))
     write_row_label(axes[0, 0], "sources")
     if timepoints == 1:
         cells = list(axes[-1, : len(results), None])
@@ -108,8 +112,8 @@ def synthesis_panel(
             write_row_label(row[0], title.replace(" ", "\n", 1))
     for row, (title, views) in zip(cells, results.items(), strict=True):
         window, colours = ((0.0, maximum), MAP_COLOURS) if title in _MAPS else ((0.0, 1.0), ANATOMY_COLOURS)
-        for cell, view in zip(row, views, strict=True):
-            show_image(cell, view[box], window, colours)
+        for cell, values in zip(row, views, strict=True):
+            show_image(cell, values[box], window, colours)
     for unused in axes.flat:
         if not unused.images:
             unused.set_axis_off()
@@ -117,7 +121,7 @@ def synthesis_panel(
     if maps:
         add_colour_bar(axes, "Difference\n(fraction of range)", (0.0, maximum), MAP_COLOURS)
     add_colour_bar(axes, INTENSITY_LABEL, (0.0, 1.0), ANATOMY_COLOURS)
-    figure.suptitle(slice_title(subject, index, next(iter(shown.values())).volume.shape[-1]))
+    figure.suptitle(slice_title(view.subject, index, next(iter(shown.values())).volume.shape[-1]))
     if any(image.white < 1 for image in shown.values()):
         figure.supxlabel(BRIGHTER_NOTE)
     return figure

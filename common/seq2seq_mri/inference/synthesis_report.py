@@ -19,7 +19,7 @@ from seq2seq_mri.inference.synthesis_figure import synthesis_panel
 from seq2seq_mri.io.load import subject_files
 from seq2seq_mri.io.save import sequence_file
 from seq2seq_mri.plots.frames import frame_axes
-from seq2seq_mri.plots.slices import informative_slice
+from seq2seq_mri.plots.slices import SliceView, informative_slice
 from seq2seq_mri.plots.style import save_figure
 from seq2seq_mri.sequences import channel_slices, check_sequences
 from seq2seq_mri.training.distributed import gather_rows, own_share, rank
@@ -134,6 +134,8 @@ class SynthesisReport:
         image = sample["image"].as_tensor().cpu()
         measured = channel_slices(self.sequences)
         lesion = lesion_mask(sample)
+        index = None if lesion is None else informative_slice(lesion, lesion)
+        view = SliceView(subject, index, [float(size) for size in sample["image"].pixdim])
         for name, channels in channel_slices({name: self.sequences[name] for name in output["targets"]}).items():
             picture = self.output_dir / subject / f"{subject}_{name}.png"
             if picture.exists() and not self.overwrite:
@@ -144,9 +146,7 @@ class SynthesisReport:
                 output["pred"][channels],
                 deviation=output["deviation"][channels],
                 truth=image[measured[name]] if name in output["sources"] else None,
-                subject=subject,
-                slice_index=None if lesion is None else informative_slice(lesion, lesion),
-                spacing=[float(size) for size in sample["image"].pixdim],
+                view=view,
                 frames=self.frames,
             )
             save_figure(figure, picture, overwrite=True)

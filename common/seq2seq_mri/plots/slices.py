@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,9 @@ from seq2seq_mri.plots.frames import FrameAxis, frame_axis
 
 __all__ = [
     "BRIGHTER_NOTE",
+    "DEFAULT_VIEW",
     "ShownImage",
+    "SliceView",
     "as_array",
     "axial_view",
     "choose_slice",
@@ -29,6 +32,25 @@ __all__ = [
 BRIGHTER_NOTE = "Factor in brackets: shown that much brighter."
 #: An image of noise alone must not look like one of tissue.
 MOST_BRIGHTENING = 10
+
+
+@dataclass(frozen=True)
+class SliceView:
+    """Of whom a figure is, and which slice it shows.
+
+    Attributes:
+        subject: name for the title.
+        index: axial slice, counted from 0; None: the one that the figure finds most informative.
+        spacing: voxel sizes along X, Y, Z in millimetres.
+    """
+
+    subject: str = ""
+    index: int | None = None
+    spacing: Sequence[float] = (1.0, 1.0, 1.0)
+
+
+#: What a figure shows when nothing is said.
+DEFAULT_VIEW = SliceView()
 
 
 def as_array(values: NdarrayOrTensor) -> np.ndarray:

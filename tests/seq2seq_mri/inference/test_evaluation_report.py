@@ -19,6 +19,7 @@ from seq2seq_mri.evaluation.image_quality.quality_table import read_metrics
 from seq2seq_mri.inference import evaluation_report
 from seq2seq_mri.inference.evaluation_report import EvaluationReport
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.plots.slices import SliceView
 
 NAMES = list(SEQUENCES)
 SUMMARY_FIGURES = {"adjacency.png", "contribution.png", "metrics.png"}
@@ -53,8 +54,8 @@ def drawn(monkeypatch) -> list[tuple[str, int | None]]:
     """Subject and slice of each figure of images, which is left blank."""
     shown = []
 
-    def draw(*arguments: Any, subject: str, slice_index: int | None, **options: Any) -> Figure:
-        shown.append((subject, slice_index))
+    def draw(*arguments: Any, view: SliceView, **options: Any) -> Figure:
+        shown.append((view.subject, view.index))
         return Figure()
 
     for name in ("translation_grid", "differentiation_overlay", "differentiation_strip"):

@@ -6,7 +6,7 @@ import pytest
 
 from seq2seq_mri.inference.synthesis_figure import synthesis_panel
 from seq2seq_mri.plots.frames import frame_axes
-from seq2seq_mri.plots.slices import axial_view
+from seq2seq_mri.plots.slices import SliceView, axial_view
 
 RESULTS = ["synthesised", "inter-source deviation", "measured (withheld)", "absolute error"]
 
@@ -27,7 +27,9 @@ def test_all_panels(subject, texts):
     truth, predictions = subject
     target = truth.pop("t1gd")
     synthesised = predictions["t1", "t1gd"]
-    figure = synthesis_panel(truth, "t1gd", synthesised, deviation=synthesised / 5, truth=target, slice_index=3)
+    figure = synthesis_panel(
+        truth, "t1gd", synthesised, deviation=synthesised / 5, truth=target, view=SliceView(index=3)
+    )
     panels = shown(figure)
     assert [axes.get_title() for axes in panels] == ["t1", "t2", "flair", *RESULTS]
     error = axial_view(np.abs(synthesised - target), 3)
@@ -54,7 +56,7 @@ def test_four_dimensional_target_is_a_strip(subject):
     synthesised = np.stack([image * factor for factor in (0.2, 0.4, 0.6)])
     truth, deviation = synthesised[::-1], synthesised / 5
     frames = frame_axes({"dce": 3}, times={"dce": [0, 90, 180]})
-    options = {"deviation": deviation, "truth": truth, "slice_index": 2, "frames": frames}
+    options = {"deviation": deviation, "truth": truth, "view": SliceView(index=2), "frames": frames}
     panels = shown(synthesis_panel({"t1": image, "t2": other}, "dce", synthesised, **options))
     assert [axes.get_title() for axes in panels[:2]] == ["t1", "t2"]
     results = np.array(panels[2:14]).reshape(4, 3)

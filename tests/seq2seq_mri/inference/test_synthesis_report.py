@@ -49,7 +49,12 @@ def test_pictures_go_through_the_lesion_and_name_timepoints(tmp_path, monkeypatc
     shown = {}
 
     def record(sources: Any, target: str, synthesised: Any, **options: Any) -> Figure:
-        shown[options["subject"]] = target, options["slice_index"], options["frames"][target].name(1), len(synthesised)
+        shown[options["view"].subject] = (
+            target,
+            options["view"].index,
+            options["frames"][target].name(1),
+            len(synthesised),
+        )
         return Figure()
 
     monkeypatch.setattr(synthesis_report, "synthesis_panel", record)

@@ -12,6 +12,7 @@ from seq2seq_mri.evaluation.differentiation.differentiation_figure import differ
 from seq2seq_mri.evaluation.image_quality.translation_grid import translation_grid
 from seq2seq_mri.inference.synthesis_figure import synthesis_panel
 from seq2seq_mri.plots.frames import frame_axes
+from seq2seq_mri.plots.slices import SliceView
 
 SEQUENCES = {
     "t1": 1, "fatsat_t1": 1, "t2": 1, "dce": 6, "fatsat_dce": 6, "wash_in": 1, "wash_out": 1, "dwi": 4
@@ -19,7 +20,7 @@ SEQUENCES = {
 FRAMES = frame_axes(
     SEQUENCES, {name: range(0, 540, 90) for name in ("dce", "fatsat_dce")}, {"dwi": [0, 150, 800, 1500]}
 )
-OPTIONS = {"subject": "BraTS-GLI-00110-000", "frames": FRAMES}
+OPTIONS = {"view": SliceView("BraTS-GLI-00110-000"), "frames": FRAMES}
 
 
 def grid(truth):
@@ -45,7 +46,7 @@ def series(truth):
 
 def strip(truth):
     made = np.stack([truth["t1"]] * (len(truth) + 1))
-    return differentiation_strip(made, made, "fatsat_dce", subject=OPTIONS["subject"], region=made[0])
+    return differentiation_strip(made, made, "fatsat_dce", view=OPTIONS["view"], region=made[0])
 
 
 @pytest.mark.parametrize(

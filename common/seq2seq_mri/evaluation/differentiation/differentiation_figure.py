@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -26,6 +27,8 @@ from seq2seq_mri.plots.panels import (
 )
 from seq2seq_mri.plots.slices import (
     BRIGHTER_NOTE,
+    DEFAULT_VIEW,
+    SliceView,
     as_array,
     axial_view,
     choose_slice,
@@ -45,9 +48,7 @@ def differentiation_overlay(
     differentiation: Mapping[str, NdarrayOrTensor],
     *,
     regions: Mapping[str, NdarrayOrTensor] | None = None,
-    subject: str = "",
-    slice_index: int | None = None,
-    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    view: SliceView = DEFAULT_VIEW,
     labels: Mapping[str, str] | None = None,
     frames: Mapping[str, FrameAxis] | None = None,
     columns: int | None = None,
@@ -65,10 +66,7 @@ def differentiation_overlay(
         differentiation: M_d (Eq. 5 of the paper) of measured sequences, of the same size; in units of the normalised
             intensity.
         regions: known regions ``[X, Y, Z]`` that only the sequence shows, non-zero inside; drawn as a contour.
-        subject: name for the title.
-        slice_index: axial slice, counted from 0; default: the one with the largest known region, else with most
-            foreground.
-        spacing: voxel sizes along X, Y, Z in millimetres.
+        view: whose slice is shown; by default that with the largest known region, else with most foreground.
         labels: how to write a sequence's name; default: as in ``anatomy``.
         frames: for 4D sequences, which timepoint of the anatomy is shown and how it is named, see
             :func:`frame_axes`; default: the middle one, by its number.
@@ -80,7 +78,7 @@ def differentiation_overlay(
     names = list(anatomy)
     shown = shown_images(anatomy, frames, labels)
     known = {name: as_array(region) > 0 for name, region in (regions or {}).items()}
-    index = choose_slice(shown.values(), slice_index, np.any([*known.values()], axis=0) if known else None)
+    index = choose_slice(shown.values(), view.index, np.any([*known.values()], axis=0) if known else None)
     views = {name: axial_view(image.volume, index) for name, image in shown.items()}
     box = foreground_box(list(views.values()))
     maps = {name: as_array(values) for name, values in differentiation.items()}
@@ -93,7 +91,7 @@ def differentiation_overlay(
         columns = len(names) if len(names) <= 6 else math.ceil(len(names) / math.ceil(len(names) / 4))
     blocks = math.ceil(len(names) / columns)
     width = min(1.7, max(0.9, 6.2 / columns))
-    figure, axes = image_grid(2 * blocks, columns, next(iter(views.values()))[box], width, spacing)
+    figure, axes = image_grid(2 * blocks, columns, next(iter(views.values()))[box], width, view.spacing)
     for unused in range(len(names), blocks * columns):
         for cell in axes[-2:, unused % columns]:
             cell.set_axis_off()
@@ -118,7 +116,7 @@ def differentiation_overlay(
     add_side_letters(next(cell for cell in axes[::2].flat if cell.images))
     add_colour_bar(axes, DIFFERENTIATION_LABEL, (0.0, maximum), MAP_COLOURS)
     add_colour_bar(axes, INTENSITY_LABEL, (0.0, 1.0), ANATOMY_COLOURS)
-    figure.suptitle(slice_title(subject, index, next(iter(shown.values())).volume.shape[-1]))
+    figure.suptitle(slice_title(view.subject, index, next(iter(shown.values())).volume.shape[-1]))
     note = ["Contour: the region that only this sequence shows."] if known else []
     note += [BRIGHTER_NOTE] if any(image.white < 1 for image in shown.values()) else []
     if note:
@@ -133,9 +131,7 @@ def differentiation_strip(
     *,
     axis: FrameAxis | None = None,
     region: NdarrayOrTensor | None = None,
-    subject: str = "",
-    slice_index: int | None = None,
-    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    view: SliceView = DEFAULT_VIEW,
 ) -> Figure:
     """Draw all timepoints of a 4D sequence and their M_d in one row, and at its end their means.
 
@@ -145,9 +141,7 @@ def differentiation_strip(
         name: of the sequence, for the title.
         axis: names the timepoints; default: by their number.
         region: known region that only the sequence shows; drawn as a contour at the mean.
-        subject: name for the title.
-        slice_index: as in :func:`differentiation_overlay`.
-        spacing: likewise.
+        view: as in :func:`differentiation_overlay`.
 
     Returns:
         The figure; :func:`save_figure` writes it.
@@ -159,9 +153,7 @@ def differentiation_strip(
         dict(zip(labels, images, strict=True)) | {"mean": images.mean(axis=0)},
         dict(zip(labels, maps, strict=True)) | {"mean": maps.mean(axis=0)},
         regions=None if region is None else {"mean": region},
-        subject=f"{subject}, {name}" if subject else name,
-        slice_index=slice_index,
-        spacing=spacing,
+        view=replace(view, subject=f"{view.subject}, {name}" if view.subject else name),
         labels=labels,
         columns=len(images) + 1,
     )

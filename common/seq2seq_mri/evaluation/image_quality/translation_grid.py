@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -24,6 +24,8 @@ from seq2seq_mri.plots.panels import (
 )
 from seq2seq_mri.plots.slices import (
     BRIGHTER_NOTE,
+    DEFAULT_VIEW,
+    SliceView,
     axial_view,
     choose_slice,
     foreground_box,
@@ -42,12 +44,10 @@ def translation_grid(
     truth: Mapping[str, NdarrayOrTensor | None],
     predictions: Mapping[Pair, NdarrayOrTensor],
     *,
-    subject: str = "",
-    slice_index: int | None = None,
+    view: SliceView = DEFAULT_VIEW,
     psnr: Mapping[Pair, float] | None = None,
     region: str = "foreground",
     data_range: float = 1.0,
-    spacing: Sequence[float] = (1.0, 1.0, 1.0),
     frames: Mapping[str, FrameAxis] | None = None,
 ) -> Figure:
     """Draw X'_{source→target} for all pairs: rows are sources, columns targets, measured images in the margins.
@@ -59,12 +59,10 @@ def translation_grid(
         truth: for each sequence, in the order of the figure, the measured image ``[X, Y, Z]`` or ``[T, X, Y, Z]``, in
             [0, 1], or None where it was not measured.
         predictions: ``(source, target)`` to the synthesised image, of the same size in space.
-        subject: name for the title.
-        slice_index: axial slice, counted from 0; default: the most informative one of the measured images.
+        view: whose slice is shown; by default the most informative one of the measured images.
         psnr: ``(source, target)`` to PSNR in dB, printed in the cells off the diagonal.
         region: where the PSNR was measured, printed with it.
         data_range: the range that the PSNR refers to, likewise.
-        spacing: voxel sizes along X, Y, Z in millimetres.
         frames: for 4D sequences, which timepoint is shown and how it is named, see
             :func:`frame_axes`; default: the middle one, by its number.
 
@@ -73,7 +71,7 @@ def translation_grid(
     """
     names = list(truth)
     measured = shown_images(truth, frames)
-    index = choose_slice(measured.values(), slice_index)
+    index = choose_slice(measured.values(), view.index)
     measured_views = {name: axial_view(image.volume, index) for name, image in measured.items()}
     box = foreground_box(list(measured_views.values()))
     first = next(iter(measured.values()))
@@ -83,7 +81,7 @@ def translation_grid(
         len(names) + 1,
         axial_view(first.volume, index)[box],
         width=min(1.3, max(0.95, 6.5 / (len(names) + 1))),
-        spacing=spacing,
+        spacing=view.spacing,
         first_apart=True,
     )
     for place, name in enumerate(names, start=1):
@@ -111,7 +109,7 @@ def translation_grid(
     axes[0, 0].text(0.96, 0.55, "target →", transform=axes[0, 0].transAxes, ha="right", va="center", fontsize=7)
     axes[0, 0].text(0.5, 0.05, "source ↓", transform=axes[0, 0].transAxes, ha="center", va="bottom", fontsize=7)
     add_colour_bar(axes, INTENSITY_LABEL, (0.0, 1.0), ANATOMY_COLOURS)
-    figure.suptitle(slice_title(subject, index, first.volume.shape[-1]))
+    figure.suptitle(slice_title(view.subject, index, first.volume.shape[-1]))
     note = "First row and column: measured; others: synthesised."
     if psnr:
         note += f" PSNR: {region.replace('_', ' ')}, data range {data_range:g}."

@@ -33,6 +33,8 @@ _SAME_POSITION = 0.05
 _MARK = "synthetic"
 # Longest value of the value representation LO, which SeriesDescription has.
 _LONGEST = 64
+# Viewers may round rescaled values to whole numbers (OHIF does): an image between 0 and 1 would be black there.
+_SCALE = 1000.0
 # Who the study is of, and which study it is; empty where the source has none, as the standard wants it.
 _OF_THE_STUDY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
@@ -55,7 +57,6 @@ def write_derived_mr_series(
     series_number: int | None = None,
     times: Sequence[float] | None = None,
     b_values: Sequence[float] | None = None,
-    scale: float = 1.0,
 ) -> list[Path]:
     """Write a volume as one MR Image Storage file for each slice, all of them or none.
 
@@ -63,7 +64,8 @@ def write_derived_mr_series(
     and says in every file that it is synthetic and for research only (ImageType DERIVED, DerivationDescription,
     ContentQualification, ImageComments). What a scanner set, such as echo times or a contrast agent, is not copied: no
     scanner has measured these images. Pixels are unsigned 16-bit numbers; RescaleSlope and RescaleIntercept, the same
-    for all files, bring them to the values of ``volume`` within half of RescaleSlope, which is 1/65535 of their range.
+    for all files, bring them to 1000 times the values of ``volume``, within half of RescaleSlope, which is 1/65535 of
+    their range; DerivationDescription says so.
     UIDs follow from the content: the same volume of the same sources gives the same files, anything else other UIDs.
 
     Args:
@@ -76,8 +78,6 @@ def write_derived_mr_series(
         series_number: number of the series; default: 1000 above that of the first reference.
         times: seconds from the first timepoint to each, for ``T`` > 1.
         b_values: of the ``T`` > 1 timepoints in s/mm².
-        scale: what the values are multiplied by, said in DerivationDescription. Viewers may round rescaled values to
-            whole numbers (OHIF does), so that an image between 0 and 1 is black there and wants 1000.
 
     Returns:
         the files, timepoint by timepoint, each from the first slice along the images' normal to the last.
@@ -96,9 +96,7 @@ def write_derived_mr_series(
         )
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty; give a new folder for the derived series.")
-    if not (np.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale is {scale!r}; give a number above 0.")
-    voxels, lps = _along_normal(_checked_voxels(volume) * scale, _checked_affine(affine))
+    voxels, lps = _along_normal(_checked_voxels(volume) * _SCALE, _checked_affine(affine))
     timepoints, _, _, slices = voxels.shape
     for name, values in (("times", times), ("b_values", b_values)):
         if values is not None and len(values) != timepoints:
@@ -114,8 +112,7 @@ def write_derived_mr_series(
     common = _of_the_series(first)
     common.SeriesInstanceUID, common.SeriesDescription = series, description
     common.SeriesNumber = int(first.get("SeriesNumber") or 0) + 1000 if series_number is None else series_number
-    if scale != 1:
-        common.DerivationDescription += f" Values are {scale:g} times those of the network."
+    common.DerivationDescription += f" Values are {_SCALE:g} times those of the network."
     common.RescaleSlope, common.RescaleIntercept, common.RescaleType = slope, intercept, "US"
     width = float(np.percentile(stored, 99.8)) * float(slope)
     # What viewers show first; a width below 1 is not allowed, and they choose their own window without one.

@@ -8,12 +8,14 @@ import torch
 from seq2seq_mri.evaluation.differentiation.differentiation_figure import differentiation_overlay, differentiation_strip
 from seq2seq_mri.plots.frames import frame_axes, frame_axis
 from seq2seq_mri.plots.panels import ANATOMY_BRIGHTNESS
-from seq2seq_mri.plots.slices import axial_view
+from seq2seq_mri.plots.slices import SliceView, axial_view
 
 
 def test_one_column_per_sequence(subject, texts):
     truth, _ = subject
-    figure = differentiation_overlay(truth, {name: image / 4 for name, image in truth.items()}, subject="patient07")
+    figure = differentiation_overlay(
+        truth, {name: image / 4 for name, image in truth.items()}, view=SliceView("patient07")
+    )
     assert len(figure.axes) == 2 * 4 + 2  # two colour bars
     assert all(axes.images for axes in figure.axes[:8])
     written = texts(figure)
@@ -27,7 +29,7 @@ def test_colours_follow_the_values(subject):
     values = np.zeros_like(truth["t1"])
     values[3:6, 7, 2] = 0.5
     values[6, 7, 2] = 0.25
-    figure = differentiation_overlay({"t1": truth["t1"]}, {"t1": values}, slice_index=2)
+    figure = differentiation_overlay({"t1": truth["t1"]}, {"t1": values}, view=SliceView(index=2))
     view = axial_view(values, 2)
     maximum = np.percentile(view, 99.5)
     anatomy, colours = figure.axes[1].images
@@ -66,7 +68,7 @@ def test_the_mean_over_timepoints_is_shown(subject, texts):
     values = np.zeros_like(series)
     values[0, 3:6, 7, 2], values[2, 3:6, 7, 2] = 0.3, 0.6
     frames = frame_axes({"dce": 3}, times={"dce": [0, 90, 180]})
-    figure = differentiation_overlay({"dce": series}, {"dce": values}, slice_index=2, frames=frames)
+    figure = differentiation_overlay({"dce": series}, {"dce": values}, view=SliceView(index=2), frames=frames)
     mean = axial_view((values[0] + values[2]) / 3, 2)
     np.testing.assert_allclose(figure.axes[1].images[1].get_array(), mean / np.percentile(mean, 99.5), rtol=1e-6)
     assert "mean of 3 timepoints" in texts(figure)
@@ -101,7 +103,7 @@ def test_all_timepoints_and_their_mean(series, texts):
     region = np.zeros(series.shape[1:], dtype=bool)
     region[4:7, 5:9, 3] = True
     axis = frame_axis(3, b_values=[0, 800, 800])
-    figure = differentiation_strip(series, series / 4, "dwi", axis=axis, region=region, subject="p1")
+    figure = differentiation_strip(series, series / 4, "dwi", axis=axis, region=region, view=SliceView("p1"))
     above, below = figure.axes[:4], figure.axes[4:8]
     assert [axes.get_title() for axes in above] == ["b = 0", "b = 800", "b = 800", "mean"]
     for axes, volume in zip(above, [*series, series.mean(axis=0)], strict=True):

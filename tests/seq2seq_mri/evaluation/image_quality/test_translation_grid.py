@@ -6,7 +6,7 @@ import pytest
 
 from seq2seq_mri.evaluation.image_quality.translation_grid import translation_grid
 from seq2seq_mri.plots.frames import frame_axes
-from seq2seq_mri.plots.slices import axial_view, informative_slice
+from seq2seq_mri.plots.slices import SliceView, axial_view, informative_slice
 
 
 def images(figure):
@@ -17,7 +17,7 @@ def images(figure):
 
 def test_every_cell_shows_its_volume(subject):
     truth, predictions = subject
-    grid, _ = images(translation_grid(truth, predictions, slice_index=2))
+    grid, _ = images(translation_grid(truth, predictions, view=SliceView(index=2)))
     assert not grid[0, 0].images
     for row, source in enumerate(truth, start=1):
         np.testing.assert_array_equal(grid[row, 0].images[0].get_array(), axial_view(truth[source], 2))
@@ -32,7 +32,7 @@ def test_left_anterior_is_drawn_at_the_right_top(subject):
     truth, predictions = subject
     marked = np.zeros((10, 14, 6), dtype=np.float32)
     marked[:3, -3:, :] = 1  # left, anterior
-    figure = translation_grid({**truth, "t1": marked}, predictions, slice_index=2)
+    figure = translation_grid({**truth, "t1": marked}, predictions, view=SliceView(index=2))
     panel = figure.axes[1]
     for text in panel.texts:  # the letters R and L would hide the mark
         text.set_visible(False)
@@ -52,7 +52,7 @@ def test_left_anterior_is_drawn_at_the_right_top(subject):
 def test_texts(subject, texts):
     truth, predictions = subject
     psnr = {pair: 20.0 + number for number, pair in enumerate(predictions)}
-    figure = translation_grid(truth, predictions, subject="patient07", psnr=psnr, data_range=2.0, slice_index=3)
+    figure = translation_grid(truth, predictions, view=SliceView("patient07", 3), psnr=psnr, data_range=2.0)
     written = texts(figure)
     assert "patient07, axial slice 4 of 6" in written
     assert written.count("t1gd") == 2  # one row, one column
@@ -86,7 +86,7 @@ def test_crop_leaves_out_the_border(subject):
 
 
 def test_panels_have_the_voxels_aspect(subject):
-    figure = translation_grid(*subject, spacing=(2.0, 1.0, 3.0))
+    figure = translation_grid(*subject, view=SliceView(spacing=(2.0, 1.0, 3.0)))
     figure.canvas.draw()
     box = figure.axes[1].get_window_extent()
     assert box.height / box.width == pytest.approx(14 * 1.0 / (10 * 2.0), rel=1e-6)
@@ -103,7 +103,7 @@ def test_the_highest_b_value_is_shown_and_brightened(subject, texts):
     series = np.stack([truth["t2"] * factor for factor in (1.0, 0.19, 0.5)])
     predicted = {pair: np.stack([image] * 3) if pair[1] == "t2" else image for pair, image in predictions.items()}
     frames = frame_axes({"t1": 1, "t1gd": 1, "t2": 3, "flair": 1}, b_values={"t2": [0, 1500, 800]})
-    figure = translation_grid({**truth, "t2": series}, predicted, slice_index=2, frames=frames)
+    figure = translation_grid({**truth, "t2": series}, predicted, view=SliceView(index=2), frames=frames)
     assert texts(figure).count("t2\nb = 1500 (5x)") == 2
     grid, _ = images(figure)
     np.testing.assert_allclose(grid[0, 3].images[0].get_array(), axial_view(truth["t2"], 2) * 0.19, rtol=1e-6)
