@@ -70,12 +70,6 @@ def test_end_of_the_dataset():
         dataset[2]
 
 
-def test_parameters_say_all():
-    parameters = AlphabetDataset("testing", 7, seed=3, shape=(64, 48)).parameters
-    assert (parameters.pop("name"), parameters.pop("noise")) == ("alphabet", 0)
-    assert AlphabetDataset(**parameters).parameters == {"name": "alphabet", "noise": 0, **parameters}
-
-
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
