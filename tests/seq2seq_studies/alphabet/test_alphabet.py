@@ -63,13 +63,6 @@ def test_is_a_function_of_section_index_and_seed():
     assert all(not torch.equal(one, other) for one, other in itertools.combinations(images, 2))
 
 
-def test_end_of_the_dataset():
-    dataset = AlphabetDataset("training", 2, shape=SMALL)
-    assert [sample["subject"] for sample in dataset] == ["training-00000", "training-00001"]
-    with pytest.raises(IndexError):
-        dataset[2]
-
-
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
