@@ -67,9 +67,6 @@ def fold_metrics_forest(metrics: pd.DataFrame) -> Figure:
 
     Args:
         metrics: the table of ``metrics.csv``.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     summary = summarise_folds(metrics).set_index("inputs")
     names = list(summary.index)
@@ -126,9 +123,6 @@ def mean_roc_curves(predictions: pd.DataFrame, *, title: str = "") -> Figure:
     Args:
         predictions: the table of ``predictions.csv``; its testing section is drawn, which has both labels in each fold.
         title: of the figure.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     testing = predictions[predictions["section"] == "testing"]
     curves: list[np.ndarray] = []
