@@ -64,6 +64,18 @@ def test_strata_of_single_examinations_differ_by_one_at_most(number):
             assert (np.ptp(inner, axis=0) <= 1).all()
 
 
+def test_strata_of_several_examinations_are_close():
+    folds = nested_folds(cohort(200, 0.3, examinations=3), seed=1)
+    shares = [np.mean([entry["label"] for entry in fold.testing]) for fold in folds]
+    assert np.ptp(shares) < 0.03
+
+
+def test_several_classes():
+    entries = [{"subject": f"s{number}", "label": number % 4} for number in range(48)]
+    for fold in nested_folds(entries, outer=3, inner=2):
+        assert np.bincount([entry["label"] for entry in fold.testing]).tolist() == [4] * 4
+
+
 def test_seed_decides_and_order_does_not():
     entries = cohort()
     first = nested_folds(entries, seed=1, repeats=2)

@@ -136,6 +136,7 @@ def test_labels_on_a_command_line_arrive_as_numbers(cohort, tmp_path, nnunet) ->
         ({"confidence": 95}, "confidence is 95"),
         ({"labels": "1,2,4"}, "has the label 3"),
         ({"epochs": None}, "epochs is None"),
+        ({"steps": 1.5}, "steps is 1.5"),
         ({"patch": -1}, "patch is -1"),
         ({"workers": -1}, "workers is -1"),
         ({"folds": (0, 5)}, "fold 5 does not exist"),
