@@ -60,7 +60,7 @@ class StudyRun(ABC):
         """Write the scores, which marks the training as done."""
         write_records(self.folder / "scores.csv", rows[[*self.text, *self.numbers]], overwrite=True)
 
-    def write_facts(self, facts: Mapping[str, Any], device: str) -> None:
+    def write_facts(self, facts: Mapping[str, object], device: str) -> None:
         """Write facts, today's date and what was computed on."""
         date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
         machine = describe_machine(device, self.packages)
@@ -79,7 +79,7 @@ def run_all(runs: Sequence[StudyRun], title: str, unit: str) -> None:
             bar.update(done - bar.n)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write a JSON file, in place of one that is there; paths as texts."""
     with atomic_path(path, overwrite=True) as temporary:
         temporary.write_text(json.dumps(content, indent=4, default=str) + "\n", encoding="utf-8")

@@ -27,7 +27,11 @@ def command_of(settings: type) -> Callable[[Callable[..., str]], Callable[..., s
 
 
 def whole_numbers(value: int | str | Sequence[int], name: str) -> tuple[int, ...]:
-    """Return one number or several, as ``0,1,2`` or a list, as a tuple without repetitions."""
+    """Return one number or several, as ``0,1,2`` or a list, as a tuple without repetitions.
+
+    Raises:
+        ValueError: when there is none, or something else than a whole number from 0.
+    """
     parts = names_in_list(value)  # type: ignore[arg-type]
     if not parts or not all(part.isdecimal() for part in parts):
         raise ValueError(f"{name} is {value!r}; give whole numbers from 0, such as 0,1,2.")
@@ -35,7 +39,11 @@ def whole_numbers(value: int | str | Sequence[int], name: str) -> tuple[int, ...
 
 
 def check_whole(settings: object, names: Iterable[str], optional: Iterable[str] = ()) -> None:
-    """Check that fields are positive whole numbers; ``optional`` ones may be None."""
+    """Check that fields are positive whole numbers; ``optional`` ones may be None.
+
+    Raises:
+        ValueError: with the name of the first that is not.
+    """
     for name in (*names, *optional):
         value = getattr(settings, name)
         if not ((isinstance(value, int) and value >= 1) or (value is None and name in optional)):
@@ -43,7 +51,11 @@ def check_whole(settings: object, names: Iterable[str], optional: Iterable[str] 
 
 
 def check_positive(settings: object, names: Iterable[str], optional: Iterable[str] = ()) -> None:
-    """Check that fields are positive numbers; ``optional`` ones may be None."""
+    """Check that fields are positive numbers; ``optional`` ones may be None.
+
+    Raises:
+        ValueError: with the name of the first that is not.
+    """
     for name in (*names, *optional):
         value = getattr(settings, name)
         if not ((isinstance(value, (int, float)) and 0 < value < math.inf) or (value is None and name in optional)):

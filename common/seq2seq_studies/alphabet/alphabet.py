@@ -105,7 +105,7 @@ class AlphabetDataset(Dataset):
         self.shape = tuple(shape)
 
     @property
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """All that the samples depend on; can be written as JSON."""
         given = {"section": self.section, "size": self.size, "seed": self.seed, "shape": list(self.shape)}
         return {"name": "alphabet", **given, "noise": 0.0}  # as files on disk have it

@@ -189,8 +189,8 @@ def letter_differentiation(samples: Iterable[Mapping[str, Any]], images: Sequenc
 
 def format_letter_differentiation(table: pd.DataFrame) -> str:
     """Return the table of :func:`letter_differentiation` as Markdown."""
-    header = ["Image", "Subjects", "Mean M_d, differing letter", "Mean M_d, common letter", "Ratio"]
-    header.append("Differing > common")
+    means = "Mean M_d, differing letter", "Mean M_d, common letter"
+    header = ["Image", "Subjects", *means, "Ratio", "Differing > common"]
     forms = {"image": "s", "n": ",d", "differing": ".4f", "common": ".4f", "ratio": ".1f", "right": ".1%"}
     rows = [[format(row[name], form) for name, form in forms.items()] for row in table.to_dict("records")]
     return markdown_table(header, [[cell.replace("%", " %") for cell in row] for row in rows])

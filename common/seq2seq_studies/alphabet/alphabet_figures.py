@@ -54,9 +54,6 @@ def alphabet_examples(samples: Sequence[Mapping[str, Any]], key_md: str) -> Figu
     Args:
         samples: of :class:`DifferentiationDataset`, all of one size.
         key_md: of the maps in a sample.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     maximum = float(np.percentile(np.stack([as_array(sample[key_md]) for sample in samples]), 99.5)) or 1.0
     names = [str(sample["subject"]) for sample in samples]
@@ -92,9 +89,6 @@ def learning_curve_figure(
         pairs: label → (inputs without M_d, inputs with M_d).
         chance: accuracy of guessing, drawn as a line.
         labels: how to write names of inputs.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     # Curves have one colour each within a panel. The inputs' names may differ between panels: x1, x1 + M_d; x2, …
     legends = {name: list(dict.fromkeys(table.loc[table["label"] == name, "inputs"])) for name in pairs}

@@ -33,9 +33,8 @@ class ClassifierFit:
     interrupted one goes on where it was. It is removed when the predictions are made.
 
     Args:
-        samples: the images and maps of every subject, see
-            :class:`SampleLookup`; keys ``image``, ``differentiation`` and ``available`` as :class:`SelectChannelsd`
-            reads them.
+        samples: the images and maps of every subject, see :class:`SampleLookup`; keys ``image``, ``differentiation``
+            and ``available`` as :class:`SelectChannelsd` reads them.
         sequences: the sequence table.
         network: builds a network for a number of input channels: ``network(in_channels=2)``.
         output_dir: where trainings are.
@@ -80,8 +79,8 @@ class ClassifierFit:
         chosen = {**self.settings, **settings}
         select = SelectChannelsd(channels, self.sequences)
         images = partial(ClassifierImages, samples=self.samples, transform=select)
-        experiment = {"channels": list(channels)}
-        directory = Path(self.output_dir) / _digest([_names(training), _names(validation), seed, chosen, experiment])
+        trained_on = [_names(training), _names(validation), seed, chosen, {"channels": list(channels)}]
+        directory = Path(self.output_dir) / _digest(trained_on)
         network = fit_classifier(
             images(training),
             images(validation),

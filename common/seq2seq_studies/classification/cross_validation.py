@@ -212,13 +212,8 @@ def folds_fingerprint(folds: Iterable[Fold]) -> str:
     def names(entries: Sequence[Entry]) -> list:
         return [[entry["subject"], entry["patient"], entry["label"]] for entry in entries]
 
-    content = [
-        [
-            fold.repeat,
-            fold.fold,
-            names(fold.testing),
-            [[names(split.training), names(split.validation)] for split in fold.inner],
-        ]
-        for fold in folds
-    ]
+    content = []
+    for fold in folds:
+        splits = [[names(split.training), names(split.validation)] for split in fold.inner]
+        content.append([fold.repeat, fold.fold, names(fold.testing), splits])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -16,6 +16,7 @@ from seq2seq_mri.evaluation.classification.classification_metrics import BINARY_
 from seq2seq_mri.evaluation.classification.roc_figure import curve_style, roc_panel
 from seq2seq_mri.evaluation.page import markdown_table
 from seq2seq_mri.plots.style import SERIES_COLOURS, new_figure, publication_style
+from seq2seq_studies.study_tables import mean_cell
 
 __all__ = ["fold_metrics_forest", "format_fold_summary", "mean_and_deviation", "mean_roc_curves", "summarise_folds"]
 
@@ -55,10 +56,7 @@ def format_fold_summary(metrics: pd.DataFrame) -> str:
     header = ["Inputs", "Folds", *(_TITLES.get(measure, measure.capitalize()) for measure in BINARY_METRICS)]
     rows = []
     for row in summarise_folds(metrics).to_dict("records"):
-        cells = []
-        for measure in BINARY_METRICS:
-            mean, deviation = row[f"{measure}_mean"], row[f"{measure}_sd"]
-            cells.append("n/a" if pd.isna(mean) else f"{mean:.3f}" + (f" ± {deviation:.3f}" if deviation >= 0 else ""))
+        cells = [mean_cell(row[f"{measure}_mean"], row[f"{measure}_sd"], 3) for measure in BINARY_METRICS]
         rows.append([row["inputs"], str(row["folds"]), *cells])
     return markdown_table(header, rows)
 
@@ -69,9 +67,6 @@ def fold_metrics_forest(metrics: pd.DataFrame) -> Figure:
 
     Args:
         metrics: the table of ``metrics.csv``.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     summary = summarise_folds(metrics).set_index("inputs")
     names = list(summary.index)
@@ -128,9 +123,6 @@ def mean_roc_curves(predictions: pd.DataFrame, *, title: str = "") -> Figure:
     Args:
         predictions: the table of ``predictions.csv``; its testing section is drawn, which has both labels in each fold.
         title: of the figure.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     testing = predictions[predictions["section"] == "testing"]
     curves: list[np.ndarray] = []

@@ -34,6 +34,10 @@ class Cohort:
     Attributes:
         training, testing: the subjects' entries in the datalist; ``testing`` is empty where each patient is left out.
         name: ``"all"``, or which patient is left out.
+
+    Raises:
+        FileNotFoundError: when the bundle or the datalist does not exist.
+        ValueError: when a subject would be both trained and tested on, or there is one sequence only.
     """
 
     def __init__(self, settings: ComparisonSettings, datalist: Path, cache_dir: Path) -> None:
@@ -65,7 +69,11 @@ class Cohort:
             self._parser[key] = value
 
     def leave_one_out(self) -> list[Cohort]:
-        """Return a cohort for each patient to train on, who is tested on while all others are trained on."""
+        """Return a cohort for each patient to train on, who is tested on while all others are trained on.
+
+        Raises:
+            ValueError: when there is only one patient.
+        """
         patients = list(dict.fromkeys(patient_of_entry(entry) for entry in self.training))
         if len(patients) < 2:
             raise ValueError(f"{patients[0]} is the only patient; to leave one out takes two at least.")

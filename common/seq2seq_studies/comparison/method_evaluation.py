@@ -52,6 +52,9 @@ def evaluate_subjects(
         ``setting``, ``subject``, ``sources``, ``target`` and the measures of each synthesised image; and of the first
         subject, ``"t1"`` → the measured and ``"synthesised_t1"`` → the image synthesised from the others; one axial
         slice each, as it is drawn.
+
+    Raises:
+        ValueError: when no subject has two measured sequences, or an image cannot be measured.
     """
     rows: list[dict[str, Any]] = []
     first_views: dict[str, np.ndarray] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,6 +96,9 @@ def paired_tests(scores: pd.DataFrame) -> pd.DataFrame:
         Table with ``budget``, ``setting``, ``measure``, ``first``, ``second``, ``n`` subjects, ``difference`` (mean of
         first minus second), ``p`` (two-sided) and ``p_holm``, corrected for all pairs of methods of the same budget,
         setting and measure. With fewer than two subjects, or equal differences in all, p is NaN.
+
+    Raises:
+        ValueError: when two methods were tested on different subjects.
     """
     by_subject = quality_by_subject(scores)
     budgets = [budget for budget in dict.fromkeys(by_subject["budget"]) if budget != UNTRAINED] or [UNTRAINED]
@@ -132,8 +134,8 @@ def unbeaten_baselines(table: pd.DataFrame, baselines: Collection[str]) -> pd.Da
     return pairs[~(pairs["psnr_mean"] > pairs["psnr_mean_baseline"])]
 
 
-def _compare(values: pd.DataFrame, first: str, second: str) -> dict[str, Any]:
+def _compare(values: pd.DataFrame, first: str, second: str) -> dict[str, float | str]:
     differences = (values[first] - values[second]).to_numpy(dtype=np.float64)
     testable = len(differences) > 1 and bool(np.isfinite(differences).all()) and np.ptp(differences) > 0
     p = float(stats.ttest_1samp(differences, 0.0).pvalue) if testable else float("nan")
-    return {"first": first, "second": second, "n": len(differences), "difference": differences.mean(), "p": p}
+    return {"first": first, "second": second, "n": len(differences), "difference": float(differences.mean()), "p": p}

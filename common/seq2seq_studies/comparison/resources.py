@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -27,7 +27,7 @@ def count_gmacs(run: Callable[[], object]) -> float:
     return counter.get_total_flops() / 2e9
 
 
-def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
+def in_fresh_process(function: Callable[..., Result], *arguments: object) -> Result:
     """Call a function of a module in a new Python process, so that nothing is left of earlier measurements."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as executor:

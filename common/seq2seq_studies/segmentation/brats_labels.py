@@ -21,7 +21,11 @@ REGIONS = {"ET": 3, "TC": 2, "WT": 1}
 
 
 def label_values(segmentation: np.ndarray, where: str) -> set[int]:
-    """Return the labels other than 0 of a segmentation of any shape; ``where`` names subject and file in errors."""
+    """Return the labels other than 0 of a segmentation of any shape; ``where`` names subject and file in errors.
+
+    Raises:
+        ValueError: when a voxel is negative or no whole number, as after resampling.
+    """
     values = np.unique(segmentation)
     wrong = values[(values != np.round(values)) | (values < 0)]
     if len(wrong):
@@ -35,8 +39,9 @@ def label_values(segmentation: np.ndarray, where: str) -> set[int]:
 def detect_convention(values: Mapping[str, set[int]]) -> str:
     """Tell the numbering from the labels of each subject; returns a key of ``CONVENTIONS``.
 
-    It cannot be told when both 3 and 4 occur, as in mixed releases and in the post-treatment task of BraTS 2024, where
-    4 is the resection cavity, or when neither does.
+    Raises:
+        ValueError: when a label is of neither numbering; when both 3 and 4 occur, as in mixed releases and in the
+            post-treatment task of BraTS 2024, where 4 is the resection cavity; or when neither does.
     """
     for subject, labels in values.items():
         other = labels - {1, 2, 3, 4}
@@ -73,6 +78,9 @@ def to_nested_labels(segmentation: np.ndarray, convention: str, where: str) -> n
 
     Returns:
         uint8 array of the same shape.
+
+    Raises:
+        ValueError: when the numbering is unknown, or lacks the label of a voxel.
     """
     if convention not in CONVENTIONS:
         raise ValueError(f"labels is {convention!r}; give {' or '.join(CONVENTIONS)}, or auto.")

@@ -38,7 +38,11 @@ class Combination:
 
 
 def parse_combination(text: str, sequences: Mapping[str, int]) -> Combination:
-    """Read names of the sequence table, joined by ``+`` in any order; ``:synthesised`` takes what a generator made."""
+    """Read names of the sequence table, joined by ``+`` in any order; ``:synthesised`` takes what a generator made.
+
+    Raises:
+        ValueError: when a sequence is unknown or stands twice.
+    """
     sources: dict[str, bool] = {}
     for part in str(text).split("+"):
         name, _, source = part.strip().partition(":")
@@ -72,7 +76,11 @@ def default_combinations(sequences: Mapping[str, int], synthesised: bool) -> lis
 
 
 def parse_combinations(texts: Iterable[str], sequences: Mapping[str, int]) -> list[Combination]:
-    """Read several combinations; the first is the reference that the others are compared with."""
+    """Read several combinations; the first is the reference that the others are compared with.
+
+    Raises:
+        ValueError: when one cannot be read or stands twice, two would share a folder, or there are fewer than two.
+    """
     combinations = [parse_combination(text, sequences) for text in texts]
     for place, combination in enumerate(combinations):
         if combination in combinations[:place]:

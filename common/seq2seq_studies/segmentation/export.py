@@ -7,7 +7,6 @@ import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from monai.utils import convert_to_numpy
@@ -26,7 +25,7 @@ __all__ = ["dataset_json", "export_combination"]
 _TITLES = {"WT": "whole tumour", "TC": "tumour core", "ET": "enhancing tumour"}
 
 
-def dataset_json(combination: Combination, sequences: Mapping[str, int], training: int) -> dict[str, Any]:
+def dataset_json(combination: Combination, sequences: Mapping[str, int], training: int) -> dict[str, object]:
     """Return the content of ``dataset.json``: channels, and the regions WT, TC and ET as nested labels."""
     by_size = sorted(REGIONS, key=lambda name: REGIONS[name])
     channels = []

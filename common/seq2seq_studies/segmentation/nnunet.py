@@ -100,7 +100,11 @@ class NnunetJob:
 
 
 def check_nnunet() -> None:
-    """Check that nnU-Net is installed, or say how to install it."""
+    """Check that nnU-Net is installed.
+
+    Raises:
+        ValueError: when it is not, with how to install it.
+    """
     if importlib.util.find_spec("nnunetv2") is None:
         raise ValueError('nnU-Net is not installed; install it by: pip install "seq2seq-mri[segmentation]"')
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -22,7 +21,7 @@ from seq2seq_studies.segmentation.subjects import SegmentationSubject, read_nest
 __all__ = ["mask_agreement", "score_predictions"]
 
 
-def mask_agreement(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> dict[str, Any]:
+def mask_agreement(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> dict[str, float | str]:
     """Compare a predicted mask with the true one.
 
     Where both masks are empty they agree: DSC 1, ASSD 0. Where only one is, DSC is 0, and ASSD, which is not defined,

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -156,7 +155,7 @@ class SegmentationSettings:
         """Measure → the greatest mean loss that does not matter."""
         return {"dsc": self.margin_dsc, "assd": self.margin_assd}
 
-    def protocol(self) -> dict[str, Any]:
+    def protocol(self) -> dict[str, object]:
         """Return what the result of one training depends on, beside fold and seed."""
         names = ("epochs", "steps", "configuration", "features", "patch", "batch_size", "mirroring")
         return {**{name: getattr(self, name) for name in names}, "workers": self.processes}

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,6 +89,9 @@ def segmentation_table(
         Table with a row per combination and region: ``combination``, ``region``, ``n`` subjects, ``empty`` (cases with
         exactly one empty mask, over all trainings), and for each measure its mean and standard deviation over subjects,
         and what :func:`non_inferiority` returns, as ``<measure>_loss`` and so on; all NaN for the reference.
+
+    Raises:
+        ValueError: when a combination was tested on other subjects than the reference.
     """
     by_subject = scores_by_subject(scores)
     rows = []
@@ -99,7 +101,7 @@ def segmentation_table(
         if not len(paired) == len(base) == len(group):
             raise ValueError(f"{combination} was tested on other subjects than {reference}; the tests are paired.")
         cases = scores[(scores["combination"] == combination) & (scores["region"] == region)]
-        row: dict[str, Any] = {"combination": combination, "region": region, "n": len(group)}
+        row: dict[str, object] = {"combination": combination, "region": region, "n": len(group)}
         row["empty"] = int(cases["empty"].isin(["prediction", "truth"]).sum())
         for measure, higher_is_better in MEASURES.items():
             row |= {f"{measure}_mean": group[measure].mean(), f"{measure}_sd": group[measure].std()}
@@ -131,7 +133,7 @@ def _without_variance(difference: float) -> float:
     return math.nan if difference == 0 else float(difference > 0)
 
 
-def _test_cells(row: Mapping[Hashable, Any], measure: str, digits: int) -> Iterable[str]:
+def _test_cells(row: Mapping[Hashable, float], measure: str, digits: int) -> Iterable[str]:
     loss = row.get(f"{measure}_loss", math.nan)
     if math.isnan(loss):
         return ["reference", "", "", ""]

@@ -46,6 +46,10 @@ def select_subjects(
         settings: where datalist, synthesised images and labels are, and what is done with a subject that lacks some.
         section: of the datalist.
         combinations: what will be compared.
+
+    Raises:
+        ValueError: when a subject lacks something and is not to be left out, or ``synthesised_dir`` is not given
+            although a combination needs it.
     """
     needed = {name for combination in combinations for name in combination.measured}
     made = {name for combination in combinations for name in combination.synthesised}
@@ -86,7 +90,11 @@ def select_subjects(
 
 
 def find_convention(subjects: Iterable[SegmentationSubject], labels: str = "auto") -> str:
-    """Return the numbering of the labels, told from all segmentations when ``labels`` is ``auto``."""
+    """Return the numbering of the labels, told from all segmentations when ``labels`` is ``auto``.
+
+    Raises:
+        ValueError: when it cannot be told, or a segmentation is not 3D or has a label that the numbering lacks.
+    """
     values = {}
     for subject in subjects:
         volume = _read_segmentation(subject)

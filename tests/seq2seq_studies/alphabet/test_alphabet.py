@@ -63,19 +63,6 @@ def test_is_a_function_of_section_index_and_seed():
     assert all(not torch.equal(one, other) for one, other in itertools.combinations(images, 2))
 
 
-def test_end_of_the_dataset():
-    dataset = AlphabetDataset("training", 2, shape=SMALL)
-    assert [sample["subject"] for sample in dataset] == ["training-00000", "training-00001"]
-    with pytest.raises(IndexError):
-        dataset[2]
-
-
-def test_parameters_say_all():
-    parameters = AlphabetDataset("testing", 7, seed=3, shape=(64, 48)).parameters
-    assert (parameters.pop("name"), parameters.pop("noise")) == ("alphabet", 0)
-    assert AlphabetDataset(**parameters).parameters == {"name": "alphabet", "noise": 0, **parameters}
-
-
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

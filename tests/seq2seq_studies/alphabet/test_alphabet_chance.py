@@ -22,7 +22,6 @@ from seq2seq_studies.alphabet.alphabet import AlphabetSubject, Place, draw_image
 from seq2seq_studies.alphabet.glyphs import LETTERS, add_letter, letter_reach
 
 SHAPE = (128, 128)
-SMALL = (48, 48)
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +57,8 @@ def oracle(image: np.ndarray, place: Place) -> int:
     return int(np.argmin(errors))
 
 
-@pytest.mark.parametrize("which", range(3))
-def test_letters_are_uniform(subjects, which):
-    counts = np.bincount([subject.letters[which] for subject in subjects], minlength=26)
-    assert chisquare(counts).pvalue > 1e-3
-
-
 def test_pairs_of_letters_are_uniform(subjects):
-    """The label of x1 says nothing about that of x2 or the common letter, but that it is another one."""
+    """So is each letter; and the label of x1 says nothing of x2's or the common letter, but that it is another."""
     for one, other in itertools.combinations(range(3), 2):
         table = np.zeros((26, 26))
         for subject in subjects:
@@ -98,18 +91,6 @@ def test_appearance_tells_neither_place_nor_label(appearance, subjects, classifi
         assert accuracy == pytest.approx(chance, abs=4 * np.sqrt(chance * (1 - chance) / half))
 
 
-def test_one_image_does_not_tell_where_it_differs():
-    """A classifier of the pixels of x1 alone stays at chance."""
-    images, left_differs = [], []
-    for index in range(800):
-        subject = draw_subject("training", index, shape=SMALL)
-        left = min(subject.differing, subject.common, key=lambda place: place.centre[1])
-        images.append(draw_images(subject, SMALL)[0][0].reshape(-1, 16, 3, 16, 3).mean(axis=(2, 4)).ravel())
-        left_differs.append(left == subject.differing)
-    model = KNeighborsClassifier(7).fit(images[:400], left_differs[:400])
-    assert model.score(images[400:], left_differs[400:]) == pytest.approx(0.5, abs=0.1)
-
-
 @pytest.mark.parametrize("sequence", [0, 1])
 def test_changing_roles_leaves_an_image_as_it_is(sequence):
     """For each subject there is one, as likely, with the same image and its letters in each other's role.
@@ -125,20 +106,6 @@ def test_changing_roles_leaves_an_image_as_it_is(sequence):
         one, other = (draw_images(drawn, SHAPE)[0] for drawn in (subject, changed))
         np.testing.assert_array_equal(one[sequence], other[sequence])
         assert not np.array_equal(one[1 - sequence], other[1 - sequence])
-
-
-def test_who_reads_both_letters_of_one_image_gets_half(subjects):
-    """Rules by which one may choose one of the two letters of x1, none of which is better than a coin."""
-    rules = {
-        "first in the alphabet": lambda place, letter: letter,
-        "leftmost": lambda place, letter: place.centre[1],
-        "uppermost": lambda place, letter: place.centre[0],
-        "largest": lambda place, letter: -place.height,
-        "most upright": lambda place, letter: abs(place.angle),
-    }
-    for name, rule in rules.items():
-        right = [rule(s.differing, s.letters[0]) < rule(s.common, s.letters[2]) for s in subjects]
-        assert np.mean(right) == pytest.approx(0.5, abs=0.032), name
 
 
 def test_who_reads_both_images_gets_all():

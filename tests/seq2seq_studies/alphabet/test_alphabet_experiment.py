@@ -73,14 +73,6 @@ def test_goes_on_and_adds_seeds(experiment, tmp_path):
     assert (tmp_path / "maps" / "testing" / "00000000.image.npy").stat().st_mtime_ns == maps
 
 
-def test_refuses_the_folder_of_another_experiment(experiment):
-    experiment(seeds=[0]).run()
-    with pytest.raises(ValueError, match="another protocol"):
-        experiment(seeds=[0], settings={"max_epochs": 2, "batch_size": 4}).run()
-    with pytest.raises(ValueError, match="was prepared otherwise"):
-        experiment(seeds=[0], shape=(34, 37)).run()
-
-
 def letters(own: tuple[float, float], common: tuple[float, float]) -> dict:
     """A subject of 3 x 5 pixels: own letter of x1, own letter of x2 (one pixel is both), common letter, background."""
     masks, maps = np.zeros((3, 3, 5, 1), dtype=np.uint8), np.zeros((2, 3, 5, 1), dtype=np.float16)

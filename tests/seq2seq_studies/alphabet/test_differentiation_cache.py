@@ -1,7 +1,6 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 from __future__ import annotations
 
-import json
 import pickle
 from unittest.mock import patch
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from seq2seq_mri.inference.generator_bundle import generator_fingerprint
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.sequences import sequence_codes
@@ -76,17 +74,6 @@ def test_equals_the_equation(dataset, generator, tmp_path, include_self, chunk_s
         assert torch.equal(sample["image"], dataset[index]["image"])
     with pytest.raises(IndexError):
         maps[5]
-
-
-def test_is_read_the_second_time(dataset, generator, tmp_path):
-    first = compute(dataset, generator, tmp_path)
-    with patch.object(SliceTranslationInferer, "__call__", side_effect=AssertionError("computed again")):
-        second = compute(dataset, generator, tmp_path)
-    np.testing.assert_array_equal(values(first), values(second))
-    description = json.loads((tmp_path / "00000000.json").read_text())["origin"]["settings"]
-    assert description["dataset"] == dataset.parameters
-    assert description["generator"] == generator_fingerprint(generator)
-    assert description["include_self"] is True
 
 
 def test_an_interrupted_computation_goes_on(dataset, generator, tmp_path):

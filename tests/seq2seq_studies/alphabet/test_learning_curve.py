@@ -12,7 +12,6 @@ from seq2seq_studies.alphabet.learning_curve import (
     PAPER_PEAK_SIZE,
     accuracy_gains,
     format_accuracy_gains,
-    learning_curve_table,
     run_learning_curve,
     summarise_learning_curve,
     top_accuracies,
@@ -20,7 +19,6 @@ from seq2seq_studies.alphabet.learning_curve import (
 )
 
 INPUTS = {"noise": {"columns": [1]}, "signal": {"columns": [0]}}
-
 
 PAIRS = {"x1": ("x1", "x1 + M_d"), "x2": ("x2", "x2 + M_d")}
 
@@ -132,13 +130,6 @@ def test_bad_arguments(run, tmp_path, options, message):
     assert not (tmp_path / "curve").exists()
 
 
-def test_nobody_is_in_two_sections(run, sections):
-    first = sections["training"][0]
-    again = {**first, "subject": first["subject"].replace("study0", "study1")}
-    with pytest.raises(ValueError, match=r"Patient p\d+ is in testing and in training"):
-        run("curve", sections={**sections, "testing": [*sections["testing"], again]})
-
-
 @pytest.mark.parametrize("ties", [False, True])
 def test_accuracies_by_brute_force(ties):
     generator = np.random.default_rng(0)
@@ -158,47 +149,33 @@ def test_accuracies_by_brute_force(ties):
         assert found["top2_accuracy"] == pytest.approx(by_sklearn)
 
 
-def curve(sizes=(3000, 5000, 9000), seeds=(0, 1, 2)):
-    generator = np.random.default_rng(0)
-    return learning_curve_table(
-        {"label": label, "inputs": inputs, "size": size, "seed": seed, "top2_accuracy": 0.9, "n": 10000}
-        | {"accuracy": 0.3 + size / 20000 + 0.1 * inputs.endswith("M_d") + generator.uniform(0, 0.02)}
-        for label, names in PAIRS.items()
-        for seed in seeds
-        for size in reversed(sizes)
-        for inputs in names
-    )
-
-
-def test_summary_over_seeds():
-    table = curve()
-    summary = summarise_learning_curve(table)
+def test_summary_over_seeds(curve):
+    summary = summarise_learning_curve(curve)
     assert len(summary) == 12
     one = summary[(summary["inputs"] == "x1") & (summary["size"] == 5000)].iloc[0]
-    values = table.loc[(table["inputs"] == "x1") & (table["size"] == 5000), "accuracy"]
+    values = curve.loc[(curve["inputs"] == "x1") & (curve["size"] == 5000), "accuracy"]
     assert (one["seeds"], one["accuracy_mean"]) == (3, pytest.approx(values.mean()))
     assert one["accuracy_sd"] == pytest.approx(values.std())
     for _, group in summary.groupby("inputs"):
         assert list(group["size"]) == [3000, 5000, 9000]
 
 
-def test_gain_is_paired_by_seed():
-    table = curve()
-    gains = accuracy_gains(table, PAIRS)
+def test_gain_is_paired_by_seed(curve):
+    gains = accuracy_gains(curve, PAIRS)
     assert list(gains["label"]) == ["x1"] * 3 + ["x2"] * 3
     assert list(gains["size"]) == [3000, 5000, 9000] * 2
-    at = table[(table["label"] == "x2") & (table["size"] == 3000)].set_index(["inputs", "seed"])["accuracy"]
+    at = curve[(curve["label"] == "x2") & (curve["size"] == 3000)].set_index(["inputs", "seed"])["accuracy"]
     differences = at["x2 + M_d"] - at["x2"]
     row = gains.iloc[3]
     assert (row["gain_mean"], row["gain_sd"]) == pytest.approx((differences.mean(), differences.std()))
     assert row["with_mean"] - row["without_mean"] == pytest.approx(row["gain_mean"])
-    incomplete = table[~((table["inputs"] == "x1 + M_d") & (table["seed"] == 2))]
+    incomplete = curve[~((curve["inputs"] == "x1 + M_d") & (curve["seed"] == 2))]
     assert list(accuracy_gains(incomplete, {"x1": PAIRS["x1"]})["seeds"]) == [2, 2, 2]
 
 
-def test_gains_beside_those_of_the_paper():
-    lines = format_accuracy_gains(accuracy_gains(curve(), PAIRS)).splitlines()
+def test_gains_beside_those_of_the_paper(curve):
+    lines = format_accuracy_gains(accuracy_gains(curve, PAIRS)).splitlines()
     assert lines[0].endswith("| Gain in the paper |")
     assert lines[3].startswith(f"| x1 | {PAPER_PEAK_SIZE:,} | 3 | 0.5")
     assert [line.split("|")[-2] for line in lines[2:]] == ["  ", " +0.262 ", "  ", "  ", " +0.369 ", "  "]
-    assert "±" not in format_accuracy_gains(accuracy_gains(curve(seeds=[4]), PAIRS))
+    assert "±" not in format_accuracy_gains(accuracy_gains(curve[curve["seed"] == 1], PAIRS))

@@ -8,11 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import auc, roc_auc_score
 
-from seq2seq_mri.evaluation.classification.classification_metrics import (
-    BINARY_METRICS,
-    fold_metrics,
-    predictions_table,
-)
+from seq2seq_mri.evaluation.classification.classification_metrics import BINARY_METRICS, fold_metrics
 from seq2seq_studies.classification.fold_summary import (
     fold_metrics_forest,
     format_fold_summary,
@@ -22,15 +18,8 @@ from seq2seq_studies.classification.fold_summary import (
 
 
 @pytest.fixture
-def predictions() -> pd.DataFrame:
-    generator = np.random.default_rng(0)
-    return predictions_table(
-        {"inputs": inputs, "patient": f"p{case}", "subject": f"p{case}", "section": "testing", "repeat": 0}
-        | {"fold": case // 16, "label": case % 2, "threshold": 0.5}
-        | {"probability": float(np.clip(generator.normal(0.4 + shift * (case % 2), 0.2), 0, 1))}
-        for inputs, shift in (("t1gd", 0.1), ("t1gd + M_d", 0.3))
-        for case in range(80)
-    )
+def predictions(make_predictions) -> pd.DataFrame:
+    return make_predictions(60, sections=("testing",))
 
 
 def test_summary_is_mean_and_deviation_over_folds(predictions):

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from seq2seq_mri.evaluation.classification.classification_metrics import predictions_table, roc_auc
+from seq2seq_mri.evaluation.classification.classification_metrics import roc_auc
 from seq2seq_mri.evaluation.classification.delong import delong_test
 from seq2seq_studies.classification.input_comparison import (
     compare_inputs,
@@ -19,19 +18,6 @@ from seq2seq_studies.classification.input_comparison import (
 PAIRS = [("t1gd", "t1gd + M_d")]
 
 
-def predictions(cases: int = 36, repeats: int = 1) -> pd.DataFrame:
-    generator = np.random.default_rng(0)
-    return predictions_table(
-        {"inputs": name, "patient": f"00{case}", "subject": f"00{case}", "section": section, "repeat": repeat}
-        | {"fold": case // 12, "label": case % 2, "threshold": 0.5}
-        | {"probability": float(np.clip(generator.normal(0.4 + shift * (case % 2), 0.2), 0, 1))}
-        for name, shift in (("t1gd", 0.1), ("t1gd + M_d", 0.3))
-        for repeat in range(repeats)
-        for case in range(cases)
-        for section in ("validation", "testing")
-    )
-
-
 def scores(number: int, seed: int, shift_a: float = 0.8, shift_b: float = 0.8) -> tuple[np.ndarray, ...]:
     """Return labels, half of them 1, and two correlated scores."""
     generator = np.random.default_rng(seed)
@@ -40,8 +26,8 @@ def scores(number: int, seed: int, shift_a: float = 0.8, shift_b: float = 0.8) -
     return labels, noise[:, 0] + shift_a * labels, noise[:, 1] + shift_b * labels
 
 
-def test_pooled_predictions_average_repetitions():
-    table = predictions(repeats=2)
+def test_pooled_predictions_average_repetitions(make_predictions):
+    table = make_predictions(repeats=2)
     pooled = pooled_predictions(table, "t1gd")
     assert len(pooled) == 36
     keys = (table["subject"] == "007") & (table["section"] == "testing") & (table["inputs"] == "t1gd")
@@ -49,8 +35,8 @@ def test_pooled_predictions_average_repetitions():
     assert pooled.set_index("subject")["probability"]["007"] == pytest.approx(table[keys]["probability"].mean())
 
 
-def test_comparison_of_inputs_is_paired_and_says_what_the_second_adds():
-    table = predictions()
+def test_comparison_of_inputs_is_paired_and_says_what_the_second_adds(make_predictions):
+    table = make_predictions()
     compared = compare_inputs(table, PAIRS, samples=300)
     found = compared.iloc[0]
     a, b = (pooled_predictions(table, name) for name in PAIRS[0])
@@ -64,8 +50,8 @@ def test_comparison_of_inputs_is_paired_and_says_what_the_second_adds():
     assert f"| {found['difference']:+.3f} | [{found['low']:+.3f}, {found['high']:+.3f}] |" in text
 
 
-def test_too_few_cases_for_an_interval_still_have_a_difference():
-    table = predictions(12)
+def test_too_few_cases_for_an_interval_still_have_a_difference(make_predictions):
+    table = make_predictions(12)
     table = table[(table["label"] == 0) | (table["subject"] == "001")]
     compared = compare_inputs(table, PAIRS)
     found = compared.iloc[0]

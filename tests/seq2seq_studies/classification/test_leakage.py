@@ -35,19 +35,6 @@ def test_random_labels_give_chance(make_cohort, classifier, tmp_path):
     assert abs(np.mean(areas) - 0.5) < 3 * NULL_DEVIATION / np.sqrt(len(areas))
 
 
-def test_random_labels_with_several_examinations_give_chance(make_cohort, tmp_path):
-    """A classifier that knows patients again would profit from a patient on both sides."""
-
-    def remembers(training, validation, testing, seed):
-        known = {entry["patient"]: entry["label"] for entry in (*training, *validation)}
-        return [known.get(entry["patient"], 0.5) for entry in testing]
-
-    folds = nested_folds(make_cohort(PATIENTS, examinations=3))
-    tables = run_folds(folds, remembers, None, tmp_path, inputs=INPUTS)
-    testing = tables.predictions[tables.predictions["section"] == "testing"]
-    assert set(testing["probability"]) == {0.5}
-
-
 @pytest.mark.parametrize("divide", [nested_folds, train_validation_test_folds])
 def test_a_planted_feature_is_found(make_cohort, classifier, tmp_path, divide):
     folds = divide(make_cohort(PATIENTS, effect=2.5))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,13 +44,9 @@ def test_a_batch_depends_on_seed_and_step_only(cohort) -> None:
     assert torch.equal(one(4)[0], first[4])
     assert torch.equal(one(1)[0], first[1])
     assert not torch.equal(first[0], first[3])
+    two = TrainingBatches(cohort.patch_data, 2)
+    assert [len(two(step)[0]) for step in range(4)] == [4, 2, 4, 2]  # each of three subjects once in an epoch
     assert not all(torch.equal(*pair) for pair in zip(first, different, strict=False))
-
-
-def test_every_subject_is_seen_once_in_an_epoch(cohort) -> None:
-    batches = TrainingBatches(cohort.patch_data, 2)
-    assert batches.steps_per_epoch == 2
-    assert [len(batches(step)[0]) for step in range(4)] == [4, 2, 4, 2]
 
 
 def test_every_patient_is_left_out_once_and_prepared_once(cohort_of) -> None:
@@ -72,13 +69,20 @@ def test_every_patient_is_left_out_once_and_prepared_once(cohort_of) -> None:
         cohorts[1].leave_one_out()
 
 
-def test_mistakes(cohort_of, tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match="give bundle_dir, the folder of a bundle"):
-        cohort_of(bundle_dir=tmp_path)
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        cohort_of(tmp_path / "datalist.json")
-    with pytest.raises(ValueError, match="would be both trained and tested on"):
-        cohort_of(training=["training", "testing"])
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"bundle_dir": "nowhere"}, FileNotFoundError, "give bundle_dir, the folder of a bundle"),
+        ({"datalist": Path("nowhere.json")}, FileNotFoundError, "does not exist"),
+        ({"training": ["training", "testing"]}, ValueError, "would be both trained and tested on"),
+    ],
+)
+def test_mistakes(cohort_of, options, error, message) -> None:
+    with pytest.raises(error, match=message):
+        cohort_of(**options)
+
+
+def test_one_sequence_has_no_source(cohort_of, tmp_path) -> None:
     single = tmp_path / "single.json"
     single.write_text(json.dumps({"sequences": {"t1": 1}, "training": []}))
     with pytest.raises(ValueError, match="one sequence only"):

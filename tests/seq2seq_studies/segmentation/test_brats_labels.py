@@ -57,12 +57,6 @@ def test_regions_are_those_of_brats(convention, enhancing) -> None:
     assert (regions["TC"] <= regions["WT"]).all()
 
 
-@pytest.mark.parametrize(("convention", "label"), [("1,2,3", 4), ("1,2,4", 3)])
-def test_refuses_a_label_of_the_other_numbering(convention, label) -> None:
-    with pytest.raises(ValueError, match=f"seg.nii has the label {label}, which the numbering {convention} has not"):
-        to_nested_labels(np.array([0, 1, label]), convention, "seg.nii")
-
-
 def test_refuses_an_unknown_numbering() -> None:
     with pytest.raises(ValueError, match="labels is '1,2,5'"):
         to_nested_labels(np.zeros(3), "1,2,5", "seg.nii")

@@ -46,12 +46,10 @@ def test_markdown(scores) -> None:
     lines = [line for line in text.splitlines() if line.startswith("| t")]
     assert len(lines) == 12
     assert all(line.count("|") == 9 for line in text.splitlines() if line)
-    assert "| t1+t2 | ET | 6 |" in text
+    for part in ("| t1+t2 | ET | 6 |", "p, loss below 0.05", "p, loss below 1"):
+        assert part in text
     assert "reference" in lines[0]
-    assert "< 0.001" in lines[4]
-    assert "not shown" in lines[4]
-    assert "p, loss below 0.05" in text
-    assert "p, loss below 1" in text
+    assert {"< 0.001", "not shown"} <= {cell.strip() for cell in lines[4].split("|")}
 
 
 def test_one_subject(scores) -> None:
@@ -101,12 +99,6 @@ def test_non_inferiority_by_hand() -> None:
     t = 2 * math.sqrt(3)
     p = 0.5 - t / (2 * math.sqrt(2 + t * t))  # of Student's distribution with two degrees of freedom
     assert result["p_worse"] == result["p_non_inferior"] == pytest.approx(p)  # 4 lies as far above 2 as 0 lies below
-
-
-def test_a_large_p_is_not_non_inferiority() -> None:
-    result = non_inferiority(np.array([0.4, -0.3, 0.1]), 0.05)
-    assert result["p_worse"] > 0.3
-    assert not result["non_inferior"]
 
 
 @pytest.mark.parametrize(
