@@ -1,14 +1,15 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Bad input to inference: one clear error each, the other subjects done, nothing half-written, nothing replaced."""
+"""Bad input to inference: one clear error each, the other subjects done, nothing half-written.
+
+Every way in which a file, a datalist or a checkpoint can be bad is a test of what reads it.
+"""
 
 from __future__ import annotations
 
 import errno
-import gzip
 import json
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -20,71 +21,33 @@ from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.training.checkpoint import save_weights
 
 
-def rewritten(source: str, path: Path, change: Callable[[np.ndarray], np.ndarray], shift: float = 0.0) -> None:
-    """Write the image ``source`` with other voxels, or its grid moved by some millimetres."""
+def rewrite(path: Path, source: str, voxel: float | None = None, shift: float = 0.0) -> None:
+    """Write the image ``source`` with another value in a voxel, or its grid moved by some millimetres."""
     image = nibabel.load(source)
-    affine = image.affine.copy()
+    voxels, affine = image.get_fdata(dtype=np.float32), image.affine.copy()
     affine[:3, 3] += shift
-    nibabel.save(nibabel.Nifti1Image(change(image.get_fdata(dtype=np.float32)).astype(np.float32), affine), path)
+    if voxel is not None:
+        voxels[20, 20, 6] = voxel
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
 
 
-def with_voxel(value: float) -> Callable[[np.ndarray], np.ndarray]:
-    def change(voxels: np.ndarray) -> np.ndarray:
-        voxels[20, 20, 6] = value
-        return voxels
-
-    return change
-
-
-def truncate(source: str, path: Path) -> None:
-    content = Path(source).read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-
-
-def corrupt(source: str, path: Path) -> None:
-    """Change the checksum at the end: what stands before it is not what was compressed."""
-    content = bytearray(Path(source).read_bytes())
-    content[-8:-4] = bytes(4)
-    path.write_bytes(content)
-
-
-def bytes_of(content: bytes) -> Callable[[str, Path], None]:
-    return lambda source, path: path.write_bytes(content)  # type: ignore[return-value]
-
-
-def voxels(change: Callable[[np.ndarray], np.ndarray], shift: float = 0.0) -> Callable[[str, Path], None]:
-    return lambda source, path: rewritten(source, path, change, shift)
-
-
-BAD_FILES = {
-    "missing": (lambda source, path: None, "does not exist"),
-    "a folder": (lambda source, path: path.mkdir(), "is an empty folder"),  # one of DICOM files is legal
-    "empty": (bytes_of(b""), "corrupt|not a NIfTI"),
-    "truncated": (truncate, "corrupt or truncated"),
-    "corrupt": (corrupt, "corrupt or truncated"),
-    "not a NIfTI": (bytes_of(gzip.compress(b"this is no image" * 100)), "not a NIfTI"),
-    "not compressed": (bytes_of(b"this is no image" * 100), "corrupt|not a NIfTI"),
-    "2D": (voxels(lambda image: image[:, :, 6]), r"is 2D, of shape \(36, 40\)"),
-    "4D": (voxels(lambda image: np.stack([image, image], axis=-1)), "has 2 timepoints where sequence 't2' has 1"),
-    "NaN": (voxels(with_voxel(np.nan)), "1 voxels that are NaN or infinite"),
-    "infinite": (voxels(with_voxel(-np.inf)), "1 voxels that are NaN or infinite"),
-    "all zero": (voxels(np.zeros_like), "is all zero"),
-    "constant": (voxels(lambda image: np.full_like(image, 7)), "is constant"),
-    "negative everywhere": (voxels(lambda image: image - 1e6), "no voxel above zero"),
-}
-
-
-@pytest.mark.parametrize("kind", BAD_FILES)
-def test_bad_file(runs, tmp_path, write_datalist, kind) -> None:
-    make, message = BAD_FILES[kind]
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path, source: None, "does not exist"),
+        (lambda path, source: path.write_bytes(b"this is no image" * 100), "corrupt|not a NIfTI"),
+        (lambda path, source: path.write_bytes(Path(source).read_bytes()[:999]), "corrupt or truncated"),
+        (lambda path, source: rewrite(path, source, voxel=np.nan), "1 voxels that are NaN or infinite"),
+    ],
+    ids=["missing", "no image", "truncated", "NaN"],
+)
+def test_bad_file(runs, tmp_path, write_datalist, spoil, message) -> None:
     good, bad = runs.subject(0, without=("t1gd",)), runs.subject(1, without=("t1gd",))
-    path = tmp_path / "bad_t2.nii.gz"
-    make(bad["t2"], path)
-    bad["t2"] = str(path)
-    datalist = write_datalist(bad, good)  # the bad one first
+    path = tmp_path / "t2.nii.gz"
+    spoil(path, bad["t2"])
+    datalist = write_datalist(bad | {"t2": str(path)}, good)  # the bad one first
     error = runs.infer_error(tmp_path / "output", datalist=datalist)
-    names = rf"'t2'|{path}" if kind == "negative everywhere" else str(path)
-    check_failures(error, {bad["subject"]: rf"({names}).*({message})"})
+    check_failures(error, {bad["subject"]: rf"{path}.*({message})"})
     check_written(tmp_path / "output", [good["subject"]])
 
 
@@ -112,48 +75,30 @@ def check_written(folder: Path, subjects: list[str]) -> None:
 
 def test_negative_values_are_legal(runs, tmp_path, write_datalist) -> None:
     subject = runs.subject(0, without=("t1gd",))
-    path = tmp_path / "negative_t2.nii.gz"
-    rewritten(subject["t2"], path, with_voxel(-50.0))
-    runs.infer(tmp_path / "output", datalist=write_datalist(subject | {"t2": str(path)}))
+    rewrite(tmp_path / "t2.nii.gz", subject["t2"], voxel=-50.0)
+    runs.infer(tmp_path / "output", datalist=write_datalist(subject | {"t2": str(tmp_path / "t2.nii.gz")}))
     check_written(tmp_path / "output", [subject["subject"]])
 
 
-@pytest.mark.parametrize(
-    ("change", "shift", "message"),
-    [
-        (lambda image: image[:, :, 1:], 0.0, r"shapes \(36, 40, 13\) and \(36, 40, 12\)"),
-        (lambda image: image, 3.0, "a corner 5.2 mm apart"),
-    ],
-    ids=["shape", "affine"],
-)
-def test_different_grids_name_both_files(runs, tmp_path, write_datalist, change, shift, message) -> None:
+def test_different_grids_name_both_files(runs, tmp_path, write_datalist) -> None:
     good, bad = runs.subject(0, without=("t1gd",)), runs.subject(1, without=("t1gd",))
     path = tmp_path / "moved_t2.nii.gz"
-    rewritten(bad["t2"], path, change, shift)
-    moved = bad | {"t2": str(path)}
-    error = runs.infer_error(tmp_path / "output", datalist=write_datalist(moved, good))
-    check_failures(error, {bad["subject"]: rf"{bad['t1']} and {path} lie on different grids: .*{message}"})
-    check_written(tmp_path / "output", [good["subject"]])
-    runs.infer(tmp_path / "resampled", datalist=write_datalist(moved, good), resample=True)
-    check_written(tmp_path / "resampled", [good["subject"], bad["subject"]])
-
-
-def test_unknown_sequence(runs, tmp_path, write_datalist) -> None:
-    good, bad = runs.subject(0, without=("t1gd",)), runs.subject(1, without=("t1gd",))
-    datalist = write_datalist(bad | {"swi": bad["t2"]}, good)
+    rewrite(path, bad["t2"], shift=3.0)
+    datalist = write_datalist(bad | {"t2": str(path)}, good)
     error = runs.infer_error(tmp_path / "output", datalist=datalist)
-    check_failures(error, {bad["subject"]: "unknown sequence 'swi'.*t1, t1gd, t2, flair"})
+    message = rf"{bad['t1']} and {path} lie on different grids: .*a corner 5\.2 mm apart"
+    check_failures(error, {bad["subject"]: message})
     check_written(tmp_path / "output", [good["subject"]])
+    runs.infer(tmp_path / "resampled", datalist=datalist, resample=True)
+    check_written(tmp_path / "resampled", [good["subject"], bad["subject"]])
 
 
 def test_several_failures_are_all_listed(runs, tmp_path, write_datalist) -> None:
     good, bad = runs.subject(0, without=("t1gd",)), runs.subject(1, without=("t1gd",))
-    datalist = write_datalist({"subject": "nobody"}, good, bad | {"t2": str(tmp_path / "none.nii.gz")})
-    error = runs.infer_error(tmp_path / "output", datalist=datalist)
-    check_failures(
-        error,
-        {"nobody": "no available sequence; give at least one of t1", bad["subject"]: r"none\.nii\.gz does not exist"},
-    )
+    odd = bad | {"subject": "odd", "swi": bad["t2"]}
+    error = runs.infer_error(tmp_path / "output", datalist=write_datalist({"subject": "nobody"}, good, odd))
+    messages = {"nobody": "no available sequence; give at least one of t1", "odd": "unknown sequence 'swi'.*t1, t1gd"}
+    check_failures(error, messages)
     check_written(tmp_path / "output", [good["subject"]])
 
 
@@ -162,17 +107,7 @@ def test_several_failures_are_all_listed(runs, tmp_path, write_datalist) -> None
     [
         (None, "does not exist; python -m seq2seq_mri datalist makes one"),
         ("{not JSON", "is not JSON"),
-        ("[]", "is not of the form"),
-        ('{"testing": []}', "is not of the form"),
-        ('{"sequences": {"t1": 1}, "testing": [{"t1": "a.nii.gz"}]}', r"testing\[0\] is not of the form"),
-        (
-            '{"sequences": {"t1": 1}, "testing": [{"subject": "a/b", "t1": "a.nii.gz"}]}',
-            "cannot be the name of a folder",
-        ),
-        ('{"sequences": {"t1": 1}, "testing": [{"subject": "a", "t1": 7}]}', "subject a: t1 is 7; give a path"),
-        ('{"sequences": {"t1": 1}, "testing": [{"subject": "a"}, {"subject": "a"}]}', "subject a stands twice"),
         ('{"sequences": {"t1": 1}, "training": []}', "has no section 'testing'"),
-        ('{"sequences": {"t1": 1}, "testing": []}', "no subject is in testing"),
         ('{"sequences": {"t1": 4}, "testing": []}', "t1 has 4 timepoints"),
     ],
 )
@@ -194,19 +129,6 @@ def test_output_cannot_be_written(runs, tmp_path, write_datalist) -> None:
     assert re.search(f"The output directory {file / 'output'} cannot be written: Not a directory", str(error)), error
 
 
-def test_output_exists(runs, tmp_path, write_datalist) -> None:
-    good, bad = runs.subject(0, without=("t1gd",)), runs.subject(1, without=("t1gd",))
-    existing = tmp_path / "output" / bad["subject"] / f"{bad['subject']}_t1gd.nii.gz"
-    existing.parent.mkdir(parents=True)
-    existing.write_bytes(b"an earlier result")
-    error = runs.infer_error(tmp_path / "output", datalist=write_datalist(bad, good))
-    assert isinstance(error, FileExistsError)
-    assert str(error).splitlines()[1:] == [f"  {existing} exists"]
-    assert existing.read_bytes() == b"an earlier result"
-    # Nobody's images were computed: that there is an earlier result is known before.
-    assert not (tmp_path / "output" / good["subject"]).exists()
-
-
 def made_up_weights(path: Path) -> None:
     sequences = dict.fromkeys(["t1", "t1gd", "t2", "flair"], 1)
     save_weights(Seq2SeqGenerator(2, sequences, channels=(4, 8), num_res_blocks=1, code_channels=4), path)
@@ -219,13 +141,7 @@ BAD_CHECKPOINTS = {
         lambda path: torch.save({"sequences": {"t1": 1, "t2": 1}, "network": {}}, path),
         r"was trained on the sequences \{'t1': 1, 't2': 1\}",
     ),
-    "empty": (lambda path: path.write_bytes(b""), "cannot be read as a checkpoint"),
     "no checkpoint": (lambda path: path.write_text("weights"), "cannot be read as a checkpoint"),
-    "truncated": (
-        lambda path: path.write_bytes(path.with_name("whole.pt").read_bytes()[:-999]),
-        "it is truncated or of",
-    ),
-    "a tensor": (lambda path: torch.save(torch.zeros(1), path), "holds a Tensor, not a checkpoint"),
 }
 
 
@@ -233,7 +149,6 @@ BAD_CHECKPOINTS = {
 def test_bad_checkpoint(runs, tmp_path, write_datalist, kind) -> None:
     make, message = BAD_CHECKPOINTS[kind]
     path = tmp_path / "weights.pt"
-    (tmp_path / "whole.pt").write_bytes(runs.weights.read_bytes())
     make(path)
     datalist = write_datalist(runs.subject(0, without=("t1gd",)))
     error = runs.infer_error(tmp_path / "output", datalist=datalist, checkpoint=str(path))
@@ -243,20 +158,17 @@ def test_bad_checkpoint(runs, tmp_path, write_datalist, kind) -> None:
     assert not list((tmp_path / "output").rglob("*.nii.gz"))
 
 
-@pytest.mark.parametrize("moment", ["writing", "renaming"])
-def test_disc_full(runs, tmp_path, write_datalist, monkeypatch, moment) -> None:
+def test_disc_full(runs, tmp_path, write_datalist, monkeypatch) -> None:
     good, bad = runs.subject(0, without=("t1gd",)), runs.subject(1, without=("t1gd",))
-    module, name = (nibabel, "save") if moment == "writing" else (os, "replace")
-    original = getattr(module, name)
+    save = nibabel.save
 
-    def full(first, second) -> None:
-        if bad["subject"] in str(second):
-            if moment == "writing":
-                Path(second).write_bytes(b"half of an image")
+    def full(image, path) -> None:
+        if bad["subject"] in str(path):
+            Path(path).write_bytes(b"half of an image")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        original(first, second)
+        save(image, path)
 
-    monkeypatch.setattr(module, name, full)
+    monkeypatch.setattr(nibabel, "save", full)
     error = runs.infer_error(tmp_path / "output", datalist=write_datalist(bad, good))
     path = tmp_path / "output" / bad["subject"] / f"{bad['subject']}_t1gd.nii.gz"
     check_failures(error, {bad["subject"]: f"cannot write {path}: No space left on device"})

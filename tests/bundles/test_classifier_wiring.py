@@ -11,33 +11,29 @@ from typing import Any
 import pytest
 import wiring_classifier as facts
 import wiring_generator as of_all
-from wiring import Mutant, Wiring, darken_the_left, drop, put, put_in, swap
+from wiring import Mutant, Wiring, darken_the_left, drop, mutants, put, put_in, swap
 
 NAME = "differentiation_classifier"
 TRAINING = {"max_epochs": 2}
 
-#: Of each fact, the mistakes that it must notice: the file they are made in, and how.
+#: Of each fact, the mistakes that it must notice: edits of train.json, or of another file that is named.
 MISTAKES = {
-    of_all.seeds_come_first: {"no seed": ("train", swap("$monai.utils.set_determinism(seed=@seed)", "$None"))},
+    of_all.seeds_come_first: {"no seed": swap("$monai.utils.set_determinism(seed=@seed)", "$None")},
     facts.optimizer_is_documented: {
-        "learning rate 10 times": ("train", put("learning_rate", 1e-2)),
-        "another optimizer": ("train", put("train#optimizer#_target_", "torch.optim.AdamW")),
-        "weight decay": ("train", put("weight_decay", 0.1)),
+        "learning rate 10 times": put("learning_rate", 1e-2),
+        "another optimizer": put("train#optimizer#_target_", "torch.optim.AdamW"),
+        "weight decay": put("weight_decay", 0.1),
     },
     facts.loss_balances_the_classes: {
-        "equal class weights": ("train", put("class_weights", None)),
-        "class weights of the validation": (
-            "train",
-            swap("(@train#images.labels)", "([entry['label'] for entry in @validate#data])"),
+        "equal class weights": put("class_weights", None),
+        "class weights of the validation": swap(
+            "(@train#images.labels)", "([entry['label'] for entry in @validate#data])"
         ),
-        "class weights not given": ("train", put("train#loss#class_weights", None)),
+        "class weights not given": put("train#loss#class_weights", None),
     },
     facts.sections_have_their_subjects_and_labels: {
-        "validation on training subjects": ("train", swap("section='validation'", "section='training'")),
-        "training on both sections": (
-            "train",
-            swap("(section='training')", "(section=['training', 'validation'])"),
-        ),
+        "validation on training subjects": swap("section='validation'", "section='training'"),
+        "training on both sections": swap("(section='training')", "(section=['training', 'validation'])"),
         "no subjects for the threshold": ("evaluate", swap("$[*@validate#data, *@data]", "@data")),
         "evaluation of training subjects": ("evaluate", put("section", "training")),
     },
@@ -53,45 +49,38 @@ MISTAKES = {
         ),
     },
     facts.channels_are_an_image_and_its_map: {
-        "maps of all sequences but one": (
-            "train",
-            put_in("prepare", "AddDifferentiationMapsd", "include_self", "$not @include_self"),
+        "maps of all sequences but one": put_in(
+            "prepare", "AddDifferentiationMapsd", "include_self", "$not @include_self"
         ),
-        "two images": ("train", put("inputs", ["t1gd", "t1"])),
+        "two images": put("inputs", ["t1gd", "t1"]),
     },
     facts.training_images_are_augmented: {
-        "no flips": ("train", drop("train", "RandFlipd")),
-        "always flipped": ("train", put_in("train", "RandFlipd", "prob", 1.0)),
-        "no zooms": ("train", drop("train", "RandAffined")),
-        "no other brightness": ("train", drop("train", "RandScaleIntensityd")),
-        "no augmentation": ("train", put("train#dataset#transform", "$(lambda item: item)")),
+        "no flips": drop("train", "RandFlipd"),
+        "always flipped": put_in("train", "RandFlipd", "prob", 1.0),
+        "no zooms": drop("train", "RandAffined"),
+        "no other brightness": drop("train", "RandScaleIntensityd"),
+        "no augmentation": put("train#dataset#transform", "$(lambda item: item)"),
     },
     facts.training_moves_the_network_and_measures_it: {
-        "no validation": ("train", drop("train", "ValidationHandler")),
-        "validation of another network": (
-            "train",
-            put("validate#evaluator#network", {"_target_": "copy.deepcopy", "x": "@network"}),
+        "no validation": drop("train", "ValidationHandler"),
+        "validation of another network": put(
+            "validate#evaluator#network", {"_target_": "copy.deepcopy", "x": "@network"}
         ),
-        "chosen by accuracy": ("train", swap("val_auc", "val_accuracy_of_training")),
+        "chosen by accuracy": swap("val_auc", "val_accuracy_of_training"),
     },
     facts.history_has_every_epoch: {
-        "no history": ("train", swap(", @train#history,", ",")),
-        "no loss of the validation": ("train", put("validate#evaluator#additional_metrics", None)),
+        "no history": swap(", @train#history,", ","),
+        "no loss of the validation": put("validate#evaluator#additional_metrics", None),
     },
     facts.checkpoints_have_what_is_needed: {
-        "no checkpoint": ("train", swap("@train#history, @train#checkpoint]", "@train#history]")),
-        "the best epoch is the last": ("train", put("train#checkpoint#evaluator", None)),
+        "no checkpoint": swap("@train#history, @train#checkpoint]", "@train#history]"),
+        "the best epoch is the last": put("train#checkpoint#evaluator", None),
     },
     of_all.a_training_is_not_overwritten: {
-        "a training is overwritten": (
-            "train",
-            swap("$@train#checkpoint.prepare(@train#trainer, resume=@resume)", "$None"),
-        ),
+        "a training is overwritten": swap("$@train#checkpoint.prepare(@train#trainer, resume=@resume)", "$None"),
     },
-    of_all.every_epoch_has_other_samples: {"the same images in every epoch": ("train", drop("train", "EpochSeed"))},
-    facts.loss_that_is_not_finite_ends_the_training: {
-        "training goes on with NaN": ("train", drop("train", "FiniteLoss"))
-    },
+    of_all.every_epoch_has_other_samples: {"the same images in every epoch": drop("train", "EpochSeed")},
+    facts.loss_that_is_not_finite_ends_the_training: {"training goes on with NaN": drop("train", "FiniteLoss")},
     facts.network_of_training_and_inference_is_one: {
         "another network in inference": ("inference", put("first_stride", 1))
     },
@@ -104,7 +93,7 @@ MISTAKES = {
         "logits for probabilities": ("inference", put_in("postprocessing", "Activationsd", "sigmoid", False)),
     },
 }
-MUTANTS = {name: Mutant(file, edit, fact) for fact, edits in MISTAKES.items() for name, (file, edit) in edits.items()}
+MUTANTS = mutants(MISTAKES)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import wiring_generator as facts
-from wiring import Mutant, Wiring, darken_the_left, drop, keep_slices, put, put_in, swap
+from wiring import Mutant, Wiring, darken_the_left, drop, keep_slices, mutants, put, put_in, swap
 
 from mri_phantom.brain import SimulateBrain
 from mri_phantom.breast import SimulateBreast
@@ -39,33 +39,33 @@ def flip_upsampling(content: dict[str, Any]) -> None:
     network["upsample"] = {"first": "last", "last": "first"}[network["upsample"]]
 
 
-#: Of each fact, the mistakes that it must notice: the file they are made in, and how.
+#: Of each fact, the mistakes that it must notice: edits of train.json, or of another file that is named.
 MISTAKES = {
     facts.seeds_come_first: {
-        "no seed": ("train", swap("$monai.utils.set_determinism(seed=@seed)", "$None")),
-        "a constant seed": ("train", swap("determinism(seed=@seed)", "determinism(seed=3)")),
+        "no seed": swap("$monai.utils.set_determinism(seed=@seed)", "$None"),
+        "a constant seed": swap("determinism(seed=@seed)", "determinism(seed=3)"),
         "no seed with several processes": (
             "multi_gpu_train",
             swap("$monai.utils.set_determinism(seed=@seed)", "$None"),
         ),
-        "seeds after the training": ("train", put("training#0", "$@network")),
+        "seeds after the training": put("training#0", "$@network"),
     },
     facts.optimizer_is_documented: {
-        "learning rate 10 times": ("train", put("learning_rate", 2e-3)),
-        "learning rate a tenth": ("train", put("train#optimizer#lr", 2e-5)),
-        "another optimizer": ("train", put("train#optimizer#_target_", "torch.optim.AdamW")),
-        "gradients of any length": ("train", put("train#trainer#gradient_clip", None)),
-        "only the encoder trained": ("train", swap("$@network.parameters()", "$@network.encoder.parameters()")),
+        "learning rate 10 times": put("learning_rate", 2e-3),
+        "learning rate a tenth": put("train#optimizer#lr", 2e-5),
+        "another optimizer": put("train#optimizer#_target_", "torch.optim.AdamW"),
+        "gradients of any length": put("train#trainer#gradient_clip", None),
+        "only the encoder trained": swap("$@network.parameters()", "$@network.encoder.parameters()"),
     },
     facts.loss_is_ten_times_l1: {
-        "λ_r a tenth": ("train", put("lambda_reconstruction", 1.0)),
-        "λ_r 100 times": ("train", put("train#loss#lambda_reconstruction", 1000.0)),
-        "squared error": ("train", put("train#loss#reconstruction", "mse")),
-        "cycles by default": ("train", put("lambda_cycle", 10.0)),
+        "λ_r a tenth": put("lambda_reconstruction", 1.0),
+        "λ_r 100 times": put("train#loss#lambda_reconstruction", 1000.0),
+        "squared error": put("train#loss#reconstruction", "mse"),
+        "cycles by default": put("lambda_cycle", 10.0),
     },
     facts.published_has_the_weights_of_the_paper: {
         "the paper's without cycles": ("published", put("lambda_cycle", 0.0)),
-        "λ_p is λ_cyc": ("train", put("train#loss#lambda_perceptual", "@lambda_cycle")),
+        "λ_p is λ_cyc": put("train#loss#lambda_perceptual", "@lambda_cycle"),
     },
     facts.unpaired_trains_the_discriminators: {
         "discriminators not trained": (
@@ -74,56 +74,52 @@ MISTAKES = {
         ),
     },
     facts.learning_rate_follows_a_cosine: {
-        "no schedule": ("train", drop("train", "LrScheduleHandler")),
-        "a schedule of twice the length": ("train", put("train#lr_scheduler#T_max", "$2 * @max_epochs")),
+        "no schedule": drop("train", "LrScheduleHandler"),
+        "a schedule of twice the length": put("train#lr_scheduler#T_max", "$2 * @max_epochs"),
     },
     facts.average_follows_the_network: {
-        "no moving average": ("train", swap("$[@train#ema, *", "$[*")),
-        "another momentum": ("train", put("train#ema#momentum", 0.02)),
+        "no moving average": swap("$[@train#ema, *", "$[*"),
+        "another momentum": put("train#ema#momentum", 0.02),
     },
-    facts.average_has_the_documented_momentum: {"momentum 10 times": ("train", put("ema_momentum", 0.02))},
+    facts.average_has_the_documented_momentum: {"momentum 10 times": put("ema_momentum", 0.02)},
     facts.validation_measures_the_average: {
-        "no validation": ("train", drop("train", "ValidationHandler")),
-        "validation at another interval": ("train", swap("@val_interval", "$1")),
-        "validation of the wrong network": ("train", put("validate#evaluator#network", "@network")),
+        "no validation": drop("train", "ValidationHandler"),
+        "validation at another interval": swap("@val_interval", "$1"),
+        "validation of the wrong network": put("validate#evaluator#network", "@network"),
     },
     facts.validation_has_the_validation_subjects_as_inference_sees_them: {
-        "validation on training subjects": ("train", put("validate#data", "@train#data")),
+        "validation on training subjects": put("validate#data", "@train#data"),
         "training on other intensities than inference": (
             "inference",
             put_in("normalize", "NormalizeSequencesd", "percentile", 90.0),
         ),
     },
     facts.best_is_the_average_of_the_best_epoch: {
-        "the best weights are not the average": ("train", put("train#checkpoint#ema_network", None))
+        "the best weights are not the average": put("train#checkpoint#ema_network", None)
     },
     facts.last_has_what_a_resume_needs: {
-        "the best epoch is the last": ("train", put("train#checkpoint#evaluator", None)),
-        "the schedule is not saved": ("train", put("train#checkpoint#lr_scheduler", None)),
-        "the intensities are not said": ("train", put("train#checkpoint#normalize", None)),
+        "the best epoch is the last": put("train#checkpoint#evaluator", None),
+        "the schedule is not saved": put("train#checkpoint#lr_scheduler", None),
+        "the intensities are not said": put("train#checkpoint#normalize", None),
     },
-    facts.history_has_every_epoch: {"no history": ("train", swap(", @train#history,", ","))},
+    facts.history_has_every_epoch: {"no history": swap(", @train#history,", ",")},
     facts.a_training_is_not_overwritten: {
-        "a training is overwritten": (
-            "train",
-            swap("$@train#checkpoint.prepare(@train#trainer, resume=@resume)", "$None"),
-        ),
+        "a training is overwritten": swap("$@train#checkpoint.prepare(@train#trainer, resume=@resume)", "$None"),
     },
-    facts.every_epoch_has_other_samples: {"the same samples in every epoch": ("train", drop("train", "EpochSeed"))},
+    facts.every_epoch_has_other_samples: {"the same samples in every epoch": drop("train", "EpochSeed")},
     facts.samples_are_slices_of_the_training_subjects: {
-        "training on testing subjects": ("train", put("train#data", "$@read_section(section='testing')")),
-        "another size": ("train", put("train#draw#slice_size", [24, 28])),
-        "samples that are not normalised": (
-            "train",
-            put("normalize", {"_target_": "monai.transforms.Identityd", "keys": "image"}),
+        "training on testing subjects": put("train#data", "$@read_section(section='testing')"),
+        "another size": put("train#draw#slice_size", [24, 28]),
+        "samples that are not normalised": put(
+            "normalize", {"_target_": "monai.transforms.Identityd", "keys": "image"}
         ),
     },
     facts.half_of_the_samples_are_flipped: {
-        "no flips": ("train", drop("train", "RandFlipd")),
-        "all flipped": ("train", put_in("train", "RandFlipd", "prob", 1.0)),
-        "flipped upside down": ("train", put_in("train", "RandFlipd", "spatial_axis", 1)),
+        "no flips": drop("train", "RandFlipd"),
+        "all flipped": put_in("train", "RandFlipd", "prob", 1.0),
+        "flipped upside down": put_in("train", "RandFlipd", "spatial_axis", 1),
     },
-    facts.seed_decides_the_samples: {"samples of one seed": ("train", put("train#dataset#seed", 7))},
+    facts.seed_decides_the_samples: {"samples of one seed": put("train#dataset#seed", 7)},
     facts.network_of_training_and_inference_is_one: {"another upsampling in inference": ("inference", flip_upsampling)},
     facts.evaluation_measures_the_best_weights: {
         "evaluation of random weights": ("evaluate", put("evaluator#network", "@network")),
@@ -143,11 +139,11 @@ MISTAKES = {
         "a target's own image among its sources": ("inference", put("translation#include_self", True)),
     },
     facts.precision_reaches_training_and_inference: {
-        "training in float32 only": ("train", put("train#trainer#autocast_dtype", None)),
+        "training in float32 only": put("train#trainer#autocast_dtype", None),
         "inference in float32 only": ("inference", put("translation#autocast_dtype", None)),
     },
 }
-MUTANTS = {name: Mutant(file, edit, fact) for fact, edits in MISTAKES.items() for name, (file, edit) in edits.items()}
+MUTANTS = mutants(MISTAKES)
 
 
 @pytest.fixture(scope="session")

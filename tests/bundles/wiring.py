@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -99,6 +99,19 @@ class Mutant:
     file: str
     edit: Edit
     fact: Callable[[Wiring], None]
+
+
+Mistakes = Mapping[Callable[..., None], Mapping[str, Edit | tuple[str, Edit]]]
+
+
+def mutants(mistakes: Mistakes) -> dict[str, Mutant]:
+    """Return by its name each mistake that a fact must notice; an edit without the name of a file is of train.json."""
+    found = {}
+    for fact, edits in mistakes.items():
+        for name, edit in edits.items():
+            file, change = edit if isinstance(edit, tuple) else ("train", edit)
+            found[name] = Mutant(file, change, fact)
+    return found
 
 
 @dataclass
