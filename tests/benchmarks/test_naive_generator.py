@@ -5,21 +5,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_generator import small
 
 from naive_generator import naive_copy
 from naive_inference import naive_translations
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
-from seq2seq_mri.networks.generator import Seq2SeqGenerator
-
-
-def small(spatial_dims: int, sequences: dict[str, int], **options) -> Seq2SeqGenerator:
-    torch.manual_seed(0)
-    options = {"in_channels": 3, "channels": (4, 6, 8), "num_res_blocks": 2, "lstm_layers": 2, **options}
-    return Seq2SeqGenerator(spatial_dims, sequences, code_channels=6, weight_code_channels=3, **options)
 
 
 def test_has_weights_of_its_own_and_the_mode_of_the_generator() -> None:
-    generator = small(2, {"t1": 1, "t2": 1}).eval()
+    generator = small(2, {"t1": 1, "t2": 1}, in_channels=3).eval()
     naive = naive_copy(generator)
     assert not naive.training
     shapes, ours = ({name: value.shape for name, value in of.state_dict().items()} for of in (naive, generator))
@@ -34,7 +28,7 @@ def test_has_weights_of_its_own_and_the_mode_of_the_generator() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_volumes_equal_the_inferers(batch_size: int) -> None:
-    generator = small(2, {"t1": 1, "dce": 2}).eval()
+    generator = small(2, {"t1": 1, "dce": 2}, in_channels=3).eval()
     image = torch.rand(3, 16, 20, 5)
     image[..., :4, :, :] = 0
     expected = SliceTranslationInferer()(image[None], generator, sources=["t1", "dce"], targets=["dce"])

@@ -84,7 +84,7 @@ MISTAKES = {
     facts.network_of_training_and_inference_is_one: {
         "another network in inference": ("inference", put("first_stride", 1))
     },
-    facts.evaluation_tests_the_best_weights: {
+    of_all.evaluation_measures_the_best_weights: {
         "evaluation of random weights": ("evaluate", put("evaluator#network", "@network")),
         "evaluation of the last weights": ("evaluate", put("checkpoint", "$@checkpoint_dir + '/last.pt'")),
     },

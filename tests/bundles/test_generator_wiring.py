@@ -124,6 +124,8 @@ MISTAKES = {
     facts.evaluation_measures_the_best_weights: {
         "evaluation of random weights": ("evaluate", put("evaluator#network", "@network")),
         "evaluation of the last weights": ("evaluate", put("checkpoint", "$@checkpoint_dir + '/last.pt'")),
+    },
+    facts.evaluation_is_of_all_pairs_with_maps: {
         "evaluation without maps": ("evaluate", put("evaluator#differentiation", False)),
     },
     facts.evaluation_has_the_testing_subjects_with_what_was_withheld: {

@@ -13,7 +13,6 @@ from wiring import Wiring, flat, side
 from wiring_generator import write_weights
 
 from seq2seq_mri.sequences import channel_slices
-from seq2seq_mri.training.checkpoint import save_weights
 
 LEARNING_RATE = 1e-3  # the paper's, section 4.4
 #: Prepared images are kept in half precision.
@@ -149,14 +148,6 @@ def network_of_training_and_inference_is_one(wiring: Wiring) -> None:
     image = torch.rand(1, 2, 24, 25, 23)
     with torch.no_grad():
         assert torch.equal(first(image), second(image))
-
-
-def evaluation_tests_the_best_weights(wiring: Wiring) -> None:
-    parser = wiring.parser("evaluate")
-    folder = Path(parser.get_parsed_content("checkpoint_dir"))
-    save_weights(parser.get_parsed_content("network_def"), folder / "last.pt", overwrite=True)
-    weights = write_weights(wiring, folder / "best.pt")
-    assert torch.equal(flat(parser.get_parsed_content("evaluator").network), weights)
 
 
 def inference_gives_probabilities_of_the_given_weights(wiring: Wiring) -> None:

@@ -251,9 +251,13 @@ def evaluation_measures_the_best_weights(wiring: Wiring) -> None:
     weights = write_weights(wiring, folder / "best.pt")
     evaluator = parser.get_parsed_content("evaluator")
     assert torch.equal(flat(evaluator.network), weights)
-    assert evaluator.protocol == "all_pairs"
-    assert evaluator.differentiation
-    assert evaluator.include_self
+
+
+def evaluation_is_of_all_pairs_with_maps(wiring: Wiring) -> None:
+    path = wiring.folder / "weights.pt"
+    write_weights(wiring, path)
+    evaluator = wiring.parser("evaluate", lpips="none", checkpoint=str(path)).get_parsed_content("evaluator")
+    assert (evaluator.protocol, evaluator.differentiation, evaluator.include_self) == ("all_pairs", True, True)
 
 
 def evaluation_has_the_testing_subjects_with_what_was_withheld(wiring: Wiring) -> None:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from agreement import GRADIENT, gradients, relative_error
+from agreement import GRADIENT, gradients, no_waiting, relative_error
 from small_generator import small
 
 from seq2seq_mri.losses.classification import ClassificationLoss
@@ -49,14 +50,8 @@ def test_step_with_every_term(device: torch.device, vgg19_file, dims, dtype) -> 
     torch.manual_seed(0)
     found, *found_gradients = step(dims, device, dtype, weights)
     assert found.loss.device.type == device.type
-    assert (
-        found.terms.keys()
-        == expected.terms.keys()
-        == {
-            *("reconstruction", "cycle", "adversarial"),
-            *(["perceptual"] if weights else []),
-        }
-    )
+    terms = {"reconstruction", "cycle", "adversarial"} | ({"perceptual"} if weights else set())
+    assert found.terms.keys() == expected.terms.keys() == terms
     for name, value in expected.terms.items():
         assert float(found.terms[name]) == pytest.approx(float(value), rel=LOSS[dtype]), name
     for found_gradient, expected_gradient in zip(found_gradients, expected_gradients, strict=True):
@@ -65,22 +60,17 @@ def test_step_with_every_term(device: torch.device, vgg19_file, dims, dtype) -> 
 
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
 def test_a_step_does_not_wait_for_the_gpu(device: torch.device, dtype) -> None:
-    """Torch refuses every operation that would wait, in a third step of the same choices."""
+    """Not in the third of three steps of the same choices."""
     generator = small(2, SEQUENCES, in_channels=3).to(device).train()
     training = TranslationStep(generator, Seq2SeqLoss(10.0, 0.0, 10.0).to(device), pairs="all", cycles="all")
     image = torch.rand(3, 5, 32, 28, 3, device=device)
     losses = []
-    try:
-        for turn in range(3):
-            if turn == 2 and device.type == "cuda":
-                torch.cuda.set_sync_debug_mode("error")
+    for turn in range(3):
+        with no_waiting(device) if turn == 2 else nullcontext():
             with autocast(device, dtype):
                 loss = training(image, AVAILABLE).loss
             loss.backward()
             losses.append(loss.detach())
-    finally:
-        if device.type == "cuda":
-            torch.cuda.set_sync_debug_mode("default")
     assert float(losses[2]) == pytest.approx(float(losses[0]), rel=1e-3)
 
 

@@ -9,7 +9,8 @@ and matrices are compared: that of a bias before a normalisation is 0, and what 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -49,3 +50,16 @@ def forward_and_backward(
         output = network(*given)
     (output.float() - 0.25).square().sum().backward()
     return output, gradients(network)
+
+
+@contextmanager
+def no_waiting(device: torch.device) -> Iterator[None]:
+    """Have torch refuse every operation that would wait for the GPU."""
+    if device.type != "cuda":
+        yield
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
