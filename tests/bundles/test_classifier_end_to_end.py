@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import ConfigParser, ckpt_export
+from monai.bundle import ConfigParser
 
 from seq2seq_mri.evaluation.classification.classification_metrics import binary_metrics, youden_threshold
-from seq2seq_mri.training.checkpoint import load_weights
 
 QUICK = {"max_epochs": 2, "num_workers": 0}
 
@@ -145,27 +144,6 @@ def test_mistakes_are_named(classifier_runs, tmp_path, monkeypatch, changed, kin
     error = classifier_runs.error("train", output_dir=str(tmp_path / "output"), **QUICK | changed)
     assert isinstance(error, kind)
     assert message in str(error)
-
-
-def test_exported_torchscript_gives_the_same(classifier_runs, trained, tmp_path) -> None:
-    bundle = classifier_runs.bundle
-    weights = trained / "checkpoints" / "best.pt"
-    ckpt_export(
-        "network_def",
-        filepath=str(tmp_path / "model.ts"),
-        ckpt_file=str(weights),
-        meta_file=str(bundle / "configs" / "metadata.json"),
-        config_file=str(bundle / "configs" / "inference.json"),
-        widen_factor=0.0625,
-    )
-    parser = ConfigParser()
-    parser.read_config(str(bundle / "configs" / "inference.json"))
-    parser["widen_factor"] = 0.0625
-    network = load_weights(parser.get_parsed_content("network_def"), weights).eval()
-    exported = torch.jit.load(str(tmp_path / "model.ts")).eval()
-    image = torch.rand(2, 2, 33, 37, 35)
-    with torch.no_grad():
-        torch.testing.assert_close(exported(image), network(image), rtol=1e-5, atol=1e-6)
 
 
 def test_alphabet_experiment_goes_on_where_it_was(repository, tmp_path) -> None:

@@ -11,7 +11,7 @@ import torch
 from monai.bundle import ConfigParser, ckpt_export, verify_net_in_out
 
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
-from seq2seq_mri.training.checkpoint import load_weights, save_weights
+from seq2seq_mri.training.checkpoint import load_weights
 
 
 @pytest.mark.parametrize(
@@ -114,29 +114,29 @@ def test_verify_net_in_out(repository, name, config) -> None:
     )
 
 
-@pytest.mark.slow
-def test_exported_torchscript_gives_the_same(generator_bundle, tmp_path) -> None:
+@pytest.mark.parametrize("name", ["seq2seq_brats", "seq2seq_breast", "differentiation_classifier"])
+def test_exported_torchscript_gives_the_same(repository, tmp_path, name) -> None:
+    bundle = repository / "bundles" / name
+    files = {name: str(bundle / "configs" / f"{name}.json") for name in ("metadata", "inference")}
+    weights = bundle / "models" / "model.pt"
     parser = ConfigParser()
-    parser.read_config(str(generator_bundle / "configs" / "inference.json"))
-    generator = parser.get_parsed_content("network_def")
-    weights = generator_bundle / "models" / "model.pt"
-    if not weights.is_file():
-        weights = tmp_path / "model.pt"
-        save_weights(generator, weights, dtype="bfloat16")
-    load_weights(generator, weights).eval()
+    parser.read_config(files["inference"])
+    network = load_weights(parser.get_parsed_content("network_def"), weights).eval()
     ckpt_export(
         "network_def",
         filepath=str(tmp_path / "model.ts"),
         ckpt_file=str(weights),
-        meta_file=str(generator_bundle / "configs" / "metadata.json"),
-        config_file=str(generator_bundle / "configs" / "inference.json"),
+        meta_file=files["metadata"],
+        config_file=files["inference"],
     )
     embedded = {"metadata.json": "", "inference.json": ""}
     exported = torch.jit.load(str(tmp_path / "model.ts"), _extra_files=embedded).eval()
-    assert json.loads(embedded["metadata.json"])["name"] == generator_bundle.name
+    assert json.loads(embedded["metadata.json"])["name"] == name
     assert "network_def" in json.loads(embedded["inference.json"])
-    image = torch.rand(2, 3, 37, 42)
-    target = torch.eye(len(generator.sequences))[[2, 1]]
+    calls: list[tuple[torch.Tensor, ...]] = [(torch.rand(2, 2, 33, 37, 35),)]
+    if isinstance(network, Seq2SeqGenerator):
+        image, target = torch.rand(2, 3, 37, 42), torch.eye(len(network.sequences))[[2, 1]]
+        calls = [(image,), (image, target)]
     with torch.no_grad():
-        torch.testing.assert_close(exported(image), generator(image), rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(exported(image, target), generator(image, target), rtol=1e-5, atol=1e-6)
+        for given in calls:
+            torch.testing.assert_close(exported(*given), network(*given), rtol=1e-5, atol=1e-6)

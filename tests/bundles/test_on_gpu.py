@@ -17,7 +17,7 @@ import pytest
 import torch
 from ignite.engine import Events
 
-from seq2seq_mri.training.checkpoint import load_weights, read_checkpoint
+from seq2seq_mri.training.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.gpu
 
@@ -29,14 +29,6 @@ IMAGE = {None: 1e-3, "bfloat16": 3e-2}
 PSNR = {None: 0.02, "bfloat16": 0.5}
 #: Largest difference of the losses of a first epoch, as a fraction.
 LOSS = {None: 1e-3, "bfloat16": 5e-2}
-
-
-def change(path: Path, edit: Any) -> None:
-    """Rewrite an image."""
-    image = nibabel.load(path)
-    voxels = np.asanyarray(image.dataobj).copy()
-    edit(voxels)
-    nibabel.save(nibabel.Nifti1Image(voxels, image.affine, image.header), path)
 
 
 @pytest.fixture
@@ -53,26 +45,26 @@ def hard_runs(generator_runs, tmp_path_factory):
         for number, entry in enumerate(content[section]):
             names = [name for name in generator_runs.sequences if isinstance(entry.get(name), str)]
             for position, name in enumerate(names):
-
-                def empty(voxels: np.ndarray, lacks: bool = position == number % len(names)) -> None:
-                    depth = voxels.shape[2]
-                    voxels[:, :, : depth // 8] = voxels[:, :, -(depth // 8) :] = 0
-                    if lacks:
-                        voxels[:, :, : depth // 2] = 0
-
-                change(folder / "data" / entry[name], empty)
+                path = folder / "data" / entry[name]
+                image = nibabel.load(path)
+                voxels = np.asanyarray(image.dataobj).copy()
+                depth = voxels.shape[2]
+                voxels[:, :, : depth // 8] = voxels[:, :, -(depth // 8) :] = 0
+                if position == number % len(names):
+                    voxels[:, :, : depth // 2] = 0
+                nibabel.save(nibabel.Nifti1Image(voxels, image.affine, image.header), path)
     first = content["training"][0]
     del first[[name for name in generator_runs.sequences if name in first][-1]]
     (folder / "data" / "datalist.json").write_text(json.dumps(content))
     return replace(generator_runs, dataset_dir=folder / "data", weights=folder / "random.pt")
 
 
-def epochs_of(runs: Any, overlays: tuple[str, ...] = (), steps: int = STEPS, **options: Any) -> int:
-    """Return in how many epochs a training makes a number of steps, at least two."""
-    workflow = runs.workflow("train", overlays, **options)
+def epochs_of(runs: Any, **options: Any) -> int:
+    """Return in how many epochs a training makes ``STEPS`` steps, at least two."""
+    workflow = runs.workflow("train", **options)
     length = len(workflow.parser.get_parsed_content("train#dataloader"))
     workflow.finalize()
-    return max(2, math.ceil(steps / length))
+    return max(2, math.ceil(STEPS / length))
 
 
 def check_training(folder: Path, weights: Path | None = None) -> pd.DataFrame:
@@ -257,13 +249,3 @@ def test_classifier(device, classifier_runs, tmp_path, dtype) -> None:
         atol=tolerance + 2e-3,  # evaluation keeps its images in half precision
         rtol=0,
     )
-
-
-def test_weights_of_the_gpu_load_on_the_cpu(device, runs, tmp_path) -> None:
-    runs.train(tmp_path, device=str(device))
-    workflow = runs.workflow("train", output_dir=str(tmp_path / "other"), device="cpu")
-    network = workflow.parser.get_parsed_content("network_def")
-    assert all(
-        value.device.type == "cpu" for value in load_weights(network, tmp_path / "checkpoints" / "best.pt").parameters()
-    )
-    workflow.finalize()
