@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seq2seq_mri.evaluation.page import command_line, describe_machine, markdown_table, write_results_page
+from seq2seq_mri.evaluation.page import command_line, describe_machine, write_results_page
 
 
 @dataclass
@@ -28,14 +28,11 @@ def test_the_command_line_has_what_is_not_default(monkeypatch) -> None:
 
 
 def test_a_page_says_how_it_was_made(tmp_path) -> None:
-    facts = [
-        {"date": "2026-01-03", "machine": "A"},
-        {"date": "2026-01-02", "machine": "A"},
-        {"date": "2026-01-02", "machine": "B"},
-    ]
+    runs = [("2026-01-03", "A"), ("2026-01-02", "A"), ("2026-01-02", "B")]
+    facts = [{"date": date, "machine": machine} for date, machine in runs]
     path = tmp_path / "results" / "table.md"
-    write_results_page(path, "Title", "python -m seq2seq_mri x", "two patients", facts, "9 steps", "0", "\nBody\n")
-    write_results_page(path, "Title", "python -m seq2seq_mri x", "two patients", facts, "9 steps", "0", "\nBody\n")
+    for budget in ("1 step", "9 steps"):
+        write_results_page(path, "Title", "python -m seq2seq_mri x", "two patients", facts, budget, "0", "\nBody\n")
     text = path.read_text(encoding="utf-8")
     for line in (
         "# Title",
@@ -55,8 +52,3 @@ def test_the_machine_is_described_with_the_packages_asked_for() -> None:
     text = describe_machine("cpu", ("torch", "no-such-package"))
     assert text.endswith("no-such-package absent")
     assert "monai" not in text
-
-
-def test_table() -> None:
-    assert markdown_table(["a", "b"], [["1", "2"]]) == "| a | b |\n|---|---|\n| 1 | 2 |"
-    assert markdown_table(["a"], []) == "| a |\n|---|"

@@ -4,10 +4,10 @@ from __future__ import annotations
 import matplotlib
 import pandas as pd
 import pytest
+from matplotlib import pyplot
 from PIL import Image
 
 from seq2seq_mri.evaluation.contribution.contribution_figure import adjacency_heatmap
-from seq2seq_mri.evaluation.image_quality.translation_grid import translation_grid
 from seq2seq_mri.plots.style import new_figure, save_figure
 
 
@@ -25,16 +25,11 @@ def test_png_is_cut_to_what_is_drawn(tmp_path):
         assert (image.format, image.size) == ("PNG", (166, 116))  # the axes and 0.08 inches around them
 
 
-@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg", ".PNG"])
+@pytest.mark.parametrize("suffix", [".PNG", ".pdf", ".svg"])
 def test_equal_figures_give_equal_bytes(tmp_path, adjacency, suffix):
     first = save_figure(adjacency_heatmap(adjacency), tmp_path / f"first{suffix}").read_bytes()
     assert len(first) > 1000
     assert save_figure(adjacency_heatmap(adjacency), tmp_path / f"second{suffix}").read_bytes() == first
-
-
-def test_equal_grids_give_equal_bytes(tmp_path, subject):
-    files = [save_figure(translation_grid(*subject), tmp_path / f"{name}.png").read_bytes() for name in "ab"]
-    assert files[0] == files[1]
 
 
 def test_the_user_s_settings_neither_matter_nor_change(tmp_path, adjacency):
@@ -43,12 +38,6 @@ def test_the_user_s_settings_neither_matter_nor_change(tmp_path, adjacency):
         mine = save_figure(adjacency_heatmap(adjacency), tmp_path / "mine.png").read_bytes()
         assert matplotlib.rcParams["font.size"] == 20
     assert mine == plain
-
-
-def test_no_pyplot_figure_is_left(subject):
-    from matplotlib import pyplot
-
-    translation_grid(*subject)
     assert pyplot.get_fignums() == []
 
 

@@ -6,8 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import mannwhitneyu
-from sklearn import metrics as sklearn_metrics
+from sklearn.metrics import roc_auc_score
 
 from seq2seq_mri.evaluation.classification.classification_metrics import (
     binary_metrics,
@@ -27,14 +26,10 @@ def cases(number, seed, ties):
     return labels, np.round(scores, 1) if ties else scores
 
 
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("number", [3, 10, 257])
-def test_auc_is_that_of_sklearn_and_the_mann_whitney_statistic(number, ties):
+@pytest.mark.parametrize(("number", "ties"), [(3, False), (10, True), (257, True)])
+def test_auc_is_that_of_sklearn(number, ties):
     labels, scores = cases(number, number, ties)
-    positives = labels.sum()
-    statistic = mannwhitneyu(scores[labels == 1], scores[labels == 0]).statistic
-    assert roc_auc(labels, scores) == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=1e-12)
-    assert roc_auc(labels, scores) == pytest.approx(statistic / (positives * (number - positives)), abs=1e-12)
+    assert roc_auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
 def test_metrics_of_a_table_counted_by_hand():
@@ -44,17 +39,6 @@ def test_metrics_of_a_table_counted_by_hand():
     expected = {"auc": 11 / 15, "accuracy": 5 / 8, "sensitivity": 2 / 3, "specificity": 3 / 5, "ppv": 2 / 4}
     expected |= {"npv": 3 / 4, "n": 8, "positives": 3}
     assert binary_metrics(labels, probabilities, 0.5) == pytest.approx(expected)
-
-
-def test_metrics_agree_with_sklearn():
-    labels, scores = cases(120, 5, ties=True)
-    called = scores >= 0.5
-    found = binary_metrics(labels, scores, 0.5)
-    assert found["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(labels, called))
-    assert found["sensitivity"] == pytest.approx(sklearn_metrics.recall_score(labels, called))
-    assert found["specificity"] == pytest.approx(sklearn_metrics.recall_score(labels, called, pos_label=0))
-    assert found["ppv"] == pytest.approx(sklearn_metrics.precision_score(labels, called))
-    assert found["npv"] == pytest.approx(sklearn_metrics.precision_score(labels, called, pos_label=0))
 
 
 @pytest.mark.parametrize(
@@ -71,8 +55,8 @@ def test_what_is_undefined_is_nan(labels, threshold, undefined):
     assert {name for name, value in found.items() if math.isnan(value)} == undefined
 
 
-@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(3))
 def test_youden_threshold_is_the_best_of_all(seed, ties):
     labels, scores = cases(41, seed, ties)
 
@@ -118,7 +102,7 @@ def test_folds_are_measured_on_their_testing_section_and_predictions_read_back_e
         {"inputs": name, "patient": f"00{case}", "subject": f"00{case}", "section": section, "repeat": 0}
         | {"fold": case // 12, "label": case % 2, "probability": generator.random(), "threshold": 1 / 3 + case // 12}
         for name in ("t1gd", "t1gd + M_d")
-        for case in range(36)
+        for case in range(24)
         for section in ("validation", "testing")
     ]
     table = predictions_table(rows)
@@ -127,13 +111,8 @@ def test_folds_are_measured_on_their_testing_section_and_predictions_read_back_e
     first = (tmp_path / "predictions.csv").read_text(encoding="utf-8").splitlines()[1]
     assert first.startswith("t1gd,000,000,validation,0,0,0,")  # names keep their zeros; folds are whole numbers
     metrics = fold_metrics(table)
-    assert len(metrics) == 6
-    row = metrics.iloc[3]
-    cases = [case for case in rows if (case["inputs"], case["fold"], case["section"]) == ("t1gd + M_d", 0, "testing")]
-    labels, probabilities = ([case[key] for case in cases] for key in ("label", "probability"))
-    assert row[["inputs", "repeat", "fold", "threshold"]].tolist() == ["t1gd + M_d", 0, 0, 1 / 3]
-    assert row[["accuracy", "auc", "n"]].tolist() == [
-        sklearn_metrics.accuracy_score(labels, [p >= 1 / 3 for p in probabilities]),
-        pytest.approx(sklearn_metrics.roc_auc_score(labels, probabilities)),
-        12,
-    ]
+    assert len(metrics) == 4
+    tested = table.query("inputs == 't1gd + M_d' and fold == 0 and section == 'testing'")
+    expected = {"inputs": "t1gd + M_d", "repeat": 0, "fold": 0, "threshold": 1 / 3}
+    expected |= binary_metrics(tested["label"], tested["probability"], 1 / 3)
+    assert metrics.iloc[2].to_dict() == expected

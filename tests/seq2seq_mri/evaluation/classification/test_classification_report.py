@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,18 +26,11 @@ SEQUENCES = {"t1": 1, "dce": 2}
 INPUTS = ["dce", "t1_md"]
 
 
-class Brightness(nn.Module):
-    """The mean of the first channel, as a logit."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer4 = nn.Conv3d(3, 1, 1, bias=False)
-        with torch.no_grad():
-            self.layer4.weight.zero_()
-            self.layer4.weight[0, 0] = 1.0
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.layer4(image).mean(dim=(2, 3, 4))
+def brightness() -> nn.Module:
+    """A network whose logit is the mean of the first channel."""
+    layer4 = nn.Conv3d(3, 1, 1, bias=False)
+    layer4.weight.data = torch.tensor([1.0, 0, 0]).reshape(1, 3, 1, 1, 1)
+    return nn.Sequential(OrderedDict(layer4=layer4, pool=nn.AdaptiveAvgPool3d(1), logit=nn.Flatten()))
 
 
 def sample(number: int) -> dict:
@@ -54,12 +48,11 @@ VALIDATION, TESTING = entries(range(6)), entries(range(6, 17))
 
 
 def classify(report, samples: list[dict]) -> None:
-    """Run the engine on samples."""
     SubjectClassifier(
         report=report,
         device=torch.device("cpu"),
         val_data_loader=DataLoader(samples, batch_size=1),
-        network=Brightness(),
+        network=brightness(),
         inferer=LogitInferer(),
         val_handlers=[report],
     ).run()
@@ -85,18 +78,15 @@ def test_evaluation_measures_at_the_threshold_of_the_validation(tmp_path) -> Non
     assert len(report.cases) == 3
 
 
-def test_an_evaluation_is_not_overwritten_silently(tmp_path) -> None:
+def test_an_evaluation_is_not_overwritten_silently_and_tests_nobody_it_validates(tmp_path) -> None:
+    with pytest.raises(ValueError, match="Subject p3 is in the validation section"):
+        ClassificationReport(tmp_path, INPUTS, SEQUENCES, VALIDATION, entries(range(3, 9)))
     arguments = (tmp_path, INPUTS, SEQUENCES, VALIDATION, TESTING)
     classify(ClassificationReport(*arguments, figure_subjects=0), [sample(number) for number in range(17)])
     assert not (tmp_path / "gradcam.png").exists()
     with pytest.raises(FileExistsError, match=r"predictions.csv exists; give another --output_dir, or --overwrite"):
         ClassificationReport(*arguments)
     ClassificationReport(*arguments, overwrite=True)
-
-
-def test_nobody_is_validated_and_tested(tmp_path) -> None:
-    with pytest.raises(ValueError, match="Subject p3 is in the validation section"):
-        ClassificationReport(tmp_path, INPUTS, SEQUENCES, VALIDATION, entries(range(3, 9)))
 
 
 def test_no_curve_of_a_single_case_of_a_label(tmp_path) -> None:
@@ -125,11 +115,16 @@ def test_inference_adds_to_its_table(tmp_path) -> None:
     assert len(everybody.subjects_to_classify(entries(range(2, 5)))) == 3
 
 
-def test_options_are_checked(tmp_path) -> None:
-    with pytest.raises(ValueError, match="existing is 'replace'; give one of error, skip, overwrite"):
-        PredictionReport(tmp_path, INPUTS, SEQUENCES, existing="replace")
-    with pytest.raises(ValueError, match="Unknown channel 'adc'"):
-        PredictionReport(tmp_path, ["adc"], SEQUENCES)
+@pytest.mark.parametrize(
+    ("inputs", "existing", "message"),
+    [
+        (INPUTS, "replace", "existing is 'replace'; give one of error, skip, overwrite"),
+        (["adc"], "error", "Unknown channel 'adc'"),
+    ],
+)
+def test_refuses_wrong_options(tmp_path, inputs, existing, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        PredictionReport(tmp_path, inputs, SEQUENCES, existing=existing)
 
 
 @pytest.mark.parametrize(

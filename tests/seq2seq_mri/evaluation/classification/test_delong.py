@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""DeLong against its definition over all pairs, and against simulation; and the ROC curve that shows his interval."""
+"""DeLong against its definition over all pairs, and the ROC curve that shows his interval."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from seq2seq_mri.evaluation.classification.delong import delong_interval, delong
 from seq2seq_mri.evaluation.classification.roc_figure import roc_curves
 
 
-def simulated(positives, negatives, seed, shift_a=0.8, shift_b=0.8, correlation=0.5):
-    """Return labels and two correlated scores; shifts of the positives in standard deviations."""
-    generator = np.random.default_rng(seed)
+def simulated(positives, negatives, seed):
+    """Return labels and two correlated scores, of which those of the positives are higher by 0.8 deviations."""
     labels = np.repeat([1, 0], [positives, negatives])
-    noise = generator.multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], labels.size)
-    return labels, noise[:, 0] + shift_a * labels, noise[:, 1] + shift_b * labels
+    noise = np.random.default_rng(seed).multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]], labels.size)
+    return labels, *(noise.T + 0.8 * labels)
 
 
 def slow_covariance(labels, *scores):
@@ -42,24 +41,13 @@ def test_fast_form_is_the_definition(positives, negatives, digits):
     error = math.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     found = delong_test(labels, a, b)
     assert (found.auc_a, found.auc_b) == pytest.approx(areas, abs=1e-12)
-    assert found.auc_a == pytest.approx(roc_auc_score(labels, a), abs=1e-12)
     assert found.difference == pytest.approx(areas[0] - areas[1], abs=1e-12)
-    assert (found.high - found.low) / 2 == pytest.approx(1.959964 * error, rel=1e-5)
+    assert found.low == pytest.approx(found.difference - 1.959964 * error, rel=1e-5)
+    assert found.high == pytest.approx(found.difference + 1.959964 * error, rel=1e-5)
     assert found.p == pytest.approx(math.erfc(abs(areas[0] - areas[1]) / error / math.sqrt(2)), rel=1e-9)
     single, deviation = delong_interval(labels, a), math.sqrt(covariance[0, 0])
     assert single.low == pytest.approx(max(0, areas[0] - 1.959964 * deviation), rel=1e-5)
     assert single.high == pytest.approx(min(1, areas[0] + 1.959964 * deviation), rel=1e-5)
-
-
-def test_symmetries():
-    """Cases have no order, scores only ranks, and the classifiers' exchange turns the sign."""
-    labels, a, b = simulated(20, 30, seed=4, shift_b=0.2)
-    order = np.random.default_rng(0).permutation(labels.size)
-    expected = delong_test(labels, a, b)
-    assert delong_test(labels[order], np.exp(a)[order], b[order]) == pytest.approx(expected, abs=1e-12)
-    other = delong_test(labels, b, a)
-    turned = (-expected.difference, -expected.high, -expected.low, expected.p)
-    assert other[2:] == pytest.approx(turned)
 
 
 def test_without_variance():
@@ -70,21 +58,6 @@ def test_without_variance():
     assert found.difference == 0.5
     assert all(map(math.isnan, found[3:]))
     assert delong_interval(labels, labels) == (1.0, 1.0, 1.0)
-
-
-def test_coverage_under_a_true_difference():
-    """With 0.8 and 0.4 standard deviations, the AUCs are Φ(0.8/√2) and Φ(0.4/√2)."""
-    phi = [0.5 * (1 + math.erf(shift / 2)) for shift in (0.8, 0.4)]
-    runs = 600
-    both = single = 0
-    for seed in range(runs):
-        labels, a, b = simulated(40, 60, seed, 0.8, 0.4)
-        found = delong_test(labels, a, b)
-        both += found.low <= phi[0] - phi[1] <= found.high
-        interval = delong_interval(labels, a)
-        single += interval.low <= phi[0] <= interval.high
-    assert 0.92 < both / runs < 0.975
-    assert 0.92 < single / runs < 0.975
 
 
 def test_roc_curves_carry_area_and_interval(texts):

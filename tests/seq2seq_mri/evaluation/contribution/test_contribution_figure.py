@@ -31,17 +31,9 @@ def test_adjacency_heatmap_is_annotated_and_centred(texts):
 
 
 def test_ranking_bars_are_sorted_by_rank():
-    contribution = pd.DataFrame(
-        {
-            "sequence": ["t1", "t1gd", "pd"],
-            "c_t": [-0.5, 0.75, np.nan],
-            "rank_t": [2, 1, np.nan],
-            "c_d": [0.25, -0.25, np.nan],
-            "rank_d": [1, 2, np.nan],
-        }
-    )
-    figure = ranking_bars(contribution)
-    totipotency, differentiation = figure.axes
+    rows = [("t1", -0.5, 2, 0.25, 1), ("t1gd", 0.75, 1, -0.25, 2), ("pd", *[np.nan] * 4)]
+    contribution = pd.DataFrame(rows, columns=["sequence", "c_t", "rank_t", "c_d", "rank_d"])
+    totipotency, differentiation = ranking_bars(contribution).axes
     assert [label.get_text() for label in totipotency.get_yticklabels()] == ["t1gd", "t1", "pd"]
     assert [label.get_text() for label in differentiation.get_yticklabels()] == ["t1", "t1gd", "pd"]
     assert [bar.get_width() for bar in totipotency.patches] == [0.75, -0.5, 0]

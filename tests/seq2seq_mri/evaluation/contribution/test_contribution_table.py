@@ -52,11 +52,3 @@ def test_markdown(bootstrap) -> None:
     blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert len(blocks) == 3
     assert all(len({line.count("|") for line in block}) == 1 for block in blocks)
-
-
-def test_without_gaps_there_is_no_column_none() -> None:
-    scores = np.array([[[0.5, -0.5], [0.25, -0.25]]] * 3)
-    bootstrap = ContributionBootstrap(["a", "b"], scores[0], scores, np.array([3, 3]), np.zeros(3))
-    text = format_contribution(cohort_contribution("heads", bootstrap))
-    assert "none" not in text
-    assert "0 of 3 bootstrap samples" in text

@@ -13,13 +13,12 @@ from seq2seq_mri.plots.slices import SliceView, axial_view
 
 def test_one_column_per_sequence(subject, texts):
     truth, _ = subject
-    figure = differentiation_overlay(
-        truth, {name: image / 4 for name, image in truth.items()}, view=SliceView("patient07")
-    )
+    maps = {name: image / 4 for name, image in truth.items()}
+    figure = differentiation_overlay(truth, maps, view=SliceView("patient07"))
     assert len(figure.axes) == 2 * 4 + 2  # two colour bars
     assert all(axes.images for axes in figure.axes[:8])
-    written = texts(figure)
     assert [axes.get_title() for axes in figure.axes[:4]] == list(truth)
+    written = texts(figure)
     assert any(text.startswith("patient07, axial slice") for text in written)
     assert sum("fraction of range" in text for text in written) == 2
 
@@ -75,7 +74,7 @@ def test_the_mean_over_timepoints_is_shown(subject, texts):
     assert figure.axes[0].get_title() == "dce\n90 s"
 
 
-@pytest.mark.parametrize(("count", "shape"), [(1, (2, 1)), (6, (2, 6)), (8, (4, 4)), (9, (6, 3)), (11, (6, 4))])
+@pytest.mark.parametrize(("count", "shape"), [(1, (2, 1)), (6, (2, 6)), (9, (6, 3)), (11, (6, 4))])
 def test_many_sequences_go_on_below(count, shape, subject):
     image = subject[0]["t1"]
     names = [f"sequence{number}" for number in range(count)]
@@ -94,12 +93,8 @@ def test_all_zero_map_is_drawn(subject):
     assert figure.axes[-1].get_ylim() == (0, 1)
 
 
-@pytest.fixture
-def series(subject):
-    return np.stack([subject[0]["t1"] * factor for factor in (0.3, 0.6, 0.9)])
-
-
-def test_all_timepoints_and_their_mean(series, texts):
+def test_all_timepoints_and_their_mean(subject, texts):
+    series = np.stack([subject[0]["t1"] * factor for factor in (0.3, 0.6, 0.9)])
     region = np.zeros(series.shape[1:], dtype=bool)
     region[4:7, 5:9, 3] = True
     axis = frame_axis(3, b_values=[0, 800, 800])
@@ -112,8 +107,8 @@ def test_all_timepoints_and_their_mean(series, texts):
     assert "p1, dwi, axial slice 4 of 6" in texts(figure)
 
 
-def test_eight_timepoints_stay_in_one_row(series):
-    many = np.concatenate([series] * 3)[:8]
-    figure = differentiation_strip(many, many, "dce")
+def test_eight_timepoints_stay_in_one_row(subject):
+    series = np.stack([subject[0]["t1"]] * 8)
+    figure = differentiation_strip(series, series, "dce")
     assert len({round(axes.get_position().y0, 6) for axes in figure.axes[:18]}) == 2
     assert figure.axes[7].get_title() == "timepoint 8/8"

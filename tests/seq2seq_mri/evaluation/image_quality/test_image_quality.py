@@ -1,19 +1,14 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 from __future__ import annotations
 
-import json
 import math
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.metrics.regression import compute_ssim_and_cs
-from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from seq2seq_mri.evaluation.image_quality import ssim
 from seq2seq_mri.evaluation.image_quality.image_quality import check_volume_pair, image_quality
 from seq2seq_mri.evaluation.image_quality.ssim import ssim_map
 
@@ -56,7 +51,7 @@ def test_agrees_with_scikit_image_on_the_uncropped_volume(shape):
     assert result["psnr_foreground"] == pytest.approx(10 * math.log10(1 / error), abs=1e-9)
 
 
-@pytest.mark.parametrize("place", [(0, 0, 0), (29, 31, 27), (15, 16, 14), (0, 16, 27)])
+@pytest.mark.parametrize("place", [(0, 0, 0), (15, 16, 14), (0, 16, 27)])
 def test_cropping_around_one_differing_voxel_is_exact(place):
     truth = np.random.default_rng(1).random((30, 32, 28))
     prediction = truth.copy()
@@ -65,9 +60,8 @@ def test_cropping_around_one_differing_voxel_is_exact(place):
     np.testing.assert_allclose(similarity(prediction, truth), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize(("shape", "block"), [((70, 33, 12), 16), ((12, 65, 97), 40), ((12, 65, 97), 128)])
-def test_axes_longer_and_shorter_than_a_block_of_the_filter(shape, block, monkeypatch):
-    monkeypatch.setitem(ssim._BLOCK, "cpu", block)
+@pytest.mark.parametrize("shape", [(70, 33, 12), (12, 65, 97)])
+def test_axes_longer_and_shorter_than_a_block_of_the_filter(shape):
     prediction, truth = np.random.default_rng(2).random((2, *shape))
     np.testing.assert_allclose(similarity(prediction, truth), surrounded_map(prediction, truth), atol=1e-12)
 
@@ -99,32 +93,21 @@ def test_foreground_of_fewer_slices_than_the_window():
     assert found["ssim_foreground"] == pytest.approx(surrounded_map(prediction, truth).mean(), abs=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(40, 37, 31), (40, 13, 12)])
-def test_central_crop_is_measured_as_if_it_were_the_volume(shape):
+@pytest.mark.parametrize(
+    ("shape", "box"), [((40, 37, 31), np.s_[10:30, 11:26, 8:22]), ((40, 13, 12), np.s_[10:30, :, :])]
+)
+def test_central_crop_is_measured_as_if_it_were_the_volume(shape, box):
     prediction, truth, mask = phantom(shape)
-    crop = (20, 15, 14)
-    box = tuple(
-        slice(n // 2 - size // 2, n // 2 - size // 2 + size) if n > size else slice(None)
-        for n, size in zip(shape, crop, strict=True)
-    )
-    found = image_quality(prediction, truth, mask, regions=["central_crop"], central_crop=crop)
+    found = image_quality(prediction, truth, mask, regions=["central_crop"], central_crop=(20, 15, 14))
     expected = image_quality(prediction[box], truth[box], np.ones_like(truth[box]), regions=["whole"])
     assert found["psnr_central_crop"] == pytest.approx(expected["psnr"], abs=1e-12)
     assert found["ssim_central_crop"] == pytest.approx(expected["ssim"], abs=1e-12)
 
 
-def test_agrees_with_monai():
-    prediction, truth, mask = (array.astype(np.float32) for array in phantom((24, 21, 19)))
-    images = (torch.from_numpy(image)[None, None] for image in (prediction, truth))
-    inner, _ = compute_ssim_and_cs(*images, 3, (11,) * 3, (1.5,) * 3, kernel_type="gaussian")
-    assert image_quality(prediction, truth, mask)["ssim"] == pytest.approx(inner.mean().item(), abs=1e-4)
-
-
-@pytest.mark.parametrize("data_range", [1.0, 2.0, 255.0])
-def test_data_range_scales(data_range):
+def test_data_range_scales():
     prediction, truth, mask = phantom((24, 24, 24))
     expected = image_quality(prediction, truth, mask)
-    scaled = image_quality(prediction * data_range, truth * data_range, mask, data_range=data_range)
+    scaled = image_quality(prediction * 255, truth * 255, mask, data_range=255)
     assert scaled == pytest.approx(expected, abs=1e-9)
     wider = image_quality(prediction, truth, mask, data_range=2.0)
     assert wider["psnr"] - expected["psnr"] == pytest.approx(20 * math.log10(2.0))
@@ -147,76 +130,38 @@ def test_identical_images():
 
 @pytest.mark.parametrize("mask_per_timepoint", [False, True])
 def test_timepoints_are_averaged(mask_per_timepoint):
-    pairs = [phantom((20, 18, 16), seed) for seed in range(3)]
-    masks = np.stack([mask for _, _, mask in pairs])
+    predictions, truths, masks = map(np.stack, zip(*(phantom((20, 18, 16), seed) for seed in range(3)), strict=True))
     masks[1, 8:10] = False
     mask = masks if mask_per_timepoint else masks[0]
-    result = image_quality(np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs]), mask)
-    single = [
-        image_quality(*pair[:2], masks[index] if mask_per_timepoint else mask) for index, pair in enumerate(pairs)
-    ]
-    for name, value in result.items():
-        assert value == pytest.approx(np.mean([each[name] for each in single]))
-
-
-@pytest.mark.parametrize("pair", ["ex_p0", "ex_p1"])
-def test_reference_values_of_photographs(shared_data, pair):
-    reference = read_reference(shared_data, pair)
-    images = [
-        np.moveaxis(np.asarray(Image.open(shared_data / "reference" / "imgs" / f"{name}.png").convert("RGB")), -1, 0)
-        for name in (pair, "ex_ref")
-    ]
-    # Our images have one channel: scikit-image's value for colour is the mean over channels, PSNR that of the mean MSE.
-    channels = [
-        image_quality(prediction.astype(float), truth.astype(float), np.ones_like(truth), 255)
-        for prediction, truth in zip(*images, strict=True)
-    ]
-    error = np.mean([255**2 / 10 ** (channel["psnr"] / 10) for channel in channels])
-    assert error == pytest.approx(reference["mse"], rel=1e-9)
-    assert 10 * math.log10(255**2 / error) == pytest.approx(reference["psnr"], abs=1e-9)
-    ssim = np.mean([channel["ssim"] for channel in channels])
-    assert ssim == pytest.approx(reference["ssim_gauss11_s1p5"], abs=1e-9)
-
-
-@pytest.mark.real_data
-def test_reference_values_of_a_patient(shared_data):
-    reference = read_reference(shared_data, "BraTS-MET-00110-000")
-    images = []
-    for name in ("t1n", "t1c"):
-        path = shared_data / "data" / "brain" / "BraTS-MET-00110-000" / f"BraTS-MET-00110-000-{name}.nii.gz"
-        volume = nib.load(path).get_fdata()
-        images.append(np.clip(volume / np.percentile(volume[volume > 0], 99.5), 0, 1)[:, :, 76])
-    result = image_quality(*images, images[1] > 0)
-    assert result["psnr"] == pytest.approx(reference["psnr"], abs=1e-9)
-    assert result["ssim"] == pytest.approx(reference["ssim_gauss11_s1p5"], abs=1e-9)
-    assert result["psnr_foreground"] < result["psnr"]
+    result = image_quality(predictions, truths, mask)
+    each_mask = np.broadcast_to(mask, masks.shape)
+    single = [image_quality(*images) for images in zip(predictions, truths, each_mask, strict=True)]
+    assert result == pytest.approx({name: np.mean([each[name] for each in single]) for name in result})
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("wrong", "message"),
     [
         ({"foreground": np.zeros((12, 12, 12))}, "foreground is empty"),
         ({"prediction": np.zeros((12, 12, 13))}, r"prediction has shape \(12, 12, 13\) but the truth"),
         ({"prediction": np.full((12, 12, 12), np.nan)}, "prediction has NaN"),
         ({"truth": np.full((12, 12, 12), np.inf)}, "truth has NaN or infinite"),
+        (dict.fromkeys(["prediction", "truth", "foreground"], np.ones((10, 13, 11))), "the SSIM window of 11 voxels"),
     ],
 )
-def test_refuses_wrong_input(options, message):
+def test_refuses_wrong_input(wrong, message):
     arguments = {name: np.ones((12, 12, 12)) for name in ("prediction", "truth", "foreground")}
     with pytest.raises(ValueError, match=message):
-        image_quality(**(arguments | options))
+        image_quality(**(arguments | wrong))
 
 
-def test_smallest_images():
-    prediction, truth, mask = phantom((11, 13, 11))
-    assert math.isfinite(image_quality(prediction, truth, mask)["ssim"])
-    with pytest.raises(ValueError, match="smaller than the SSIM window of 11 voxels"):
-        image_quality(prediction[:-1], truth[:-1], mask[:-1])
-
-
-@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3), (2, 5, 7, 3)])
 @pytest.mark.parametrize(
-    ("given", "expected"), [(np.uint8, torch.float32), (np.float16, torch.float32), (np.float64, torch.float64)]
+    ("shape", "given", "expected"),
+    [
+        ((5, 7), np.uint8, torch.float32),
+        ((5, 7, 3), np.float16, torch.float32),
+        ((2, 5, 7, 3), np.float64, torch.float64),
+    ],
 )
 def test_a_pair_has_timepoints_and_at_least_single_precision(shape, given, expected):
     image = np.ones(shape, dtype=given)
@@ -231,8 +176,3 @@ def test_gives_plain_tensors_of_what_a_network_made():
     tensors = check_volume_pair(made, np.flip(np.ones((3, 4, 5, 6))), made > 0)
     assert [type(tensor) for tensor in tensors] == [torch.Tensor] * 3
     assert not any(tensor.requires_grad for tensor in tensors)
-
-
-def read_reference(shared_data, name):
-    pairs = json.loads((shared_data / "reference" / "metrics_reference_skimage.json").read_text())["pairs"]
-    return next(pair for pair in pairs if name in pair["name"])

@@ -3,15 +3,12 @@ from __future__ import annotations
 
 import builtins
 import math
-import sys
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from seq2seq_mri.evaluation.image_quality.image_quality import image_quality
 from seq2seq_mri.evaluation.image_quality.lpips import _NETWORKS, SliceLPIPS
 
 
@@ -62,22 +59,6 @@ def test_timepoints_are_averaged(squeeze_weights):
     assert metric(prediction, truth, foreground) == pytest.approx(np.mean(single), rel=1e-6)
 
 
-def test_prefers_what_people_prefer(squeeze_weights, shared_data):
-    reference, higher_psnr, lower_psnr = (
-        np.asarray(Image.open(shared_data / "reference" / "imgs" / name).convert("L"), dtype=np.float32)[..., None]
-        / 255
-        for name in ("ex_ref.png", "ex_p0.png", "ex_p1.png")
-    )
-    metric = SliceLPIPS("squeeze")
-    everywhere = np.ones(reference.shape)
-    assert metric(lower_psnr, reference, everywhere) < metric(higher_psnr, reference, everywhere)
-    psnr = [
-        image_quality(image[..., 0], reference[..., 0], np.ones(reference.shape[:2]))["psnr"]
-        for image in (lower_psnr, higher_psnr)
-    ]
-    assert psnr[0] < psnr[1]
-
-
 def test_is_silent_and_leaves_no_gradient(squeeze_weights, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -88,9 +69,8 @@ def test_is_silent_and_leaves_no_gradient(squeeze_weights, capsys):
 
 
 def test_none_builds_and_imports_nothing(monkeypatch):
-    forbid_import(monkeypatch, "lpips", ImportError("lpips is not needed"))
+    forbid_import(monkeypatch, ImportError("lpips is not needed"))
     metric = SliceLPIPS("none")
-    assert metric.distance is None
     assert math.isnan(metric(*volumes((4, 4, 4))))
 
 
@@ -109,15 +89,10 @@ def test_absent_weights_name_the_file_and_the_ways_out(monkeypatch, tmp_path, ne
 
 
 @pytest.mark.parametrize(
-    "error",
-    [
-        RuntimeError("operator torchvision::nms does not exist"),
-        AttributeError("partially initialized module 'torchvision' has no attribute 'extension'"),
-        ModuleNotFoundError("No module named 'lpips'"),
-    ],
+    "error", [RuntimeError("operator torchvision::nms does not exist"), ModuleNotFoundError("No module named 'lpips'")]
 )
-def test_unimportable_torchvision_is_explained(monkeypatch, error):
-    forbid_import(monkeypatch, "lpips", error)
+def test_unimportable_packages_are_explained(monkeypatch, error):
+    forbid_import(monkeypatch, error)
     with pytest.raises(ValueError, match=r"(?s)built for another torch.*torchvision==0.16.2.*none"):
         SliceLPIPS("alex")
 
@@ -143,13 +118,13 @@ def test_smallest_slice_is_right(network):
         distance(*torch.rand(2, 1, 3, smallest - 1, smallest - 1))
 
 
-def forbid_import(monkeypatch, forbidden, error):
+def forbid_import(monkeypatch, error):
+    """Let ``import lpips`` raise ``error``."""
     original = builtins.__import__
 
     def importing(name, *args, **kwargs):
-        if name.split(".")[0] == forbidden:
+        if name == "lpips":
             raise error
         return original(name, *args, **kwargs)
 
-    monkeypatch.delitem(sys.modules, forbidden, raising=False)
     monkeypatch.setattr(builtins, "__import__", importing)

@@ -1,6 +1,8 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,16 +11,11 @@ from seq2seq_mri.evaluation.image_quality.quality_figure import metrics_boxplot
 
 
 def metrics(names=("t1", "t1gd", "t2", "flair"), subjects=3):
-    generator = np.random.default_rng(0)
-    rows = [
-        (f"s{subject}", source, target, generator.normal(25, 2), *generator.uniform(0, 1, 2), 1.0)
-        for subject in range(subjects)
-        for source in names
-        for target in names
-    ]
-    return pd.DataFrame(
-        rows, columns=["subject", "source", "target", "psnr_foreground", "ssim_foreground", "lpips", "data_range"]
-    )
+    pairs = itertools.product(range(subjects), names, names)
+    table = pd.DataFrame(pairs, columns=["subject", "source", "target"]).assign(data_range=1.0)
+    columns = ["psnr_foreground", "ssim_foreground", "lpips"]
+    table[columns] = np.random.default_rng(0).uniform(0, [30, 1, 1], (len(table), 3))
+    return table
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
@@ -42,19 +39,14 @@ def test_boxes_hold_only_translations():
     assert [text.get_text() for text in figure.axes[0].texts] == ["n=9"] * 4
 
 
-def test_metric_without_values_is_left_out():
-    table = metrics()
-    table["lpips"] = np.nan
-    assert len(metrics_boxplot(table).axes) == 2
-
-
-def test_target_without_values_and_infinite_psnr():
+def test_values_that_are_absent_or_infinite():
     table = metrics()
     table.loc[table["target"] == "t2", "lpips"] = np.nan
     table.loc[table["target"] == "t1", "psnr_foreground"] = np.inf
     figure = metrics_boxplot(table)
     assert len(figure.axes) == 3
     assert np.isfinite(figure.axes[0].get_ylim()).all()
+    assert len(metrics_boxplot(table.assign(lpips=np.nan)).axes) == 2
 
 
 def test_data_range_is_told():

@@ -29,21 +29,12 @@ def rows(quality_rows):
     return make
 
 
-def test_columns_are_those_of_the_file_format():
-    header = "subject,source,target,psnr,ssim,lpips,psnr_foreground,ssim_foreground"
-    header += ",psnr_central_crop,ssim_central_crop,data_range"
-    assert ",".join(METRIC_COLUMNS) == header
-
-
 def test_order_does_not_depend_on_who_measured_first(rows, tmp_path):
     given = rows()
     table = metrics_table(given, SEQUENCES)
     assert list(table["subject"].unique()) == ["001", "NA", "b"]
-    assert list(zip(table["source"][:3], table["target"][:3], strict=True)) == [
-        ("t2", "t1"),
-        ("t2", "flair"),
-        ("t1", "t2"),
-    ]
+    assert [*table["source"][:3]] == ["t2", "t2", "t1"]
+    assert [*table["target"][:3]] == ["t1", "flair", "t2"]
     write_records(tmp_path / "one.csv", table)
     write_records(tmp_path / "two.csv", metrics_table(given[::-1], list(SEQUENCES)))
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
@@ -97,22 +88,13 @@ def test_printed_summary_names_the_data_range_and_leaves_out_what_was_not_measur
     assert text.count("flair") == 4 + 1
 
 
-def test_one_subject_and_infinite_psnr_print(rows):
-    text = format_summary(metrics_table(rows(subjects=["a"], psnr=math.inf), SEQUENCES))
-    assert "inf" in text
-    assert "lpips" in text
-
-
 def test_summary_is_over_subjects_of_which_each_first_averages_its_sources(rows):
     given = [row for row in rows() if not (row["subject"] == "b" and row["source"] == "t1")]
     itself = {**given[0], "source": "flair", "target": "flair", "psnr": 1e6}
     lines = format_summary(metrics_table([*given, itself], SEQUENCES)).splitlines()
+    lines = [" ".join(line.split()) for line in lines]
     of_pair = [row["ssim"] for row in given if (row["source"], row["target"]) == ("t2", "flair")]
     expected = f"t2 flair 3 .* {np.mean(of_pair):.4f} ± {np.std(of_pair, ddof=1):.4f}"
-    assert any(re.match(expected, " ".join(line.split())) for line in lines)
-    of_target = [
-        np.mean([row["psnr"] for row in given if (row["subject"], row["target"]) == (subject, "flair")])
-        for subject in ("b", "001", "NA")
-    ]
-    expected = f"flair 3 {np.mean(of_target):.2f} ± {np.std(of_target, ddof=1):.2f}"
-    assert any(" ".join(line.split()).startswith(expected) for line in lines)
+    assert any(re.match(expected, line) for line in lines)
+    by_subject = pd.DataFrame(given).query("target == 'flair'").groupby("subject")["psnr"].mean()
+    assert any(line.startswith(f"flair 3 {by_subject.mean():.2f} ± {by_subject.std():.2f}") for line in lines)
