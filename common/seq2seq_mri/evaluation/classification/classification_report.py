@@ -45,8 +45,7 @@ class ClassificationReport:
         validation: entries of the validation section, with ``"patient"`` and ``"label"``, 0 and 1.
         testing: entries of the tested section, likewise.
         figure_subjects: most tested subjects in ``gradcam.png``; half of them with label 1, as far as there are.
-        layer: of the Grad-CAM, see :func:`gradcam_map`.
-        spacing: voxel sizes along X, Y, Z in millimetres, for the figure; None: as if they were equal.
+        layer, spacing: of the Grad-CAM's figure, see :class:`ExplainedCases`.
         overwrite: whether files of an earlier evaluation may be replaced.
 
     Raises:
