@@ -34,9 +34,9 @@ class ClassificationReport:
     """Writes ``predictions.csv``, ``metrics.csv``, ``roc.png`` and ``gradcam.png`` of a binary classifier.
 
     It is both the ``report`` of a :class:`SubjectClassifier`, which gives it every subject, and a handler, which writes
-    the files when all are done. The threshold of sensitivity, specificity
-    and the like is Youden's on the validation section, which has chosen the best epoch, too; the tested section plays
-    no part in it. In the tables the tested section is called ``testing``, whatever its name in the datalist.
+    the files when all are done. The threshold of sensitivity, specificity and the like is Youden's on the validation
+    section, which has chosen the best epoch, too; the tested section plays no part in it. In the tables the tested
+    section is called ``testing``, whatever its name in the datalist.
 
     Args:
         output_dir: where to write.
@@ -66,7 +66,7 @@ class ClassificationReport:
         overwrite: bool = False,
     ) -> None:
         self.output_dir = check_writable_directory(output_dir)
-        self.inputs = "+".join([inputs] if isinstance(inputs, str) else inputs)
+        self.inputs = "+".join(inputs)
         self.cases = ExplainedCases(inputs, sequences, layer, spacing)
         self.overwrite = overwrite
         self._entries = {entry["subject"]: ("validation", entry) for entry in validation}
