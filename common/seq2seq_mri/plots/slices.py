@@ -144,16 +144,15 @@ def choose_slice(
     return informative_slice(np.add.reduce([image.volume for image in images]), mask)
 
 
-def foreground_box(views: Sequence[np.ndarray], threshold: float = 0.02, margin: int = 4) -> tuple[slice, slice]:
-    """Return rows and columns of the smallest box with all that is above ``threshold`` in any view, and a margin.
+def foreground_box(views: Sequence[np.ndarray], threshold: float = 0.02) -> tuple[slice, slice]:
+    """Return rows and columns of the smallest box with all foreground and 4 pixels around, where the views have them.
 
     Args:
         views: slices of one size, ``[rows, columns]``.
         threshold: intensity above which a pixel is foreground; when there is none, the whole view is returned.
-        margin: pixels to keep around the box, where the views have them.
     """
     starts, ends = generate_spatial_bounding_box(
-        np.stack(views), lambda image: image > threshold, margin=margin, allow_smaller=True
+        np.stack(views), lambda image: image > threshold, margin=4, allow_smaller=True
     )
     rows, columns = (slice(start, end) if any(ends) else slice(None) for start, end in zip(starts, ends, strict=True))
     return rows, columns

@@ -69,16 +69,15 @@ _SETTINGS: dict[str, object] = {
     "ytick.color": TEXT_COLOUR,
     "hatch.linewidth": 0.5,
     "legend.frameon": False,
+    "savefig.dpi": 200,
+    "savefig.bbox": "tight",
+    "savefig.pad_inches": 0.08,
     "pdf.fonttype": 42,  # journals ask for embedded TrueType fonts
     "svg.hashsalt": "seq2seq_mri",  # without a salt, every SVG gets random element names
 }
 
 # Without these, a file of the format carries the time of writing, and two equal figures differ.
-_METADATA: dict[str, dict[str, None]] = {
-    ".png": {},
-    ".pdf": {"CreationDate": None},
-    ".svg": {"Date": None},
-}
+_METADATA: dict[str, dict[str, None]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 
 @contextmanager
@@ -101,14 +100,13 @@ def display_name(name: str, labels: Mapping[str, str] | None = None) -> str:
 
 
 @publication_style()
-def save_figure(figure: Figure, path: str | os.PathLike, *, overwrite: bool = False, dpi: int = 200) -> Path:
+def save_figure(figure: Figure, path: str | os.PathLike, *, overwrite: bool = False) -> Path:
     """Write ``figure``, cut to what is drawn in it, and return the path; equal figures give equal bytes.
 
     Args:
         figure: a figure of this package.
         path: the file to write, a ``.png``, ``.pdf`` or ``.svg``. Missing folders are made.
         overwrite: whether an existing file may be replaced.
-        dpi: dots per inch.
 
     Raises:
         ValueError: when the ending is none of these formats.
@@ -119,7 +117,5 @@ def save_figure(figure: Figure, path: str | os.PathLike, *, overwrite: bool = Fa
     if suffix not in _METADATA:
         raise ValueError(f"Figures cannot be written as '{path.suffix}' ({path}); use {', '.join(_METADATA)}.")
     with atomic_path(path, overwrite=overwrite) as temporary:
-        figure.savefig(
-            temporary, format=suffix[1:], dpi=dpi, bbox_inches="tight", pad_inches=0.08, metadata=_METADATA[suffix]
-        )
+        figure.savefig(temporary, format=suffix[1:], metadata=_METADATA[suffix])
     return path

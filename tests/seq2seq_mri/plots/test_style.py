@@ -19,10 +19,10 @@ def adjacency():
 def test_png_is_cut_to_what_is_drawn(tmp_path):
     figure = new_figure(3.0, 2.0)
     figure.add_axes((0.25, 0.25, 0.5, 0.5)).set_axis_off()
-    path = save_figure(figure, tmp_path / "new" / "figure.png", dpi=100)
+    path = save_figure(figure, tmp_path / "new" / "figure.png")
     with Image.open(path) as image:
         image.load()
-        assert (image.format, image.size) == ("PNG", (166, 116))  # the axes and 0.08 inches around them
+        assert (image.format, image.size) == ("PNG", (332, 232))  # the axes and 0.08 inches around them
 
 
 @pytest.mark.parametrize("suffix", [".PNG", ".pdf", ".svg"])

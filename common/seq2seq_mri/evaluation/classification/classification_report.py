@@ -34,9 +34,9 @@ class ClassificationReport:
     """Writes ``predictions.csv``, ``metrics.csv``, ``roc.png`` and ``gradcam.png`` of a binary classifier.
 
     It is both the ``report`` of a :class:`SubjectClassifier`, which gives it every subject, and a handler, which writes
-    the files when all are done. The threshold of sensitivity, specificity
-    and the like is Youden's on the validation section, which has chosen the best epoch, too; the tested section plays
-    no part in it. In the tables the tested section is called ``testing``, whatever its name in the datalist.
+    the files when all are done. The threshold of sensitivity, specificity and the like is Youden's on the validation
+    section, which has chosen the best epoch, too; the tested section plays no part in it. In the tables the tested
+    section is called ``testing``, whatever its name in the datalist.
 
     Args:
         output_dir: where to write.
@@ -45,8 +45,7 @@ class ClassificationReport:
         validation: entries of the validation section, with ``"patient"`` and ``"label"``, 0 and 1.
         testing: entries of the tested section, likewise.
         figure_subjects: most tested subjects in ``gradcam.png``; half of them with label 1, as far as there are.
-        layer: of the Grad-CAM, see :func:`gradcam_map`.
-        spacing: voxel sizes along X, Y, Z in millimetres, for the figure; None: as if they were equal.
+        layer, spacing: of the Grad-CAM's figure, see :class:`ExplainedCases`.
         overwrite: whether files of an earlier evaluation may be replaced.
 
     Raises:
@@ -67,7 +66,7 @@ class ClassificationReport:
         overwrite: bool = False,
     ) -> None:
         self.output_dir = check_writable_directory(output_dir)
-        self.inputs = "+".join([inputs] if isinstance(inputs, str) else inputs)
+        self.inputs = "+".join(inputs)
         self.cases = ExplainedCases(inputs, sequences, layer, spacing)
         self.overwrite = overwrite
         self._entries = {entry["subject"]: ("validation", entry) for entry in validation}

@@ -12,6 +12,7 @@ from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from monai.handlers import ROCAUC
 from monai.inferers import Inferer
+from monai.networks.utils import eval_mode
 from torch.utils.data import Dataset
 
 from seq2seq_mri.losses.classification import ClassificationLoss
@@ -23,7 +24,6 @@ __all__ = [
     "class_probabilities",
     "classifier_evaluator",
     "decision_and_label",
-    "key_metric_name",
     "logits_and_label",
     "predict_probabilities",
     "score_and_label",
@@ -47,11 +47,6 @@ class LogitInferer(Inferer):
         with autocast(inputs.device, self.autocast_dtype):
             logits = network(inputs, *args, **kwargs)
         return logits.float()
-
-
-def key_metric_name(num_classes: int) -> str:
-    """Return by what the best epoch is chosen: ``"auc"`` for a binary task (1 logit), else ``"accuracy"``."""
-    return "auc" if num_classes == 1 else "accuracy"
 
 
 def classifier_evaluator(
@@ -82,18 +77,19 @@ def classifier_evaluator(
     Raises:
         ValueError: when the task is binary and all labels are equal, which leaves the AUC undefined.
     """
+    binary = loss.num_classes == 1
     metrics: dict[str, Metric] = {
-        "accuracy": Accuracy(output_transform=decision_and_label if loss.num_classes == 1 else logits_and_label),
+        "accuracy": Accuracy(output_transform=decision_and_label if binary else logits_and_label),
         "validation_loss": Loss(loss, output_transform=logits_and_label),
     }
-    name = key_metric_name(loss.num_classes)
-    if name == "auc":
+    if binary:
         if len(set(images.labels.tolist())) < 2:
             raise ValueError(
                 f"All {len(images)} subjects of the validation data set have label {images.labels[0]}; the AUC "
                 "needs both classes. Stratify the split by the label."
             )
         metrics["auc"] = ROCAUC(output_transform=score_and_label)
+    name = "auc" if binary else "accuracy"
     return SupervisedEvaluator(
         device=torch.device(device),
         val_data_loader=DataLoader(images, batch_size=batch_size, num_workers=num_workers),
@@ -125,27 +121,16 @@ def predict_probabilities(
         network: gives logits ``[B, num_classes]``; it is moved to ``device``, and is in the mode of evaluation during
             the call.
         dataset: items with ``image`` (``[C, *spatial]``) and ``subject``; labels are not looked at.
-        batch_size: images at a time.
-        device: where to compute.
-        autocast_dtype: ``"bfloat16"`` or ``None``.
-        num_workers: processes that load images.
+        batch_size, device, autocast_dtype, num_workers: as in :func:`classifier_evaluator`.
 
     Returns:
         float32 ``[N]``, the probability of class 1, for a binary task (one logit); else ``[N, num_classes]``.
     """
     loader = DataLoader(dataset, batch_size=batch_size, num_workers=num_workers)
     inferer = LogitInferer(autocast_dtype)
-    training = network.training
-    network.to(device).eval()
-    probabilities = []
-    try:
-        with torch.inference_mode():
-            for batch in loader:
-                logits = inferer(batch["image"].to(device), network)
-                probabilities.append(class_probabilities(logits).cpu().numpy())
-    finally:
-        network.train(training)
-    return np.concatenate(probabilities)
+    with eval_mode(network.to(device)), torch.inference_mode():
+        logits = (inferer(batch["image"].to(device), network) for batch in loader)
+        return np.concatenate([class_probabilities(one).cpu().numpy() for one in logits])
 
 
 def logits_and_label(output: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,12 +15,13 @@ from scipy.stats import norm, rankdata
 
 __all__ = ["AucComparison", "AucInterval", "delong_interval", "delong_test"]
 
+_NORMAL_95 = float(norm.ppf(0.975))  # standard deviations to either side that hold 95 %
 # A variance below this is rounding: with a million cases of each label, the smallest possible one is above 1e-19.
 _NO_VARIANCE = 1e-24
 
 
 class AucInterval(NamedTuple):
-    """An area under the ROC curve with its confidence interval."""
+    """An area under the ROC curve with its 95 % confidence interval."""
 
     auc: float
     low: float
@@ -38,8 +39,8 @@ class AucComparison(NamedTuple):
     p: float
 
 
-def delong_interval(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95) -> AucInterval:
-    """Return an AUC with DeLong's confidence interval, normal and cut to [0, 1].
+def delong_interval(labels: ArrayLike, scores: ArrayLike) -> AucInterval:
+    """Return an AUC with DeLong's 95 % confidence interval, normal and cut to [0, 1].
 
     Where the two labels are told apart perfectly, the variance is estimated as 0 and the interval has no width, which
     says nothing about new cases.
@@ -47,26 +48,24 @@ def delong_interval(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.
     Args:
         labels: ``[n]``, 0 or 1, at least two of each.
         scores: ``[n]``, larger for likelier positives.
-        confidence: coverage of the interval, between 0 and 1.
     """
     of_positives, of_negatives = _structural_components(labels, scores)
     auc = float(of_positives.mean())
-    reach = float(norm.ppf(0.5 * (1.0 + confidence)) * np.sqrt(_variance(of_positives, of_negatives)))
+    reach = _NORMAL_95 * float(np.sqrt(_variance(of_positives, of_negatives)))
     return AucInterval(auc, max(0.0, auc - reach), min(1.0, auc + reach))
 
 
-def delong_test(labels: ArrayLike, a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> AucComparison:
+def delong_test(labels: ArrayLike, a: ArrayLike, b: ArrayLike) -> AucComparison:
     """Compare the AUCs of two classifiers on the same cases.
 
     Args:
         labels: ``[n]``, 0 or 1, at least two of each.
         a: ``[n]``, scores of one classifier.
         b: ``[n]``, of the other one.
-        confidence: coverage of the interval of the difference, between 0 and 1.
 
     Returns:
-        The AUCs, their difference, its interval and the p value of no difference. Classifiers that rank alike have a
-        difference of 0, an interval of no width and p = 1. When the variance is 0 although the AUCs differ (a perfect
+        The AUCs, their difference, its 95 % interval and the p value of no difference. Classifiers that rank alike have
+        a difference of 0, an interval of no width and p = 1. When the variance is 0 although the AUCs differ (a perfect
         classifier against a constant one), the interval and p cannot be known and are NaN.
     """
     positives_a, negatives_a = _structural_components(labels, a)
@@ -76,7 +75,7 @@ def delong_test(labels: ArrayLike, a: ArrayLike, b: ArrayLike, confidence: float
     # The variance of the difference is that of the differences of the components.
     error = np.sqrt(_variance(positives_a - positives_b, negatives_a - negatives_b))
     if error**2 > _NO_VARIANCE:
-        reach = float(norm.ppf(0.5 * (1.0 + confidence)) * error)
+        reach = _NORMAL_95 * float(error)
         p = float(2.0 * norm.sf(abs(difference) / error))
         return AucComparison(auc_a, auc_b, difference, difference - reach, difference + reach, p)
     if abs(difference) < np.sqrt(_NO_VARIANCE):

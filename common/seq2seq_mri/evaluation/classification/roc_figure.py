@@ -29,9 +29,6 @@ def roc_curves(predictions: pd.DataFrame, *, title: str = "") -> Figure:
         predictions: the table of ``predictions.csv``; its testing section, which has at least two cases of each label,
             is drawn.
         title: of the figure.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     testing = predictions[predictions["section"] == "testing"]
     cases = dict(iter(testing.groupby("inputs", sort=False)))

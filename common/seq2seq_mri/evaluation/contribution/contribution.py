@@ -21,6 +21,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from seq2seq_mri.evaluation.image_quality.image_quality import QUALITY_COLUMNS, Region, check_region
 from seq2seq_mri.evaluation.records import read_records
@@ -147,9 +148,7 @@ def contribution_ranks(scores: np.ndarray) -> np.ndarray:
     Scores count as equal within 1e-9, far above rounding errors. NaN has no rank, which is NaN in the result, and takes
     none from the others.
     """
-    rounded = np.round(scores, 9)
-    better = (rounded[..., None, :] > rounded[..., :, None]).sum(axis=-1)
-    return np.where(np.isnan(scores), np.nan, better + 1.0)
+    return rankdata(-np.round(scores, 9), method="min", axis=-1, nan_policy="omit").astype(float)
 
 
 def read_adjacency(path: str | os.PathLike) -> pd.DataFrame:
@@ -167,19 +166,13 @@ def read_adjacency(path: str | os.PathLike) -> pd.DataFrame:
 
 def _standardised_pair_means(values: np.ndarray) -> np.ndarray:
     """Standardise one measure ``[subjects, S, S]``: pair means against the mean and deviation of all its rows."""
-    rows = values[np.isfinite(values)]
-    pair_means = _mean_of_measured(values)
+    measured = np.isfinite(values)
+    rows, count = values[measured], measured.sum(axis=0)
     if rows.size == 0:
-        return pair_means
-    centred = pair_means - rows.mean()
+        return np.full(count.shape, np.nan)
+    centred = np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1) - rows.mean(), np.nan)
     deviation = rows.std()
     # Equal values leave a deviation of rounding errors, which must not be blown up to z scores.
     if deviation <= 1e-12 * np.abs(rows).max():
-        return np.where(np.isnan(centred), np.nan, 0.0)
+        return np.where(count > 0, 0.0, np.nan)
     return centred / deviation
-
-
-def _mean_of_measured(values: np.ndarray) -> np.ndarray:
-    """Mean over the first axis of the values that are not NaN; NaN where there is none."""
-    count = np.isfinite(values).sum(axis=0)
-    return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)

@@ -52,9 +52,6 @@ def adjacency_heatmap(adjacency: pd.DataFrame) -> Figure:
     Args:
         adjacency: S × S table A of summed standard scores (Eq. 4 of the paper), sources as index and targets as
             columns, in the same order; NaN where a pair was never measured.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     names, values = list(adjacency.index), adjacency.to_numpy(dtype=float)
     norm = CenteredNorm(0.0, float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) or 1.0)
@@ -92,9 +89,6 @@ def ranking_bars(contribution: pd.DataFrame) -> Figure:
 
     Args:
         contribution: the table that :func:`contribution` gives; NaN where a sequence was never measured.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     figure = new_figure(6.6, 0.9 + 0.26 * len(contribution), ConstrainedLayoutEngine(wspace=0.06))
     for axes, (score, measure) in zip(figure.subplots(1, 2), _MEASURES.items(), strict=True):
@@ -135,13 +129,15 @@ def contribution_stability(cohorts: Sequence[CohortContribution]) -> Figure:
 
     Args:
         cohorts: what :func:`cohort_contribution` returned, one or more, all of one confidence.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     heights = [0.21 * len(cohort.table) + 1.0 for cohort in cohorts]
     figure = new_figure(7.2, sum(heights), ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.05, hspace=0))
-    limits = _limits(cohorts)
+    # One scale for all panels, because all scores are in the same unit.
+    columns = [f"{score}{part}" for score in SCORES for part in ("", "_low", "_high")]
+    values = np.concatenate([cohort.table[columns].to_numpy(dtype=float).ravel() for cohort in cohorts])
+    low, high = np.nanmin(values, initial=0.0), np.nanmax(values, initial=0.0)
+    margin = 0.06 * ((high - low) or 1.0)
+    limits = low - margin, high + margin
     parts = figure.subfigures(len(cohorts), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, cohort in zip(parts, cohorts, strict=True):
         part.suptitle(cohort.name, x=0.01, ha="left", fontsize=9, weight="bold")
@@ -151,16 +147,6 @@ def contribution_stability(cohorts: Sequence[CohortContribution]) -> Figure:
             axes[place].set_yticks(range(len(cohort.table)), cohort.table["sequence"] if place == 0 else [], fontsize=8)
             _draw_ranks(axes[place + 2], cohort, score)
     return figure
-
-
-def _limits(cohorts: Sequence[CohortContribution]) -> tuple[float, float]:
-    """Return one scale for all panels, because all scores are in the same unit."""
-    columns = [f"{score}{part}" for score in SCORES for part in ("", "_low", "_high")]
-    values = np.concatenate([cohort.table[columns].to_numpy(dtype=float).ravel() for cohort in cohorts])
-    values = values[np.isfinite(values)]
-    low, high = values.min(initial=0.0), values.max(initial=0.0)
-    margin = 0.06 * ((high - low) or 1.0)
-    return low - margin, high + margin
 
 
 def _draw_scores(axes: Axes, cohort: CohortContribution, score: str, limits: tuple[float, float]) -> None:

@@ -29,11 +29,7 @@ from seq2seq_mri.plots.style import save_figure
 
 __all__ = ["ContributionTable"]
 
-_REGIONS = {
-    "foreground": "in the foreground",
-    "whole": "in the whole volume",
-    "central_crop": "in the central crop",
-}
+_REGIONS = {"foreground": "foreground", "whole": "whole volume", "central_crop": "central crop"}
 
 
 @dataclass
@@ -131,12 +127,11 @@ def _name_evaluations(directories: Sequence[str], names: Sequence[str]) -> list[
 def _write_results(output_dir: str | os.PathLike, cohorts: Sequence[CohortContribution], overwrite: bool) -> str:
     """Write tables and figure of all cohorts, and return the tables in Markdown."""
     folder = check_writable_directory(output_dir)
-    files = [folder / f"contribution_table{ending}" for ending in (".csv", ".md", ".png")]
-    files.append(folder / "rank_frequencies.csv")
-    for file in files:
+    table, markdown, figure = (folder / f"contribution_table{ending}" for ending in (".csv", ".md", ".png"))
+    frequencies = folder / "rank_frequencies.csv"
+    for file in (table, markdown, figure, frequencies):
         if file.exists() and not overwrite:
             raise FileExistsError(f"{file} exists; give another output_dir, or --overwrite.")
-    table, markdown, figure, frequencies = files
     _write_by_cohort(table, {cohort.name: cohort.table for cohort in cohorts})
     _write_by_cohort(frequencies, {cohort.name: cohort.frequencies for cohort in cohorts})
     text = "\n\n".join(map(format_contribution, cohorts))
@@ -167,7 +162,7 @@ def _write_page(
     body = f"""C_t (totipotency) is high where a sequence generates the others well, C_d (imaging differentiation) where
 the others generate it badly; rank 1 is the highest. Both are sums over the other sequences, divided by the
 number of sequences, of A (Eq. 4 of the paper), the sum of the standard scores of {_measures(metrics)}
-{_REGIONS[region]}. n is the number of subjects that have the sequence and another one.
+in the {_REGIONS[region]}. n is the number of subjects that have the sequence and another one.
 
 The intervals are percentiles of a bootstrap over subjects, all pairs of a subject together; with few subjects they are
 too narrow. They say how much depends on which subjects were measured, not how much depends on the generator: weights

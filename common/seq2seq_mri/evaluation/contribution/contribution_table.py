@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,36 +57,26 @@ def cohort_contribution(name: str, bootstrap: ContributionBootstrap, confidence:
     The percentile intervals leave out (1 - ``confidence``) / 2 of the samples at either end. With few subjects they are
     too narrow, because a sample can only have values that the cohort has.
     """
-    frequencies = rank_frequencies(bootstrap)
-    by_rank = frequencies.set_index(["score", "sequence", "rank"])["frequency"]
     table = pd.DataFrame({"sequence": bootstrap.sequences, "subjects": bootstrap.subjects})
     ranks = contribution_ranks(bootstrap.estimates)
-    for place, score in enumerate(SCORES):
-        table[score] = bootstrap.estimates[place]
-        table[f"{score}_low"] = _percentile(bootstrap.scores[:, place], 50.0 * (1.0 - confidence))
-        table[f"{score}_high"] = _percentile(bootstrap.scores[:, place], 50.0 * (1.0 + confidence))
-        table[f"{score}_rank"] = pd.Series(ranks[place]).astype("Int64")
-        table[f"{score}_rank_frequency"] = [
-            np.nan if math.isnan(rank) else by_rank[(score, sequence, int(rank))]
-            for sequence, rank in zip(bootstrap.sequences, ranks[place], strict=True)
-        ]
     # A sequence without a rank in the cohort has none in any sample.
     same = np.nan_to_num(contribution_ranks(bootstrap.scores)) == np.nan_to_num(ranks)
+    for place, score in enumerate(SCORES):
+        table[score] = bootstrap.estimates[place]
+        samples = pd.DataFrame(bootstrap.scores[:, place])
+        table[f"{score}_low"] = samples.quantile(0.5 * (1.0 - confidence))
+        table[f"{score}_high"] = samples.quantile(0.5 * (1.0 + confidence))
+        table[f"{score}_rank"] = pd.Series(ranks[place]).astype("Int64")
+        table[f"{score}_rank_frequency"] = np.where(np.isnan(ranks[place]), np.nan, same[:, place].mean(axis=0))
     return CohortContribution(
         name=name,
         table=table,
-        frequencies=frequencies,
+        frequencies=rank_frequencies(bootstrap),
         orders=dict(zip(SCORES, same.all(axis=-1).mean(axis=0).tolist(), strict=True)),
         samples=len(bootstrap.scores),
         lacking=int((bootstrap.lacking > 0).sum()),
         confidence=confidence,
     )
-
-
-def _percentile(scores: np.ndarray, percentage: float) -> np.ndarray:
-    # Column by column: np.nanpercentile warns about columns without any value, which are legal here.
-    columns = [column[np.isfinite(column)] for column in scores.T]
-    return np.array([np.percentile(column, percentage) if column.size else np.nan for column in columns])
 
 
 def format_contribution(cohort: CohortContribution) -> str:

@@ -71,9 +71,6 @@ def differentiation_overlay(
         frames: for 4D sequences, which timepoint of the anatomy is shown and how it is named, see
             :func:`frame_axes`; default: the middle one, by its number.
         columns: most columns side by side; more sequences go on below. Default: 6, and about 4 where there are more.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     names = list(anatomy)
     shown = shown_images(anatomy, frames, labels)
@@ -142,9 +139,6 @@ def differentiation_strip(
         axis: names the timepoints; default: by their number.
         region: known region that only the sequence shows; drawn as a contour at the mean.
         view: as in :func:`differentiation_overlay`.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     axis = axis or frame_axis(len(anatomy))
     images, maps = as_array(anatomy), as_array(differentiation)

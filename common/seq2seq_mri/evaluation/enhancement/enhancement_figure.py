@@ -43,9 +43,6 @@ def enhancement_curves(
         sequences: all sequences in one order, by which a source has the same colour in every figure; default: the
             order of ``synthesised``.
         subject: name for the title.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     measured = np.asarray(real, dtype=float)
     curves = {source: np.asarray(curve, dtype=float) for source, curve in synthesised.items()}

@@ -98,7 +98,7 @@ def image_quality(
             else:
                 errors = squared_error[boxes[region]]
                 similarities = similarity[boxes[region]][inner]
-            measures += [_psnr(errors, data_range), _mean(similarities)]
+            measures += [_psnr(errors, data_range), similarities.mean(dtype=torch.float64).item()]
         timepoints.append(measures)
     names = [name for region in regions for name in QUALITY_COLUMNS[region]]
     return {name: math.fsum(values) / len(values) for name, *values in zip(names, *timepoints, strict=True)}
@@ -115,14 +115,10 @@ def check_region(region: str) -> None:
 
 
 def _psnr(squared_error: torch.Tensor, data_range: float) -> float:
-    mean_squared_error = _mean(squared_error)
+    mean_squared_error = squared_error.mean(dtype=torch.float64).item()
     if mean_squared_error == 0.0:
         return math.inf
     return 20.0 * math.log10(data_range) - 10.0 * math.log10(mean_squared_error)
-
-
-def _mean(values: torch.Tensor) -> float:
-    return values.mean(dtype=torch.float64).item()
 
 
 def check_volume_pair(
@@ -133,9 +129,7 @@ def check_volume_pair(
     """Check that a prediction can be compared with its truth, and give both a leading axis of timepoints.
 
     Args:
-        prediction: synthesised image ``[X, Y]``, ``[X, Y, Z]`` or ``[T, X, Y, Z]``.
-        truth: measured image of the same shape.
-        foreground: mask of the same shape, or ``[X, Y, Z]`` for all timepoints; voxels other than 0 belong to it.
+        prediction, truth, foreground: as :func:`image_quality` takes them.
 
     Returns:
         ``(prediction, truth, foreground)``, plain tensors ``[T, X, Y(, Z)]`` on the prediction's device, with ``T = 1``

@@ -72,10 +72,8 @@ class SliceLPIPS:
         """Compare two volumes.
 
         Args:
-            prediction: synthesised volume ``[X, Y, Z]`` or ``[T, X, Y, Z]``, values in [0, 1].
-            truth: measured volume of the same shape.
-            foreground: mask of the same shape, or ``[X, Y, Z]`` for all timepoints; slices in which it is empty are
-                left out.
+            prediction, truth, foreground: as :func:`image_quality` takes them, of three axes at least and in [0, 1];
+                slices without foreground are left out.
 
         Returns:
             The distance, at least 0; NaN when the network is ``"none"``.

@@ -40,9 +40,6 @@ def metrics_boxplot(
         metrics: the evaluation's table with ``subject``, ``source``, ``target``, the metrics, and ``data_range``; rows
             whose source is the target are left out.
         columns: metrics to draw; one without any value (LPIPS that was not computed) is left out.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     table = metrics[metrics["source"] != metrics["target"]].copy()
     # Identical images have an infinite PSNR, which has no place on an axis.

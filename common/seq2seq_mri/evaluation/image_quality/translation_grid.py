@@ -65,9 +65,6 @@ def translation_grid(
         data_range: the range that the PSNR refers to, likewise.
         frames: for 4D sequences, which timepoint is shown and how it is named, see
             :func:`frame_axes`; default: the middle one, by its number.
-
-    Returns:
-        The figure; :func:`save_figure` writes it.
     """
     names = list(truth)
     measured = shown_images(truth, frames)

@@ -11,18 +11,6 @@ from seq2seq_mri.plots.panels import ANATOMY_BRIGHTNESS
 from seq2seq_mri.plots.slices import SliceView, axial_view
 
 
-def test_one_column_per_sequence(subject, texts):
-    truth, _ = subject
-    maps = {name: image / 4 for name, image in truth.items()}
-    figure = differentiation_overlay(truth, maps, view=SliceView("patient07"))
-    assert len(figure.axes) == 2 * 4 + 2  # two colour bars
-    assert all(axes.images for axes in figure.axes[:8])
-    assert [axes.get_title() for axes in figure.axes[:4]] == list(truth)
-    written = texts(figure)
-    assert any(text.startswith("patient07, axial slice") for text in written)
-    assert sum("fraction of range" in text for text in written) == 2
-
-
 def test_colours_follow_the_values(subject):
     truth, _ = subject
     values = np.zeros_like(truth["t1"])

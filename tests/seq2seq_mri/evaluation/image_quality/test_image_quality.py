@@ -107,8 +107,7 @@ def test_central_crop_is_measured_as_if_it_were_the_volume(shape, box):
 def test_data_range_scales():
     prediction, truth, mask = phantom((24, 24, 24))
     expected = image_quality(prediction, truth, mask)
-    scaled = image_quality(prediction * 255, truth * 255, mask, data_range=255)
-    assert scaled == pytest.approx(expected, abs=1e-9)
+    assert image_quality(prediction * 255, truth * 255, mask, data_range=255) == pytest.approx(expected, abs=1e-9)
     wider = image_quality(prediction, truth, mask, data_range=2.0)
     assert wider["psnr"] - expected["psnr"] == pytest.approx(20 * math.log10(2.0))
 

@@ -75,11 +75,6 @@ def test_refuses_wrong_files(tmp_path, content, message):
     assert str(path) in str(caught.value)
 
 
-def test_absent_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"absent\.csv"):
-        read_metrics(tmp_path / "absent.csv")
-
-
 def test_printed_summary_names_the_data_range_and_leaves_out_what_was_not_measured(rows):
     text = format_summary(metrics_table(rows(lpips=None, psnr=24.5, data_range=2.0), SEQUENCES))
     assert "data range 2." in text
