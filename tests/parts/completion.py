@@ -16,6 +16,7 @@ from seq2seq_studies.networks.mm_gan import MMGAN
 from seq2seq_studies.networks.pix2pix import Pix2Pix
 from seq2seq_studies.networks.resvit import ResViT, TransformerSizes
 
+FOUR = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
 TINY_TRANSFORMER = TransformerSizes(8, 8, 12, num_layers=2, num_heads=2, group_sizes=(2, 1), dropout_rate=0.0)
 
 
@@ -50,6 +51,10 @@ class CompletionContract(NetworkContract):
 
     def output_shape(self, spatial_dims: int, timepoints: int, size: tuple[int, ...]) -> tuple[int, ...]:
         return 2, timepoints + 1, 2, *size
+
+    def test_any_size(self, spatial_dims: int) -> None:
+        image = torch.randn(1, 2, 2, *(1, 5, 70)[:spatial_dims])
+        assert self.built(spatial_dims, 1)(image, torch.eye(2)[:1] > 0).shape == image.shape
 
 
 def count_parameters(network: nn.Module) -> int:

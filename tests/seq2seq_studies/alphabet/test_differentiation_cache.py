@@ -1,13 +1,9 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 from __future__ import annotations
 
-import pickle
-from unittest.mock import patch
-
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
@@ -76,19 +72,6 @@ def test_equals_the_equation(dataset, generator, tmp_path, include_self, chunk_s
         maps[5]
 
 
-def test_an_interrupted_computation_goes_on(dataset, generator, tmp_path):
-    expected = compute(dataset, generator, tmp_path / "whole", chunk_size=2)
-    call, volume = SliceTranslationInferer.__call__, torch.cat([dataset[k]["image"] for k in range(2)], dim=-1)[None]
-    with patch.object(SliceTranslationInferer, "__call__", autospec=True) as interrupted:
-        interrupted.side_effect = [call(inference(), volume, generator), KeyboardInterrupt]
-        with pytest.raises(KeyboardInterrupt):
-            compute(dataset, generator, tmp_path / "parts", chunk_size=2)
-    with patch.object(SliceTranslationInferer, "__call__", autospec=True, side_effect=call) as resumed:
-        found = compute(dataset, generator, tmp_path / "parts", chunk_size=2)
-    assert [len(call.args[1][0, 0, 0, 0]) for call in resumed.call_args_list] == [2, 1]
-    np.testing.assert_array_equal(values(found), values(expected))
-
-
 @pytest.mark.parametrize(
     ("changed", "different"),
     [
@@ -107,10 +90,3 @@ def test_maps_of_something_else_are_refused(dataset, generator, tmp_path, change
     with pytest.raises(ValueError, match=rf"\(different: {different}\)"):
         compute(**arguments)
     np.testing.assert_array_equal(values(before), values(compute(dataset, generator, tmp_path)))
-
-
-def test_workers_read_the_file_and_get_no_copy(generator, tmp_path):
-    maps = compute(AlphabetDataset("training", 3, shape=(64, 64)), generator, tmp_path)
-    assert len(pickle.dumps(maps)) < values(maps).nbytes / 10
-    loader = DataLoader(maps, batch_size=3, num_workers=1, multiprocessing_context="spawn")
-    np.testing.assert_array_equal(next(iter(loader))["md"], values(maps))

@@ -1,6 +1,8 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,10 @@ def cohort(patients=40, positive=0.3, examinations=1, seed=0):
     ]
 
 
+# Twelve examinations of three patients cannot fill five folds.
+FEW_PATIENTS = cohort(40, 0) + [
+    {"subject": f"q{number}", "patient": f"q{number % 3}", "label": {"pcr": 1}} for number in range(12)
+]
 TWO_LABELS = [{"subject": name, "patient": "p", "label": place} for place, name in enumerate("ab")]
 
 
@@ -100,6 +106,7 @@ def test_fewest_patients_of_a_label(outer, inner, needed):
         (nested_folds, cohort(positive=0), {"label": "pcr"}, "All 40 subjects have pcr 0; there is nothing to tell"),
         (nested_folds, cohort(), {"label": "mgmt"}, "no label 'mgmt'; it has pcr"),
         (nested_folds, TWO_LABELS, {}, "Patient p has two labels"),
+        (nested_folds, FEW_PATIENTS, {"label": "pcr"}, "Only 3 patients have pcr 1"),
         (nested_folds, cohort(), {"outer": 1}, "give at least 2, 2 and 1"),
         (nested_folds, cohort(), {"inner": 1}, "give at least 2, 2 and 1"),
         (nested_folds, cohort(), {"repeats": 0}, "give at least 2, 2 and 1"),
@@ -124,37 +131,20 @@ def test_a_fold_refuses_a_leak(tested, validated, message):
         Fold(0, 0, [entries[tested]], [InnerSplit([entries[0]], [entries[validated]])])
 
 
-def test_examinations_are_not_patients():
-    """Twelve examinations of three patients cannot fill five folds."""
-    entries = cohort(40, 0)
-    entries += [{"subject": f"q{number}", "patient": f"q{number % 3}", "label": {"pcr": 1}} for number in range(12)]
-    with pytest.raises(ValueError, match="Only 3 patients have pcr 1"):
-        nested_folds(entries, "pcr")
-
-
 @pytest.mark.parametrize("examinations", [1, 3])
 def test_train_validation_test(examinations):
-    entries = cohort(100, 0.3, examinations)
-    (fold,) = train_validation_test_folds(entries, fractions=(0.5, 0.2, 0.3), seed=3)
-    assert [fold] == train_validation_test_folds(entries[::-1], fractions=(0.5, 0.2, 0.3), seed=3)
-    (split,) = fold.inner
-    sections = [split.training, split.validation, fold.testing]
-    assert [len(patients(section)) for section in sections] == [50, 20, 30]
-    assert set().union(*map(subjects, sections)) == subjects(entries)
-    assert sum(len(patients(section)) for section in sections) == 100
-    of_patient = [{entry["patient"]: entry["label"] for entry in section} for section in sections]
-    assert [sum(labels.values()) for labels in of_patient] == [15, 6, 9]
-    assert [fold] != train_validation_test_folds(entries, fractions=(0.5, 0.2, 0.3), seed=4)
-
-
-def test_repeated_divisions():
     """Every division is another one, whole in itself, and the first is the one that is drawn alone."""
-    entries = cohort(50, 0.4)
-    folds = train_validation_test_folds(entries, repeats=4, seed=1)
-    assert [(fold.repeat, fold.fold) for fold in folds] == [(repeat, 0) for repeat in range(4)]
-    assert folds[:1] == train_validation_test_folds(entries, seed=1)
-    assert len({frozenset(subjects(fold.testing)) for fold in folds}) == 4
+    entries = cohort(100, 0.3, examinations)
+    divide = partial(train_validation_test_folds, fractions=(0.5, 0.2, 0.3), seed=3)
+    folds = divide(entries, repeats=3)
+    assert divide(entries[::-1], repeats=3) == folds
+    assert divide(entries) == folds[:1] != divide(entries, seed=4)
+    assert [(fold.repeat, fold.fold) for fold in folds] == [(repeat, 0) for repeat in range(3)]
+    assert len({frozenset(subjects(fold.testing)) for fold in folds}) == 3
     for fold in folds:
-        sections = [fold.inner[0].training, fold.inner[0].validation, fold.testing]
-        assert [len(section) for section in sections] == [30, 10, 10]
+        (split,) = fold.inner
+        sections = [split.training, split.validation, fold.testing]
+        assert [len(patients(section)) for section in sections] == [50, 20, 30]
         assert set().union(*map(subjects, sections)) == subjects(entries)
+        of_patient = [{entry["patient"]: entry["label"] for entry in section} for section in sections]
+        assert [sum(labels.values()) for labels in of_patient] == [15, 6, 9]

@@ -44,8 +44,9 @@ def equal(first: dict, second: dict) -> bool:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_killed_training_ends_as_one_that_was_not(method, train, tmp_path) -> None:
-    uninterrupted = train(method, folder=tmp_path / "whole")
+def test_a_killed_training_ends_as_one_that_was_not(method, train, tiny_recipe, tmp_path) -> None:
+    before, uninterrupted = tiny_recipe(method).network.state_dict(), train(method, folder=tmp_path / "whole")
+    assert any(not torch.equal(before[name], uninterrupted[f"network.{name}"]) for name in before)
     assert not equal(uninterrupted, train(method, seed=1, folder=tmp_path / "other"))
     with pytest.raises(Killed):
         train(method, kill_after=3)

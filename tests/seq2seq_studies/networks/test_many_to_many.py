@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
-from completion import small_mm_gan, small_pix2pix, small_resvit
+from completion import TINY_TRANSFORMER, overfitted_psnr, small_mm_gan, small_pix2pix, small_resvit
 from contract import NetworkContract
 from small_generator import small
 from torch import nn
@@ -76,6 +77,19 @@ def test_every_available_sequence_is_read(method: ManyToMany) -> None:
 def test_double_precision(method: ManyToMany) -> None:
     image = torch.randn(len(MASKS), 5, 2, 21, 18, dtype=torch.float64)
     assert method.double()(image, MASKS).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "steps"),
+    [
+        (small_pix2pix, {"width": 8}, 150),
+        (small_mm_gan, {"channels": (8, 16, 32), "output_activation": "relu"}, 80),
+        (small_resvit, {"transformer": replace(TINY_TRANSFORMER, num_layers=1, group_sizes=(1,))}, 150),
+    ],
+)
+def test_overfits_one_batch(build, options, steps) -> None:
+    torch.manual_seed(0)
+    assert overfitted_psnr(build(2, {"t1": 1, "t2": 1}, **options), steps, learning_rate=0.01) >= 30
 
 
 def test_unknown_output_layer() -> None:

@@ -9,15 +9,7 @@ import pytest
 from seq2seq_studies.segmentation.brats_labels import detect_convention, label_values, regions_of, to_nested_labels
 
 
-@pytest.mark.parametrize(
-    ("labels", "convention"),
-    [
-        ([{1, 2, 3}, {2}], "1,2,3"),
-        ([{1, 2, 4}, {1, 2}], "1,2,4"),
-        ([set(), {3}], "1,2,3"),
-        ([{4}], "1,2,4"),
-    ],
-)
+@pytest.mark.parametrize(("labels", "convention"), [([set(), {1, 2, 3}], "1,2,3"), ([{1, 2, 4}, {2}], "1,2,4")])
 def test_tells_the_numbering(labels, convention) -> None:
     assert detect_convention({f"p{place}": values for place, values in enumerate(labels)}) == convention
 
@@ -26,9 +18,7 @@ def test_tells_the_numbering(labels, convention) -> None:
     ("labels", "message"),
     [
         ([{1, 2}, {2}], "No subject has the label 3 or 4"),
-        ([], "No subject has the label 3 or 4"),
         ([{3}, {1, 4}], "subject 'p0' has 3, subject 'p1' has 4"),
-        ([{1, 2, 3, 4}], "subject 'p0' has 3, subject 'p0' has 4"),
         ([{1}, {7}], "Subject 'p1' has the label 7"),
     ],
 )
@@ -55,8 +45,3 @@ def test_regions_are_those_of_brats(convention, enhancing) -> None:
     np.testing.assert_array_equal(regions["WT"], segmentation > 0)
     assert (regions["ET"] <= regions["TC"]).all()
     assert (regions["TC"] <= regions["WT"]).all()
-
-
-def test_refuses_an_unknown_numbering() -> None:
-    with pytest.raises(ValueError, match="labels is '1,2,5'"):
-        to_nested_labels(np.zeros(3), "1,2,5", "seg.nii")
