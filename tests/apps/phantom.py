@@ -10,13 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
-from dicom_writer import write_classic
-from pydicom.dataset import FileDataset, validate_file_meta
-from pydicom.uid import generate_uid
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset, validate_file_meta
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 __all__ = ["AVAILABLE", "SHAPE", "SUBJECT", "phantom_affine", "write_datalist", "write_dicom", "write_phantom"]
 
@@ -31,26 +29,6 @@ _BLOCKS = (
     ((35, 40, 16), (10, 6, 5), (400, 800, 100, 900)),
 )
 _TISSUE = {"t1": 350, "t2": 450, "flair": 300, "t1gd": 380}
-_OF_A_STUDY = {
-    "PatientBirthDate": "",
-    "PatientSex": "O",
-    "PatientPosition": "HFS",
-    "StudyDate": "20240228",
-    "StudyTime": "101500",
-    "StudyID": "1",
-    "StudyDescription": "phantom study",
-    "AccessionNumber": "",
-    "ReferringPhysicianName": "",
-    "PositionReferenceIndicator": "",
-    "Manufacturer": "tests",
-    "ScanningSequence": "SE",
-    "SequenceVariant": "NONE",
-    "ScanOptions": "",
-    "MRAcquisitionType": "2D",
-    "EchoTime": "20",
-    "RepetitionTime": "500",
-    "EchoTrainLength": "1",
-}
 
 
 def phantom_affine() -> np.ndarray:
@@ -112,7 +90,8 @@ def write_dicom(
 ) -> dict[str, Path]:
     """Write NIfTI files of whole numbers as one study with a series for each, and return the series' folders.
 
-    Reading a series back gives the voxels and the affine of its NIfTI file.
+    The affines' axes go to the left, posterior and superior, roughly, as slices of a scanner do, and are perpendicular.
+    Reading a series back gives the voxels and the affine of its NIfTI file. UIDs depend on ``subject`` only.
 
     Args:
         paths: name of the series → NIfTI file.
@@ -121,25 +100,66 @@ def write_dicom(
         descriptions: name → SeriesDescription, where it is not the name.
         modalities: name → Modality, where it is not MR.
     """
-    study, frame_of_reference = generate_uid(), generate_uid()
+    folders = {}
     for number, (name, path) in enumerate(paths.items(), start=1):
-        values = _OF_A_STUDY | {
-            "PatientName": f"{subject}^Test",
-            "PatientID": subject,
-            "StudyInstanceUID": study,
-            "FrameOfReferenceUID": frame_of_reference,
-            "SeriesNumber": number,
-            "SeriesDescription": (descriptions or {}).get(name, name),
-            "Modality": (modalities or {}).get(name, "MR"),
-        }
-
-        def complete(dataset: FileDataset, frame: int, place: int, values: Mapping[str, Any] = values) -> None:
-            for keyword, value in values.items():
-                setattr(dataset, keyword, value)
-            dataset.SpacingBetweenSlices = dataset.SliceThickness
-            dataset.file_meta.FileMetaInformationGroupLength = 0  # pydicom fills in what is there
-            validate_file_meta(dataset.file_meta)
-
         image = nibabel.load(path)
-        write_classic(folder / name, np.asanyarray(image.dataobj)[None], image.affine, change=complete, seed=None)
-    return {name: folder / name for name in paths}
+        voxels = np.asanyarray(image.dataobj)
+        if not np.array_equal(voxels, np.rint(voxels)) or np.abs(voxels).max() > 32767:
+            raise ValueError(f"{path} holds values that are no int16.")
+        folders[name] = folder / name
+        folders[name].mkdir(parents=True)
+        common = _series(subject, name, number)
+        common.SeriesDescription = (descriptions or {}).get(name, name)
+        common.Modality = (modalities or {}).get(name, "MR")
+        _write_slices(common, voxels.astype("<i2"), np.diag([-1, -1, 1, 1]) @ image.affine, folders[name])
+    return folders
+
+
+def _series(subject: str, name: str, number: int) -> Dataset:
+    common = Dataset()
+    common.SOPClassUID = MRImageStorage
+    common.PatientName, common.PatientID, common.PatientBirthDate, common.PatientSex = (
+        f"{subject}^Test",
+        subject,
+        "",
+        "O",
+    )
+    common.StudyInstanceUID = generate_uid(entropy_srcs=[subject, "study"])
+    common.SeriesInstanceUID = generate_uid(entropy_srcs=[subject, name])
+    common.FrameOfReferenceUID = generate_uid(entropy_srcs=[subject, "frame"])
+    common.StudyDate, common.StudyTime, common.StudyID = "20240228", "101500", "1"
+    common.AccessionNumber = common.ReferringPhysicianName = common.PositionReferenceIndicator = ""
+    common.StudyDescription = "phantom study"
+    common.Manufacturer, common.SeriesNumber, common.PatientPosition = "tests", number, "HFS"
+    common.ImageType = ["ORIGINAL", "PRIMARY", "M"]
+    common.ScanningSequence, common.SequenceVariant, common.ScanOptions = "SE", "NONE", ""
+    common.MRAcquisitionType, common.EchoTime, common.RepetitionTime, common.EchoTrainLength = "2D", "20", "500", "1"
+    return common
+
+
+def _write_slices(common: Dataset, voxels: np.ndarray, affine: np.ndarray, folder: Path) -> None:
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    for place in range(voxels.shape[2]):
+        meta = FileMetaDataset()
+        meta.FileMetaInformationGroupLength = 0  # pydicom fills in what is there
+        meta.MediaStorageSOPClassUID = MRImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[common.SeriesInstanceUID, str(place)])
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset = FileDataset("", common, file_meta=meta, preamble=bytes(128), is_implicit_VR=False)
+        dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+        dataset.InstanceNumber = place + 1
+        dataset.ImagePositionPatient = _text((affine @ [0, 0, place, 1])[:3])
+        dataset.ImageOrientationPatient = _text([*affine[:3, 0] / sizes[0], *affine[:3, 1] / sizes[1]])
+        dataset.PixelSpacing = _text([sizes[1], sizes[0]])
+        dataset.SliceThickness = dataset.SpacingBetweenSlices = _text([sizes[2]])[0]
+        dataset.Columns, dataset.Rows = voxels.shape[:2]
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
+        dataset.PixelData = np.ascontiguousarray(voxels[:, :, place].T).tobytes()
+        validate_file_meta(meta)
+        dataset.save_as(folder / f"{place:04d}.dcm")
+
+
+def _text(values: Sequence[float] | np.ndarray) -> list[str]:
+    """Return numbers as DICOM writes them: at most 16 characters."""
+    return [f"{value:.13f}"[:16] for value in values]

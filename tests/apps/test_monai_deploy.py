@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +21,17 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-from bundle_run import RELATIVE, assert_equal, run_bundle
 from phantom import AVAILABLE, SUBJECT, write_datalist, write_dicom, write_phantom
 
 from seq2seq_mri.io.dicom.read_dicom import read_dicom_series
 
 pytestmark = pytest.mark.slow
+RELATIVE = 1e-5
 
 
 @dataclass
 class Hosts:
-    """Runs an application.
+    """Runs an application, and the bundle's own command.
 
     Attributes:
         python: interpreter with MONAI Deploy.
@@ -68,6 +69,18 @@ class Hosts:
         assert "Traceback" not in done.stderr
         return done.stderr.strip().splitlines()[-1]
 
+    def bundle_run(self, bundle: Path, output: Path, **options: str) -> None:
+        """Run a bundle's inference in this environment."""
+        command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--output_dir", str(output)]
+        command += ["--config_file", str(bundle / "configs" / "inference.json"), "--bundle_root", str(bundle)]
+        for name, value in {"figures": "false", "num_workers": "0", **options}.items():
+            command += [f"--{name}", value]
+        if "classifier" in bundle.name:
+            place = command.index("--num_workers")
+            del command[place : place + 2]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
+        assert done.returncode == 0, done.stderr
+
 
 @pytest.fixture(scope="session")
 def hosts(repository: Path) -> Hosts:
@@ -100,8 +113,19 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reference(hosts: Hosts, phantom: Path, brats: Path) -> nibabel.Nifti1Image:
     """What ``monai.bundle run`` makes of the phantom."""
-    run_bundle(brats, phantom / "data", phantom / "reference", targets="['t1gd']")
+    hosts.bundle_run(brats, phantom / "reference", dataset_dir=str(phantom / "data"), targets="['t1gd']")
     return nibabel.load(phantom / "reference" / SUBJECT / f"{SUBJECT}_t1gd.nii.gz")
+
+
+def check_equal(path: Path, expected: nibabel.Nifti1Image, affine_tolerance: float = 0.0) -> np.ndarray:
+    """Check that a float32 NIfTI file is ``expected``, voxels and grid, and return its voxels."""
+    image = nibabel.load(path)
+    assert image.get_data_dtype() == np.float32
+    np.testing.assert_allclose(image.affine, expected.affine, rtol=0, atol=affine_tolerance)
+    voxels, truth = np.asanyarray(image.dataobj), np.asanyarray(expected.dataobj)
+    assert truth.max() > 0.1
+    assert np.abs(voxels - truth).max() <= RELATIVE * np.abs(truth).max()
+    return voxels
 
 
 def check_series(folder: Path, voxels: np.ndarray, affine: np.ndarray, study: Path) -> None:
@@ -131,7 +155,7 @@ def check_series(folder: Path, voxels: np.ndarray, affine: np.ndarray, study: Pa
 
 def test_phantom_as_nifti(hosts, phantom, brats, reference, tmp_path) -> None:
     hosts.succeed("app.py", phantom / "data" / SUBJECT, tmp_path / "output", brats)
-    assert_equal(nibabel.load(tmp_path / "output" / SUBJECT / f"{SUBJECT}_t1gd.nii.gz"), reference)
+    check_equal(tmp_path / "output" / SUBJECT / f"{SUBJECT}_t1gd.nii.gz", reference)
     report = json.loads((tmp_path / "output" / SUBJECT / f"{SUBJECT}_synthesis.json").read_text())
     assert "research only" in report["notice"]
     assert [entry["sequence"] for entry in report["inputs"]] == list(AVAILABLE)
@@ -149,7 +173,7 @@ def test_phantom_as_nifti(hosts, phantom, brats, reference, tmp_path) -> None:
 def test_phantom_as_dicom(hosts, phantom, brats, reference, tmp_path) -> None:
     hosts.succeed("app.py", phantom / "study", tmp_path / "output", brats)
     folder = tmp_path / "output" / SUBJECT
-    voxels = assert_equal(nibabel.load(folder / f"{SUBJECT}_t1gd.nii.gz"), reference, affine_tolerance=1e-5)
+    voxels = check_equal(folder / f"{SUBJECT}_t1gd.nii.gz", reference, affine_tolerance=1e-5)
     check_series(folder / f"{SUBJECT}_t1gd_dicom", voxels, reference.affine, phantom / "study")
 
 
@@ -160,13 +184,14 @@ def test_two_targets_and_a_study_in_one_folder(hosts, phantom, brats, tmp_path) 
         if path.parent.name != "flair":
             shutil.copy(path, mixed / f"IM{index:04d}")
     hosts.succeed("app.py", mixed, tmp_path / "output", brats)
+    options = {"targets": "['t1gd','flair']", "dataset_dir": str(tmp_path)}
     files = {name: phantom / "data" / SUBJECT / f"{SUBJECT}_{name}.nii.gz" for name in ("t1", "t2")}
     write_datalist(tmp_path, {SUBJECT: files})
-    run_bundle(brats, tmp_path, tmp_path / "reference", targets="['t1gd','flair']")
+    hosts.bundle_run(brats, tmp_path / "reference", **options)
     for target in ("t1gd", "flair"):
         name = f"{SUBJECT}_{target}"
-        image, expected = (nibabel.load(tmp_path / at / SUBJECT / f"{name}.nii.gz") for at in ("output", "reference"))
-        voxels = assert_equal(image, expected, affine_tolerance=1e-5)
+        expected = nibabel.load(tmp_path / "reference" / SUBJECT / f"{name}.nii.gz")
+        voxels = check_equal(tmp_path / "output" / SUBJECT / f"{name}.nii.gz", expected, affine_tolerance=1e-5)
         check_series(tmp_path / "output" / SUBJECT / f"{name}_dicom", voxels, expected.affine, phantom / "study")
 
 
@@ -180,14 +205,14 @@ def test_real_patient(hosts, shared_data, brats, tmp_path) -> None:
     for path in files.values():
         (tmp_path / patient / path.name).symlink_to(path)
     write_datalist(tmp_path, {patient: files})
-    run_bundle(brats, tmp_path, tmp_path / "reference", targets="['t1gd']")
+    hosts.bundle_run(brats, tmp_path / "reference", dataset_dir=str(tmp_path), targets="['t1gd']")
     expected = nibabel.load(tmp_path / "reference" / patient / f"{patient}_t1gd.nii.gz")
     hosts.succeed("app.py", tmp_path / patient, tmp_path / "output", brats, "--targets", "t1gd")
-    assert_equal(nibabel.load(tmp_path / "output" / patient / f"{patient}_t1gd.nii.gz"), expected)
+    check_equal(tmp_path / "output" / patient / f"{patient}_t1gd.nii.gz", expected)
     write_dicom(files, tmp_path / "study", subject=patient)
     hosts.succeed("app.py", tmp_path / "study", tmp_path / "from_dicom", brats, "--targets", "t1gd")
     folder = tmp_path / "from_dicom" / patient
-    voxels = assert_equal(nibabel.load(folder / f"{patient}_t1gd.nii.gz"), expected, affine_tolerance=1e-5)
+    voxels = check_equal(folder / f"{patient}_t1gd.nii.gz", expected, affine_tolerance=1e-5)
     check_series(folder / f"{patient}_t1gd_dicom", voxels, expected.affine, tmp_path / "study")
 
 
@@ -200,7 +225,7 @@ def test_classifier(hosts, phantom, repository, tmp_path) -> None:
     files = {name: subject / f"{SUBJECT}_{name}.nii.gz" for name in (*AVAILABLE, "t1gd")}
     write_datalist(tmp_path / "data", {SUBJECT: files})
     bundle = repository / "bundles" / "differentiation_classifier"
-    run_bundle(bundle, tmp_path / "data", tmp_path / "reference")
+    hosts.bundle_run(bundle, tmp_path / "reference", dataset_dir=str(tmp_path / "data"))
     expected = float(pd.read_csv(tmp_path / "reference" / "predictions.csv").probability[0])
     write_dicom(files, tmp_path / "study")
     for name, source in (("nifti", subject), ("dicom", tmp_path / "study")):
@@ -218,23 +243,27 @@ def test_classifier(hosts, phantom, repository, tmp_path) -> None:
     assert "no bundle of a classifier" in message
 
 
-Prepare = Callable[[Path, Path], tuple[Path, list[str]]]
+def ct_study(phantom: Path, folder: Path) -> tuple[Path, list[str]]:
+    files = {"t1": phantom / "data" / SUBJECT / f"{SUBJECT}_t1.nii.gz"}
+    write_dicom(files, folder / "study", modalities={"t1": "CT"})
+    return folder / "study", []
 
 
-def study_of(modality: str = "MR", **descriptions: str) -> Prepare:
-    """Return what writes a study of some of the phantom's sequences, with these descriptions of their series."""
+def scout(phantom: Path, folder: Path) -> tuple[Path, list[str]]:
+    files = {"t1": phantom / "data" / SUBJECT / f"{SUBJECT}_t1.nii.gz"}
+    write_dicom(files, folder / "study", descriptions={"t1": "scout"})
+    return folder / "study", []
 
-    def prepare(phantom: Path, folder: Path) -> tuple[Path, list[str]]:
-        files = {name: phantom / "data" / SUBJECT / f"{SUBJECT}_{name}.nii.gz" for name in descriptions}
-        write_dicom(files, folder / "study", descriptions=descriptions, modalities=dict.fromkeys(files, modality))
-        return folder / "study", []
 
-    return prepare
+def two_candidates(phantom: Path, folder: Path) -> tuple[Path, list[str]]:
+    files = {name: phantom / "data" / SUBJECT / f"{SUBJECT}_{name}.nii.gz" for name in ("t1", "t2")}
+    write_dicom(files, folder / "study", descriptions={"t1": "AX T1", "t2": "SAG T1"})
+    return folder / "study", []
 
 
 def missing_slice(phantom: Path, folder: Path) -> tuple[Path, list[str]]:
     shutil.copytree(phantom / "study", folder / "study")
-    (folder / "study" / "t2" / "IM0010.dcm").unlink()
+    (folder / "study" / "t2" / "0010.dcm").unlink()
     return folder / "study", []
 
 
@@ -243,16 +272,16 @@ def empty_folder(phantom: Path, folder: Path) -> tuple[Path, list[str]]:
     return folder / "study", []
 
 
-def option(*options: str) -> Prepare:
+def option(*options: str) -> Callable[[Path, Path], tuple[Path, list[str]]]:
     return lambda phantom, folder: (phantom / "study", list(options))
 
 
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (study_of("CT", t1="t1"), "no MR series, only 1 of modality CT"),
-        (study_of(t1="scout"), "No series of the study is recognised as one of t1, t1gd, t2, flair"),
-        (study_of(t1="AX T1", t2="SAG T1"), "2 series look like t1: series 1 'AX T1' .* Choose one by --sequences t1="),
+        (ct_study, "no MR series, only 1 of modality CT"),
+        (scout, "No series of the study is recognised as one of t1, t1gd, t2, flair"),
+        (two_candidates, r"2 series look like t1: series 1 'AX T1' .* Choose one by --sequences t1="),
         (missing_slice, r"Subject 'phantom': t2: .*a slice is missing"),
         (empty_folder, "has no DICOM image"),
         (option("--targets", "t3"), "Unknown sequence 't3'; the sequence table has t1, t1gd, t2, flair"),
@@ -296,5 +325,4 @@ def test_rules_of_the_user(hosts, phantom, brats, reference, tmp_path) -> None:
         "app.py", phantom / "study", tmp_path / "output", brats,
         "--rules", str(rules), "--sequences", "flair=3", "--targets", "t1gd",
     )  # fmt: skip
-    image = nibabel.load(tmp_path / "output" / SUBJECT / f"{SUBJECT}_t1gd.nii.gz")
-    assert_equal(image, reference, affine_tolerance=1e-5)
+    check_equal(tmp_path / "output" / SUBJECT / f"{SUBJECT}_t1gd.nii.gz", reference, affine_tolerance=1e-5)
