@@ -191,10 +191,12 @@ class SaveImageSequencesd(MapTransform):
                 volumes[path] = (name, volume[part])
         metadata = data[self.image_key].meta
         like = source_grid(metadata)
-        source, shape = metadata["filename_or_obj"], tuple(int(size) for size in metadata["spatial_shape"])
-        for path, (_, part) in volumes.items() if like is not source else ():
-            if tuple(part.shape[1:]) != shape:
-                raise ValueError(f"{path}: shape {tuple(part.shape[1:])} is not that of {source}, {shape}.")
+        source = metadata["filename_or_obj"]
+        if like is not source:  # an affine says nothing of the shape, for which a file is asked when it is written
+            shape = tuple(int(size) for size in metadata["spatial_shape"])
+            for path, (_, part) in volumes.items():
+                if tuple(part.shape[1:]) != shape:
+                    raise ValueError(f"{path}: shape {tuple(part.shape[1:])} is not that of {source}, {shape}.")
         descriptions = {} if self.descriptions_key is None else data[self.descriptions_key]
 
         def about(name: str) -> tuple[Sequence[float] | None, Sequence[float] | None, str]:

@@ -94,7 +94,9 @@ class Seq2SeqLoss(nn.Module):
             self.perceptual = SequencePerceptualLoss(perceptual_network, perceptual_weights, perceptual_fraction)
 
     def translation(self, prediction: torch.Tensor, truth: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the terms of Eq. 1 whose weights are above 0, ``{"reconstruction": ..., "perceptual": ...}``.
+        """Return the terms of Eq. 1 whose weights are above 0: ``"reconstruction"``, ``"perceptual"``, each ``(B,)``.
+
+        They are not multiplied by their weights.
 
         Args:
             prediction: translations X'_j, ``(B, T, C, *spatial)``, intensities in [0, 1].

@@ -101,7 +101,10 @@ class VGG19Distance(nn.Module):
     """Sum over ReLU outputs of VGG19 of the mean squared difference of two images' features.
 
     Max pooling is replaced by average pooling, which passes gradients to all pixels. Layers behind the last output
-    that is used are not built. The weights are as of :class:`SequencePerceptualLoss`.
+    that is used are not built.
+
+    Args:
+        weights: as of :class:`SequencePerceptualLoss`.
 
     Raises:
         ValueError: when the weights cannot be had or read, or do not fit.

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 __all__ = [
     "channels_last",
@@ -166,18 +167,11 @@ def fused(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     return call
 
 
-class _Context(FunctionCtx):
-    """What a function keeps for its gradient: the width of a padding, or the tensors that were saved."""
-
-    width: int
-    saved_tensors: tuple[torch.Tensor, torch.Tensor]
-
-
 class ReflectionPadding(torch.autograd.Function):
     """:func:`mirror` of ``x`` ``(N, C, *spatial)``."""
 
     @staticmethod
-    def forward(ctx: _Context, x: torch.Tensor, width: int) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, width: int) -> torch.Tensor:
         """Pad."""
         ctx.width = width
         with without_autocast(x.device.type):
@@ -185,7 +179,7 @@ class ReflectionPadding(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: _Context, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Add what reaches a mirrored value to what reaches the value itself, one dimension after the other."""
         width = ctx.width
         for axis in range(2, gradient.dim()):
@@ -203,7 +197,7 @@ class InstanceNormalisation(torch.autograd.Function):
     """:func:`normalise` of ``x`` ``(N, C, *spatial)``."""
 
     @staticmethod
-    def forward(ctx: _Context, x: torch.Tensor, epsilon: float) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, epsilon: float) -> torch.Tensor:
         """Normalise."""
         output, gain = standardise(x, epsilon)
         ctx.save_for_backward(output, gain)
@@ -211,7 +205,7 @@ class InstanceNormalisation(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: _Context, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Take from the gradient its mean and its part along the output, the two that normalisation takes out."""
         output, gain = ctx.saved_tensors
         axes = list(range(2, gradient.dim()))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from monai.utils import convert_to_tensor
@@ -29,8 +29,6 @@ from seq2seq_mri.training.prepared_files import FLAGS, PreparedFiles, StoredSlic
 from seq2seq_mri.training.subject_dataset import original_error
 
 __all__ = ["PreparedSubjects", "SubjectSamples"]
-
-_Outcome = TypeVar("_Outcome")
 
 logger = logging.getLogger(__name__)
 
@@ -291,7 +289,7 @@ def _images(sample: Mapping[str, Any], subject: str, keys: Sequence[str]) -> dic
     return images
 
 
-def _unchanged(outcome: _Outcome) -> _Outcome:
+def _unchanged(outcome: Any) -> Any:
     return outcome
 
 
