@@ -21,7 +21,7 @@ from monai.transforms import Compose, DeleteItemsd, SqueezeDimd
 
 from seq2seq_mri.evaluation.page import markdown_table
 from seq2seq_mri.evaluation.records import write_records
-from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.inference.generator_bundle import generator_fingerprint
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.generator import SequenceTranslator
@@ -34,6 +34,7 @@ from seq2seq_studies.alphabet.differentiation_cache import DifferentiationDatase
 from seq2seq_studies.alphabet.glyphs import LETTERS
 from seq2seq_studies.alphabet.learning_curve import accuracy_gains, format_accuracy_gains, run_learning_curve
 from seq2seq_studies.classification.classifier_fit import ClassifierFit
+from seq2seq_studies.study_run import write_text
 
 __all__ = ["AlphabetExperiment", "format_letter_differentiation", "letter_differentiation"]
 
@@ -122,8 +123,7 @@ class AlphabetExperiment:
         write_records(self.output_dir / "gains.csv", gains, overwrite=True)
         text = format_accuracy_gains(gains)
         logger.info(f"Accuracy of the differing letter:\n{text}")
-        with atomic_path(self.output_dir / "results.md", overwrite=True) as temporary:
-            temporary.write_text(f"{of_letters}\n\n{text}\n", encoding="utf-8")
+        write_text(self.output_dir / "results.md", f"{of_letters}\n\n{text}")
         names = {image + MAP_SUFFIX: f"{image} and its M_d" for image in ALPHABET_SEQUENCES}
         figure = learning_curve_figure(curve, pairs, 1 / len(LETTERS), names)
         save_figure(figure, self.output_dir / "learning_curve.png", overwrite=True)

@@ -28,10 +28,11 @@ from seq2seq_mri.evaluation.classification.classification_metrics import (
     youden_threshold,
 )
 from seq2seq_mri.evaluation.records import read_records, write_records
-from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.run_manifest import claim_directory
 from seq2seq_studies.classification.cross_validation import Entry, Fold, InnerSplit, folds_fingerprint
 from seq2seq_studies.classification.fold_summary import format_fold_summary, summarise_folds
+from seq2seq_studies.study_run import write_text
 
 __all__ = ["FitPredict", "ProtocolTables", "Settings", "predict_unseen", "run_folds"]
 
@@ -140,8 +141,7 @@ def run_folds(
     tables = _write(directory, predictions, scores)
     summary = format_fold_summary(tables.metrics)
     write_records(directory / "summary.csv", summarise_folds(tables.metrics), overwrite=True)
-    with atomic_path(directory / "summary.md", overwrite=True) as temporary:
-        temporary.write_text(summary + "\n", encoding="utf-8")
+    write_text(directory / "summary.md", summary)
     logger.info(f"Mean ± standard deviation over folds:\n{summary}")
     return tables
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from seq2seq_studies.study_settings import whole_numbers
 __all__ = ["ComparisonRuns", "MethodRun"]
 
 
+@dataclass
 class MethodRun(StudyRun):
     """A method, or baseline, with one budget, seed and cohort.
 
@@ -43,34 +45,27 @@ class MethodRun(StudyRun):
         folder: of the run.
         method: key of ``METHODS`` or ``BASELINES``.
         budget: as it stands in the table.
-        steps: length of the training, 0 for a baseline.
+        length: of the training in steps, 0 for a baseline.
         seed: of the training.
         cohort: who is trained and tested on.
         settings: the options of the comparison.
         lpips: measures LPIPS.
     """
 
+    folder: Path
+    method: str
+    budget: str
+    length: int
+    seed: int
+    cohort: Cohort
+    settings: ComparisonSettings
+    lpips: SliceLPIPS
+
     text, numbers = COMPARISON_TEXT, COMPARISON_NUMBERS
 
-    def __init__(
-        self,
-        folder: Path,
-        method: str,
-        budget: str,
-        steps: int,
-        seed: int,
-        cohort: Cohort,
-        settings: ComparisonSettings,
-        lpips: SliceLPIPS,
-    ) -> None:
-        where = [title(method), budget, f"seed {seed}"] + ([cohort.name] if cohort.name != "all" else [])
-        super().__init__(folder, ", ".join(where), steps)
-        self.method = method
-        self.budget = budget
-        self.seed = seed
-        self.cohort = cohort
-        self.settings = settings
-        self.lpips = lpips
+    def __post_init__(self) -> None:
+        where = [title(self.method), self.budget, f"seed {self.seed}"]
+        self.label = ", ".join(where + ([self.cohort.name] if self.cohort.name != "all" else []))
 
     def run(self, progress: Callable[[int], object]) -> None:
         """Train, or what of it is left, and measure the test subjects."""

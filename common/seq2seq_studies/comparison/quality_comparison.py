@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from seq2seq_studies.study_tables import mean_and_deviation
+
 __all__ = [
     "COMPARED",
     "COMPARISON_NUMBERS",
@@ -69,21 +71,10 @@ def quality_table(scores: pd.DataFrame) -> pd.DataFrame:
         scores: with the columns ``COMPARISON_TEXT`` and ``COMPARISON_NUMBERS``.
 
     Returns:
-        Table with ``budget``, ``method``, ``setting``, ``n`` subjects, ``seeds``, and for each measure its mean and
-        standard deviation over subjects, ``<measure>_mean`` and ``<measure>_sd``; and ``<measure>_seed_sd``, the
-        standard deviation over seeds of the mean over subjects (NaN for one seed).
+        Table with ``budget``, ``method``, ``setting``, ``n`` subjects, and for each measure its mean and standard
+        deviation over subjects, ``<measure>_mean`` and ``<measure>_sd``.
     """
-    keys = ["budget", "method", "setting"]
-    groups = quality_by_subject(scores).groupby(keys, sort=False)
-    table = groups["subject"].nunique().rename("n").to_frame()
-    table["seeds"] = scores.groupby(keys, sort=False)["seed"].nunique()
-    by_seed = scores.groupby([*keys, "seed", "subject"], sort=False)[list(COMPARED)].mean()
-    seeds = by_seed.groupby([*keys, "seed"], sort=False).mean().groupby(keys, sort=False)
-    for measure in COMPARED:
-        table[f"{measure}_mean"] = groups[measure].mean()
-        table[f"{measure}_sd"] = groups[measure].std()
-        table[f"{measure}_seed_sd"] = seeds[measure].std()
-    return table.reset_index()
+    return mean_and_deviation(quality_by_subject(scores), ["budget", "method", "setting"], list(COMPARED), counted="n")
 
 
 def paired_tests(scores: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from seq2seq_studies.segmentation.combination import Combination
 from seq2seq_studies.segmentation.nnunet import PLANS, NnunetJob, run_nnunet
@@ -16,6 +17,7 @@ from seq2seq_studies.study_run import StudyRun
 __all__ = ["CombinationRun"]
 
 
+@dataclass
 class CombinationRun(StudyRun):
     """A training in a combination's folder.
 
@@ -30,17 +32,17 @@ class CombinationRun(StudyRun):
         convention: numbering of the segmentations.
     """
 
+    job: NnunetJob
+    combination: Combination
+    testing: Sequence[SegmentationSubject]
+    convention: str
+
     text, numbers = SCORE_TEXT, SCORE_NUMBERS
     packages = ("torch", "monai", "nnunetv2")
 
-    def __init__(
-        self, job: NnunetJob, combination: Combination, testing: Sequence[SegmentationSubject], convention: str
-    ) -> None:
-        super().__init__(job.results, f"{combination.name}, seed {job.seed}, fold {job.fold}", job.settings.epochs)
-        self.job = job
-        self.combination = combination
-        self.testing = testing
-        self.convention = convention
+    def __post_init__(self) -> None:
+        self.folder, self.length = self.job.results, self.job.settings.epochs
+        self.label = f"{self.combination.name}, seed {self.job.seed}, fold {self.job.fold}"
 
     def run(self, progress: Callable[[int], object]) -> None:
         """Train, predict and score, or what of it is left."""

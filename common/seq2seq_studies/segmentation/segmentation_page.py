@@ -11,11 +11,11 @@ import pandas as pd
 
 from seq2seq_mri.evaluation.page import markdown_table, write_results_page
 from seq2seq_mri.evaluation.records import write_records
-from seq2seq_mri.files import atomic_path
 from seq2seq_mri.plots.style import save_figure
 from seq2seq_studies.segmentation.segmentation_figure import segmentation_comparison
 from seq2seq_studies.segmentation.segmentation_settings import SegmentationSettings
 from seq2seq_studies.segmentation.segmentation_table import format_comparison, segmentation_table
+from seq2seq_studies.study_run import write_text
 from seq2seq_studies.study_settings import whole_numbers
 
 __all__ = ["write_results"]
@@ -52,8 +52,7 @@ def write_results(
     write_records(folder / "scores.csv", scores, overwrite=True)
     write_records(folder / "comparison.csv", table, overwrite=True)
     save_figure(figure, folder / "comparison.png", overwrite=True)
-    with atomic_path(folder / "comparison.md", overwrite=True) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(folder / "comparison.md", text)
     if settings.page is None:
         return text
     path = Path(settings.page).expanduser()
