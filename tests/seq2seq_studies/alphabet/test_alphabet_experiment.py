@@ -41,8 +41,14 @@ def experiment(tmp_path):
     return make
 
 
-def test_writes_tables_and_figures(experiment, tmp_path):
+def test_goes_on_and_adds_seeds_and_writes_tables_and_figures(experiment, tmp_path):
+    first = experiment(seeds=[0]).run()
+    maps = (tmp_path / "maps" / "testing" / "00000000.image.npy").stat().st_mtime_ns
     table = experiment().run()
+    assert (tmp_path / "maps" / "testing" / "00000000.image.npy").stat().st_mtime_ns == maps
+    merged = table.merge(first, on=["label", "inputs", "size", "seed"], suffixes=("", "_first"))
+    assert len(merged) == len(first)
+    assert merged["accuracy"].tolist() == merged["accuracy_first"].tolist()
     cells = {(row.label, row.inputs, row.size, row.seed) for row in table.itertuples()}
     assert cells == {
         (image, inputs, size, seed)
@@ -60,17 +66,6 @@ def test_writes_tables_and_figures(experiment, tmp_path):
     assert gains.loc[gains["label"] == "x1", "gain_mean"].tolist() == pytest.approx(expected.tolist())
     assert (tmp_path / "results.md").read_text().count("| x1 |") == 1 + 2
     assert list((tmp_path / "trainings").iterdir()) == []
-
-
-def test_goes_on_and_adds_seeds(experiment, tmp_path):
-    first = experiment(seeds=[0]).run()
-    maps = (tmp_path / "maps" / "testing" / "00000000.image.npy").stat().st_mtime_ns
-    both = experiment().run()
-    assert len(both) == 2 * len(first)
-    merged = both.merge(first, on=["label", "inputs", "size", "seed"], suffixes=("", "_first"))
-    assert len(merged) == len(first)
-    assert merged["accuracy"].tolist() == merged["accuracy_first"].tolist()
-    assert (tmp_path / "maps" / "testing" / "00000000.image.npy").stat().st_mtime_ns == maps
 
 
 def letters(own: tuple[float, float], common: tuple[float, float]) -> dict:

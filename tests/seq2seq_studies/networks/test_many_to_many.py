@@ -74,11 +74,6 @@ def test_every_available_sequence_is_read(method: ManyToMany) -> None:
         assert torch.equal(reached, mask)
 
 
-def test_double_precision(method: ManyToMany) -> None:
-    image = torch.randn(len(MASKS), 5, 2, 21, 18, dtype=torch.float64)
-    assert method.double()(image, MASKS).dtype == torch.float64
-
-
 @pytest.mark.parametrize(
     ("build", "options", "steps"),
     [
