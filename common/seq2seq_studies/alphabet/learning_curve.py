@@ -1,8 +1,7 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 """The learning curve: a classifier's accuracy on the same test subjects against the number of training subjects.
 
-Source: Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence 3D/4D MRI,
-Medical Image Analysis 2024, section 4.1 and Fig. 4.
+Source: Han et al., Medical Image Analysis 2024, section 4.1 and Fig. 4.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 """The clinical experiments: compares input combinations of a classifier, images with and without M_d.
 
-Source: Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence 3D/4D MRI,
-Medical Image Analysis 2024, Table 4 (MGMT promoter methylation, nested cross-validation) and Fig. 7 (pathological
-complete response, one division).
+Source: Han et al., Medical Image Analysis 2024, Table 4 (MGMT promoter methylation, nested cross-validation) and Fig. 7
+(pathological complete response, one division).
 """
 
 from __future__ import annotations
