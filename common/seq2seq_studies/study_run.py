@@ -17,7 +17,10 @@ from seq2seq_mri.evaluation.page import describe_machine
 from seq2seq_mri.evaluation.records import read_records, write_records
 from seq2seq_mri.files import atomic_path
 
-__all__ = ["StudyRun", "run_all", "write_json", "write_text"]
+__all__ = ["Facts", "StudyRun", "run_all", "write_json", "write_text"]
+
+#: What a training's ``training.json`` holds.
+Facts = Mapping[str, Any]
 
 
 class StudyRun(ABC):
@@ -51,7 +54,7 @@ class StudyRun(ABC):
         """Return the scores of a training that is done."""
         return read_records(self.folder / "scores.csv", self.text, self.numbers)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Return the facts of a training that is done, ``date`` and ``machine`` among them."""
         return json.loads((self.folder / "training.json").read_text(encoding="utf-8"))
 

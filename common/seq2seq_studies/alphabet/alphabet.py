@@ -111,7 +111,7 @@ class AlphabetDataset(Dataset):
         return {"name": "alphabet", **given, "noise": 0.0}  # as files on disk have it
 
     @property
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[dict[str, object]]:
         """One entry per sample as in a datalist, with labels by image, ``{"x1": 18, "x2": 25}``; makes no images."""
         letters = (self._draw(index).letters for index in range(self.size))
         labels = (dict(zip(ALPHABET_SEQUENCES, drawn, strict=False)) for drawn in letters)

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,7 +77,7 @@ class AlphabetExperiment:
     shape: Sequence[int] = (128, 128)
     data_seed: int = 0
     device: torch.device | str = "cpu"
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.output_dir = Path(self.output_dir)
@@ -160,7 +159,7 @@ class AlphabetExperiment:
         return curve
 
 
-def letter_differentiation(samples: Iterable[Mapping[str, Any]], images: Sequence[str], key: str) -> pd.DataFrame:
+def letter_differentiation(samples: Iterable[Mapping[str, object]], images: Sequence[str], key: str) -> pd.DataFrame:
     """Compare M_d inside the letter that an image alone shows with M_d inside the one that both show (Fig. 3).
 
     Args:

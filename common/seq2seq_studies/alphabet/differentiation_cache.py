@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -67,7 +66,7 @@ class DifferentiationDataset(Dataset):
             "chunk_size": chunk_size,
         }
 
-        def maps(chunk: Mapping[str, Any]) -> dict[str, Any]:
+        def maps(chunk: Mapping[str, str]) -> dict[str, torch.Tensor]:
             begin = int(chunk["subject"])
             # Each image becomes a slice.
             images = [dataset[index]["image"] for index in range(begin, min(begin + chunk_size, len(dataset)))]
@@ -81,7 +80,7 @@ class DifferentiationDataset(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, object]:
         sample = self.dataset[index]
         chunk, place = divmod(range(len(self))[index], self.chunk_size)
         maps = torch.from_numpy(self.chunks.stored(chunk)["image"].read(place, place + 1))

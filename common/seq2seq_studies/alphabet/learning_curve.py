@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,7 +60,7 @@ def training_subset(training: Sequence[Entry], size: int, seed: int) -> list[Ent
 
 
 def run_learning_curve(
-    sections: Mapping[str, Sequence[Mapping[str, Any]]],
+    sections: Mapping[str, Sequence[Mapping[str, object]]],
     fit_predict: FitPredict,
     sizes: Sequence[int],
     output_dir: str | os.PathLike,
@@ -69,7 +68,7 @@ def run_learning_curve(
     inputs: Settings,
     label: str,
     seeds: Sequence[int] = (0, 1, 2),
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> pd.DataFrame:
     """Train a classifier for each seed, number of training subjects and input combination, and test it.
 

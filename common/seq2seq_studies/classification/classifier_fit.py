@@ -191,7 +191,7 @@ class ClassifierFit:
         settings: those of :class:`ClassifierSettings`, which those of a call replace.
     """
 
-    samples: Mapping[str, Mapping[str, Any]]
+    samples: Mapping[str, Mapping[str, object]]
     sequences: Mapping[str, int]
     network: Callable[..., torch.nn.Module]
     output_dir: str | os.PathLike

@@ -12,7 +12,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from seq2seq_mri.evaluation.classification.roc_figure import roc_curves
 from seq2seq_mri.evaluation.records import write_records
@@ -58,7 +57,7 @@ class ClinicalExperiment:
     candidates: Settings | None = None
     label: str | None = None
     seed: int = 0
-    settings: Mapping[str, Any] | None = None
+    settings: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         for name in (name for pair in self.pairs for name in pair):

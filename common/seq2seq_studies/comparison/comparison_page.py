@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -18,6 +17,7 @@ from seq2seq_studies.comparison.comparison_runs import ComparisonRuns
 from seq2seq_studies.comparison.method_evaluation import SETTINGS
 from seq2seq_studies.comparison.methods import BASELINES, METHODS, OUTPUT_ACTIVATION, title
 from seq2seq_studies.comparison.quality_comparison import UNTRAINED, paired_tests, quality_table, unbeaten_baselines
+from seq2seq_studies.study_run import Facts
 from seq2seq_studies.study_tables import mean_cell, p_cell
 
 __all__ = ["baseline_verdict", "format_costs", "format_quality", "format_tests", "write_comparison"]
@@ -74,7 +74,7 @@ def format_tests(tests: pd.DataFrame) -> str:
     return "\n\n".join(parts)
 
 
-def format_costs(costs: Mapping[str, Mapping[str, Any]]) -> str:
+def format_costs(costs: Mapping[str, Facts]) -> str:
     """Return parameters, multiply-adds, seconds and memory of each method."""
     rows = []
     for method, cost in costs.items():
@@ -190,7 +190,7 @@ def _slices(runs: ComparisonRuns) -> Figure:
     )
 
 
-def _trainings(facts: Sequence[Mapping[str, Any]]) -> str:
+def _trainings(facts: Sequence[Facts]) -> str:
     trainings = pd.DataFrame([fact for fact in facts if fact["budget"] != UNTRAINED])
     if trainings.empty:
         return ""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +27,7 @@ from seq2seq_studies.comparison.quality_comparison import COMPARISON_NUMBERS, CO
 from seq2seq_studies.comparison.recipes import build_recipe
 from seq2seq_studies.comparison.resources import in_fresh_process
 from seq2seq_studies.comparison.training import MethodTraining
-from seq2seq_studies.study_run import StudyRun, run_all, write_json
+from seq2seq_studies.study_run import Facts, StudyRun, run_all, write_json
 from seq2seq_studies.study_settings import whole_numbers
 
 __all__ = ["ComparisonRuns", "MethodRun"]
@@ -161,8 +160,8 @@ class ComparisonRuns:
             inside = folder / cohort.name if len(self.cohorts) > 1 else folder
             self.all.append(MethodRun(inside, method, budget, steps, seed, cohort, self.settings, self.lpips))
 
-    def _costs(self, folder: Path) -> dict[str, dict[str, Any]]:
-        costs: dict[str, dict[str, Any]] = {}
+    def _costs(self, folder: Path) -> dict[str, Facts]:
+        costs: dict[str, Facts] = {}
         first = self.cohorts[0]
         with tqdm(self.settings.chosen_methods, desc="Costs", unit="method") as bar:
             for method in bar:

@@ -86,7 +86,7 @@ class Recipe(ABC):
 class Pix2PixRecipe(Recipe):
     """100 · L1 + least squares, each network by itself; a step trains those of one source of each sample."""
 
-    def __init__(self, network: Pix2Pix, discriminator: Mapping[str, Any]) -> None:
+    def __init__(self, network: Pix2Pix, discriminator: Mapping[str, int]) -> None:
         self.network: Pix2Pix = network
         widths = [count * network.in_channels for count in network.timepoints]
         self.discriminator: nn.ModuleList = nn.ModuleList(
@@ -154,7 +154,7 @@ class _Completing(Recipe):
 class MMGANRecipe(_Completing):
     """0.9 · L1 of what was hidden + 0.1 · least squares, a score for each sequence; more is hidden in later stages."""
 
-    def __init__(self, network: MMGAN, discriminator: Mapping[str, Any], steps: int, seed: int) -> None:
+    def __init__(self, network: MMGAN, discriminator: Mapping[str, int], steps: int, seed: int) -> None:
         width, count = network.image_channels, len(network.timepoints)
         judge = ConditionalDiscriminator(network.spatial_dims, width, width, count, **discriminator)
         super().__init__(network, judge, max(1, steps // _STAGES_PER_TRAINING), seed)
@@ -184,7 +184,7 @@ class ResViTRecipe(_Completing):
     The released code, in which there is no unified form, has the weights 100 and 1.
     """
 
-    def __init__(self, network: ManyToMany, discriminator: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, network: ManyToMany, discriminator: Mapping[str, int], seed: int) -> None:
         width = network.image_channels
         super().__init__(
             network, ConditionalDiscriminator(network.spatial_dims, width, width, **discriminator), 0, seed

@@ -123,11 +123,13 @@ def run_nnunet(job: NnunetJob, epoch_started: Callable[[int], object]) -> None:
     job_file = log.with_suffix(".json")
     write_json(job_file, {**vars(job), "folder": str(job.folder), "settings": vars(job.settings)})
     command = [sys.executable, "-m", "seq2seq_studies.segmentation.nnunet", str(job_file)]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
     last = ""
+    pipe, environment = subprocess.PIPE, job.environment()
     with (
         log.open("a", encoding="utf-8") as file,
-        subprocess.Popen(command, env=job.environment(), **pipes) as process,
+        subprocess.Popen(
+            command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as process,
     ):
         for line in process.stdout or ():
             file.write(line)
@@ -151,14 +153,14 @@ class DeviceRunner(nnUNetV2Runner):
         self.device = device
 
     def train_single_model_command(
-        self, config: str, fold: int, gpu_id: int | str | tuple | list, kwargs: dict[str, Any]
+        self, config: str, fold: int, gpu_id: int | str | tuple | list, kwargs: dict[str, object]
     ) -> tuple[list[str], dict[str, str]]:
         """Return the command line of nnU-Net's training and its environment."""
         command, environment = super().train_single_model_command(config, fold, gpu_id, kwargs)
         entry = [sys.executable, "-m", "nnunetv2.run.run_training"]
         return [*entry, *command[1:], "-device", self.device], environment
 
-    def extract_fingerprints(self, *arguments: Any, **options: Any) -> None:
+    def extract_fingerprints(self, *arguments: object, **options: object) -> None:
         """Measure spacings, shapes and intensities of the training subjects.
 
         nnU-Net draws a hundred million voxels for the intensities, however few there are, which for a small cohort
