@@ -38,7 +38,6 @@ __all__ = ["AlphabetExperiment", "format_letter_differentiation", "letter_differ
 
 logger = logging.getLogger(__name__)
 
-_KEY = "differentiation"
 _EXAMPLES = 4  # test subjects in the figure
 
 
@@ -100,20 +99,16 @@ class AlphabetExperiment:
         check_writable_directory(self.output_dir)
         self.generator.eval()
         samples = {
-            section: DifferentiationDataset(
-                subjects, self.generator, self.output_dir / "maps" / section, self.inferer, _KEY
-            )
+            section: DifferentiationDataset(subjects, self.generator, self.output_dir / "maps" / section, self.inferer)
             for section, subjects in self.subjects.items()
         }
         tested = samples["testing"]
-        letters = letter_differentiation(
-            (tested[index] for index in range(len(tested))), list(ALPHABET_SEQUENCES), _KEY
-        )
+        letters = letter_differentiation(tested[index] for index in range(len(tested)))
         write_records(self.output_dir / "letters.csv", letters, overwrite=True)
         of_letters = format_letter_differentiation(letters)
         logger.info(f"M_d inside the letters:\n{of_letters}")
         shown = [tested[index] for index in range(min(_EXAMPLES, len(tested)))]
-        save_figure(alphabet_examples(shown, _KEY), self.output_dir / "examples.png", overwrite=True)
+        save_figure(alphabet_examples(shown), self.output_dir / "examples.png", overwrite=True)
 
         curve = self._learning_curve(samples)
         pairs = {image: [image, image + MAP_SUFFIX] for image in ALPHABET_SEQUENCES}
@@ -129,7 +124,7 @@ class AlphabetExperiment:
 
     def _learning_curve(self, samples: Mapping[str, DifferentiationDataset]) -> pd.DataFrame:
         """Train and test all classifiers, on images in memory: drawing one takes as long as to train on it."""
-        keep = Compose([DeleteItemsd("masks"), SqueezeDimd(["image", _KEY], dim=-1)])
+        keep = Compose([DeleteItemsd("masks"), SqueezeDimd(["image", "differentiation"], dim=-1)])
         # A torch data set is the sequence that MONAI asks for, and does not declare it.
         in_memory = [CacheDataset(part, keep, copy_cache=False) for part in samples.values()]  # type: ignore[arg-type]
         fit = ClassifierFit(
@@ -159,14 +154,11 @@ class AlphabetExperiment:
         return curve
 
 
-def letter_differentiation(samples: Iterable[Mapping[str, object]], images: Sequence[str], key: str) -> pd.DataFrame:
+def letter_differentiation(samples: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     """Compare M_d inside the letter that an image alone shows with M_d inside the one that both show (Fig. 3).
 
     Args:
-        samples: of the alphabet task, with ``masks`` ``[3, X, Y, 1]`` as :class:`AlphabetDataset` gives them, and maps
-            ``[2, X, Y, 1]``.
-        images: names of the two images.
-        key: of the maps.
+        samples: of :class:`DifferentiationDataset`.
 
     Returns:
         Table with a row for each image: ``image``; ``differing`` and ``common``, the mean over subjects of the mean M_d
@@ -176,12 +168,12 @@ def letter_differentiation(samples: Iterable[Mapping[str, object]], images: Sequ
     """
     inside = []
     for sample in samples:
-        masks, maps = np.asarray(sample["masks"]).astype(bool), np.asarray(sample[key], dtype=np.float64)
+        masks, maps = np.asarray(sample["masks"]).astype(bool), np.asarray(sample["differentiation"], dtype=np.float64)
         inside.append([[maps[image][masks[image]].mean(), maps[image][masks[2]].mean()] for image in range(2)])
     means = np.asarray(inside)
     differing, common = means.mean(axis=0).T
     right = (means[:, :, 0] > means[:, :, 1]).mean(axis=0)
-    columns = {"image": list(images), "differing": differing, "common": common, "ratio": differing / common}
+    columns = {"image": list(ALPHABET_SEQUENCES), "differing": differing, "common": common, "ratio": differing / common}
     return pd.DataFrame({**columns, "right": right, "n": len(means)})
 
 

@@ -44,11 +44,7 @@ def format_fold_summary(metrics: pd.DataFrame) -> str:
 
 @publication_style()
 def fold_metrics_forest(metrics: pd.DataFrame) -> Figure:
-    """Draw for each metric one row per input combination: mean, ± 1 standard deviation over folds, and the folds.
-
-    Args:
-        metrics: the table of ``metrics.csv``.
-    """
+    """Draw for each metric one row per input combination: mean, ± 1 standard deviation over folds, and the folds."""
     summary = summarise_folds(metrics).set_index("inputs")
     names = list(summary.index)
     across, lines = 3, -(-len(BINARY_METRICS) // 3)

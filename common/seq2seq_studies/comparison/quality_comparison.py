@@ -65,10 +65,7 @@ def quality_by_subject(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def quality_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Summarise over subjects.
-
-    Args:
-        scores: with the columns ``COMPARISON_TEXT`` and ``COMPARISON_NUMBERS``.
+    """Summarise ``scores.csv`` over subjects.
 
     Returns:
         Table with ``budget``, ``method``, ``setting``, ``n`` subjects, and for each measure its mean and standard
@@ -79,9 +76,6 @@ def quality_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 def paired_tests(scores: pd.DataFrame) -> pd.DataFrame:
     """Compare every two methods of the same budget, and each with what is not trained, by paired t-tests.
-
-    Args:
-        scores: as of :func:`quality_table`.
 
     Returns:
         Table with ``budget``, ``setting``, ``measure``, ``first``, ``second``, ``n`` subjects, ``difference`` (mean of
@@ -110,14 +104,9 @@ def paired_tests(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def unbeaten_baselines(table: pd.DataFrame, baselines: Collection[str]) -> pd.DataFrame:
-    """Return the rows of methods whose mean PSNR is no better than that of an untrained baseline.
+    """Return the rows of a quality table whose mean PSNR is no better than that of an untrained baseline.
 
-    Args:
-        table: of :func:`quality_table`.
-        baselines: their names.
-
-    Returns:
-        Rows of ``table``, with ``method_baseline`` and ``psnr_mean_baseline``.
+    A row stands once for each of them, named in ``method_baseline`` and ``psnr_mean_baseline``.
     """
     untrained = table["method"].isin(baselines)
     others = table.loc[untrained, ["setting", "method", "psnr_mean"]]

@@ -60,6 +60,9 @@ class Pix2Pix(ManyToMany):
         spatial_dims, sequences, in_channels: see :class:`ManyToMany`; at least two sequences.
         width, num_res_blocks, output_activation: of each network, see :func:`pix2pix_generator`.
 
+    Raises:
+        ValueError: when the table has a single sequence.
+
     Example:
         >>> pix2pix = Pix2Pix(2, {"t1": 1, "dce": 4}, width=4, num_res_blocks=1)
         >>> pix2pix(torch.rand(1, 5, 1, 21, 18), torch.tensor([[True, False]])).shape

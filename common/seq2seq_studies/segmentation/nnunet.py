@@ -198,10 +198,8 @@ def reduce_plans(
     Args:
         plans: content of ``nnUNetPlans.json``.
         configuration: the one to change, such as ``3d_fullres``.
-        features: channels of the first stage; those of later stages shrink in proportion. None as nnU-Net plans.
-        patch: greatest edge of a patch in voxels. An edge that is longer becomes the longest that the network's strides
-            allow within it. None as nnU-Net plans.
-        batch_size: patches of a step. None as nnU-Net plans.
+        features, patch, batch_size: as of :class:`SegmentationSettings`. An edge longer than ``patch`` becomes the
+            longest that the network's strides allow within it.
 
     Raises:
         ValueError: when nnU-Net planned no such configuration, or the patch would be smaller than the network's strides

@@ -83,7 +83,12 @@ class CombinationRun(StudyRun):
 
 @command_of(SegmentationSettings)
 def segment_subsets(settings: SegmentationSettings) -> str:
-    """Return the table in Markdown, or the path of the folder of combinations with ``export_only``."""
+    """Return the table in Markdown, or the path of the folder of combinations with ``export_only``.
+
+    Raises:
+        ValueError: when nnU-Net is not installed, there are too few subjects, one is trained and tested on, or
+            ``output_dir`` holds results of another protocol.
+    """
     if not settings.export_only:
         check_nnunet()
     sequences = read_sequence_table(settings.datalist)

@@ -40,13 +40,7 @@ def segmentation_comparison(
     Above, a point is a subject, the mean over its trainings, and a line the mean. Below, a point is the mean loss; the
     line reaches to its one-sided upper confidence limit, and a combination whose line ends before the dashed margin is
     non-inferior there. Where ASSD goes beyond 20 mm, as it does for empty predictions, its scale is logarithmic from 10
-    mm on.
-
-    Args:
-        scores: the table of ``scores.csv``.
-        reference: the combination that the others are compared with.
-        margins: ``dsc`` and ``assd`` → the margin of non-inferiority.
-        confidence: of the upper limits.
+    mm on. The arguments are those of :func:`segmentation_table`.
     """
     table = segmentation_table(scores, reference, margins, confidence)
     by_subject = scores_by_subject(scores)

@@ -74,12 +74,12 @@ def letters(own: tuple[float, float], common: tuple[float, float]) -> dict:
     masks[0, 0, :2] = masks[1, 0, 1:3] = masks[2, 2, :] = 1
     maps[0, 0, :3], maps[1, 0, :3] = own
     maps[0, 2], maps[1, 2] = common
-    return {"masks": masks, "md": maps}
+    return {"masks": masks, "differentiation": maps}
 
 
 def test_means_inside_the_letters():
     subjects = [letters((0.75, 0.5), (0.125, 0.25)), letters((0.5, 0.25), (0.125, 0.5))]
-    table = letter_differentiation(subjects, ["x1", "x2"], "md")
+    table = letter_differentiation(subjects)
     expected = [["x1", 0.625, 0.125, 5.0, 1.0, 2], ["x2", 0.375, 0.375, 1.0, 0.5, 2]]
     assert table[["image", "differing", "common", "ratio", "right", "n"]].to_numpy().tolist() == expected
     assert "| x1 | 2 | 0.6250 | 0.1250 | 5.0 | 100.0 % |" in format_letter_differentiation(table)

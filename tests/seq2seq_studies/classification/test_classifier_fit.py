@@ -91,9 +91,12 @@ class Interrupted(ClassifierImages):
         return super().__getitem__(index)
 
 
-def test_resume_equals_uninterrupted(tmp_path: Path) -> None:
+def test_resume_equals_uninterrupted_and_what_is_finished_is_not_repeated(tmp_path: Path) -> None:
     whole, cut, another = (tmp_path / name for name in ("whole", "cut", "another"))
-    fit(whole, max_epochs=4)
+    first = fit(whole, max_epochs=4)
+    assert sorted(path.name for path in whole.iterdir()) == ["best.pt", "finished.json", "history.csv"]
+    again, image = fit(whole, Interrupted(squares(11, "t"), after=0), max_epochs=4), torch.rand(2, 1, 16, 16)
+    assert torch.equal(again(image), first(image))
     fit(another, max_epochs=4, seed=8)
     assert not same_weights(whole, another)
     with pytest.raises(KeyboardInterrupt):  # in the middle of the third epoch
@@ -104,14 +107,6 @@ def test_resume_equals_uninterrupted(tmp_path: Path) -> None:
     assert same_weights(whole, cut)
     for name in ("finished.json", "history.csv"):
         assert (whole / name).read_bytes() == (cut / name).read_bytes()
-
-
-def test_finished_training_is_not_repeated(tmp_path: Path) -> None:
-    first = fit(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pt", "finished.json", "history.csv"]
-    again = fit(tmp_path, Interrupted(squares(11, "t"), after=0))
-    image = torch.rand(2, 1, 16, 16)
-    assert torch.equal(again(image), first(image))
 
 
 def test_class_weights(tmp_path: Path) -> None:
