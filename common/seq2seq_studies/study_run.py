@@ -17,28 +17,30 @@ from seq2seq_mri.evaluation.page import describe_machine
 from seq2seq_mri.evaluation.records import read_records, write_records
 from seq2seq_mri.files import atomic_path
 
-__all__ = ["StudyRun", "run_all", "write_json"]
+__all__ = ["Facts", "StudyRun", "run_all", "write_json", "write_text"]
+
+#: What a training's ``training.json`` holds.
+Facts = Mapping[str, Any]
 
 
 class StudyRun(ABC):
     """One training and its results: ``training.json`` with facts, and ``scores.csv``, which is written last.
 
-    Args:
+    Attributes:
         folder: of the results.
         label: what a progress bar says while it runs.
         length: number of steps, or of epochs.
-
-    Attributes:
         text, numbers: columns of the scores.
         packages: whose versions stand in the description of the machine.
     """
 
+    folder: Path
+    label: str
+    length: int
+
     text: ClassVar[Sequence[str]]
     numbers: ClassVar[Sequence[str]]
     packages: ClassVar[Sequence[str]] = ("torch", "monai")
-
-    def __init__(self, folder: Path, label: str, length: int) -> None:
-        self.folder, self.label, self.length = folder, label, length
 
     @abstractmethod
     def run(self, progress: Callable[[int], object]) -> None:
@@ -52,7 +54,7 @@ class StudyRun(ABC):
         """Return the scores of a training that is done."""
         return read_records(self.folder / "scores.csv", self.text, self.numbers)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Return the facts of a training that is done, ``date`` and ``machine`` among them."""
         return json.loads((self.folder / "training.json").read_text(encoding="utf-8"))
 
@@ -81,5 +83,10 @@ def run_all(runs: Sequence[StudyRun], title: str, unit: str) -> None:
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write a JSON file, in place of one that is there; paths as texts."""
+    write_text(path, json.dumps(content, indent=4, default=str))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, in place of one that is there."""
     with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(content, indent=4, default=str) + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8")

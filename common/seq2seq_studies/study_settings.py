@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from seq2seq_mri.io.datalists.datalist import names_in_list
 
-__all__ = ["check_positive", "check_whole", "command_of", "whole_numbers"]
+__all__ = ["check_positive", "command_of", "whole_numbers"]
 
 
 def command_of(settings: type) -> Callable[[Callable[..., str]], Callable[..., str]]:
@@ -38,25 +38,14 @@ def whole_numbers(value: int | str | Sequence[int], name: str) -> tuple[int, ...
     return tuple(dict.fromkeys(map(int, parts)))
 
 
-def check_whole(settings: object, names: Iterable[str], optional: Iterable[str] = ()) -> None:
-    """Check that fields are positive whole numbers; ``optional`` ones may be None.
+def check_positive(settings: object, names: Iterable[str], optional: Iterable[str] = (), whole: bool = False) -> None:
+    """Check that fields are positive numbers, or ``whole`` ones; ``optional`` ones may be None.
 
     Raises:
-        ValueError: with the name of the first that is not.
+        ValueError: when one is not; it names the first.
     """
     for name in (*names, *optional):
         value = getattr(settings, name)
-        if not ((isinstance(value, int) and value >= 1) or (value is None and name in optional)):
-            raise ValueError(f"{name} is {value!r}; give a positive whole number.")
-
-
-def check_positive(settings: object, names: Iterable[str], optional: Iterable[str] = ()) -> None:
-    """Check that fields are positive numbers; ``optional`` ones may be None.
-
-    Raises:
-        ValueError: with the name of the first that is not.
-    """
-    for name in (*names, *optional):
-        value = getattr(settings, name)
-        if not ((isinstance(value, (int, float)) and 0 < value < math.inf) or (value is None and name in optional)):
-            raise ValueError(f"{name} is {value!r}; give a positive number.")
+        fits = isinstance(value, int if whole else (int, float)) and 0 < value < math.inf
+        if not fits and not (value is None and name in optional):
+            raise ValueError(f"{name} is {value!r}; give a positive {'whole ' if whole else ''}number.")

@@ -1,10 +1,10 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 """The data set of the alphabet task: two images of a subject, and the letter that each of them alone shows.
 
-Source: Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence 3D/4D MRI,
-Medical Image Analysis 2024, section 4.1 and Fig. 3. Two images of a subject, like two MRI sequences, show a disc and
-two letters at the same places. At one place both have the same letter, at the other each has its own, and that one is
-its label. A letter itself does not say whether it is the label: only what differs between the images does.
+Source: Han et al., Medical Image Analysis 2024, section 4.1 and Fig. 3. Two images of a subject, like two MRI
+sequences, show a disc and two letters at the same places. At one place both have the same letter, at the other each has
+its own, and that one is its label. A letter itself does not say whether it is the label: only what differs between the
+images does.
 
 What must not give the label away does not, by the way a subject is drawn:
 
@@ -111,7 +111,7 @@ class AlphabetDataset(Dataset):
         return {"name": "alphabet", **given, "noise": 0.0}  # as files on disk have it
 
     @property
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[dict[str, object]]:
         """One entry per sample as in a datalist, with labels by image, ``{"x1": 18, "x2": 25}``; makes no images."""
         letters = (self._draw(index).letters for index in range(self.size))
         labels = (dict(zip(ALPHABET_SEQUENCES, drawn, strict=False)) for drawn in letters)

@@ -1,8 +1,7 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 """The alphabet experiment: compares how many subjects a classifier of letters needs with and without M_d.
 
-Source: Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence 3D/4D MRI,
-Medical Image Analysis 2024, section 4.1, Fig. 3 and Fig. 4.
+Source: Han et al., Medical Image Analysis 2024, section 4.1, Fig. 3 and Fig. 4.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +19,7 @@ from monai.transforms import Compose, DeleteItemsd, SqueezeDimd
 
 from seq2seq_mri.evaluation.page import markdown_table
 from seq2seq_mri.evaluation.records import write_records
-from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.inference.generator_bundle import generator_fingerprint
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.generator import SequenceTranslator
@@ -34,12 +32,12 @@ from seq2seq_studies.alphabet.differentiation_cache import DifferentiationDatase
 from seq2seq_studies.alphabet.glyphs import LETTERS
 from seq2seq_studies.alphabet.learning_curve import accuracy_gains, format_accuracy_gains, run_learning_curve
 from seq2seq_studies.classification.classifier_fit import ClassifierFit
+from seq2seq_studies.study_run import write_text
 
 __all__ = ["AlphabetExperiment", "format_letter_differentiation", "letter_differentiation"]
 
 logger = logging.getLogger(__name__)
 
-_KEY = "differentiation"
 _EXAMPLES = 4  # test subjects in the figure
 
 
@@ -78,7 +76,7 @@ class AlphabetExperiment:
     shape: Sequence[int] = (128, 128)
     data_seed: int = 0
     device: torch.device | str = "cpu"
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.output_dir = Path(self.output_dir)
@@ -101,20 +99,16 @@ class AlphabetExperiment:
         check_writable_directory(self.output_dir)
         self.generator.eval()
         samples = {
-            section: DifferentiationDataset(
-                subjects, self.generator, self.output_dir / "maps" / section, self.inferer, _KEY
-            )
+            section: DifferentiationDataset(subjects, self.generator, self.output_dir / "maps" / section, self.inferer)
             for section, subjects in self.subjects.items()
         }
         tested = samples["testing"]
-        letters = letter_differentiation(
-            (tested[index] for index in range(len(tested))), list(ALPHABET_SEQUENCES), _KEY
-        )
+        letters = letter_differentiation(tested[index] for index in range(len(tested)))
         write_records(self.output_dir / "letters.csv", letters, overwrite=True)
         of_letters = format_letter_differentiation(letters)
         logger.info(f"M_d inside the letters:\n{of_letters}")
         shown = [tested[index] for index in range(min(_EXAMPLES, len(tested)))]
-        save_figure(alphabet_examples(shown, _KEY), self.output_dir / "examples.png", overwrite=True)
+        save_figure(alphabet_examples(shown), self.output_dir / "examples.png", overwrite=True)
 
         curve = self._learning_curve(samples)
         pairs = {image: [image, image + MAP_SUFFIX] for image in ALPHABET_SEQUENCES}
@@ -122,8 +116,7 @@ class AlphabetExperiment:
         write_records(self.output_dir / "gains.csv", gains, overwrite=True)
         text = format_accuracy_gains(gains)
         logger.info(f"Accuracy of the differing letter:\n{text}")
-        with atomic_path(self.output_dir / "results.md", overwrite=True) as temporary:
-            temporary.write_text(f"{of_letters}\n\n{text}\n", encoding="utf-8")
+        write_text(self.output_dir / "results.md", f"{of_letters}\n\n{text}")
         names = {image + MAP_SUFFIX: f"{image} and its M_d" for image in ALPHABET_SEQUENCES}
         figure = learning_curve_figure(curve, pairs, 1 / len(LETTERS), names)
         save_figure(figure, self.output_dir / "learning_curve.png", overwrite=True)
@@ -131,7 +124,7 @@ class AlphabetExperiment:
 
     def _learning_curve(self, samples: Mapping[str, DifferentiationDataset]) -> pd.DataFrame:
         """Train and test all classifiers, on images in memory: drawing one takes as long as to train on it."""
-        keep = Compose([DeleteItemsd("masks"), SqueezeDimd(["image", _KEY], dim=-1)])
+        keep = Compose([DeleteItemsd("masks"), SqueezeDimd(["image", "differentiation"], dim=-1)])
         # A torch data set is the sequence that MONAI asks for, and does not declare it.
         in_memory = [CacheDataset(part, keep, copy_cache=False) for part in samples.values()]  # type: ignore[arg-type]
         fit = ClassifierFit(
@@ -161,14 +154,11 @@ class AlphabetExperiment:
         return curve
 
 
-def letter_differentiation(samples: Iterable[Mapping[str, Any]], images: Sequence[str], key: str) -> pd.DataFrame:
+def letter_differentiation(samples: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     """Compare M_d inside the letter that an image alone shows with M_d inside the one that both show (Fig. 3).
 
     Args:
-        samples: of the alphabet task, with ``masks`` ``[3, X, Y, 1]`` as :class:`AlphabetDataset` gives them, and maps
-            ``[2, X, Y, 1]``.
-        images: names of the two images.
-        key: of the maps.
+        samples: of :class:`DifferentiationDataset`.
 
     Returns:
         Table with a row for each image: ``image``; ``differing`` and ``common``, the mean over subjects of the mean M_d
@@ -178,12 +168,12 @@ def letter_differentiation(samples: Iterable[Mapping[str, Any]], images: Sequenc
     """
     inside = []
     for sample in samples:
-        masks, maps = np.asarray(sample["masks"]).astype(bool), np.asarray(sample[key], dtype=np.float64)
+        masks, maps = np.asarray(sample["masks"]).astype(bool), np.asarray(sample["differentiation"], dtype=np.float64)
         inside.append([[maps[image][masks[image]].mean(), maps[image][masks[2]].mean()] for image in range(2)])
     means = np.asarray(inside)
     differing, common = means.mean(axis=0).T
     right = (means[:, :, 0] > means[:, :, 1]).mean(axis=0)
-    columns = {"image": list(images), "differing": differing, "common": common, "ratio": differing / common}
+    columns = {"image": list(ALPHABET_SEQUENCES), "differing": differing, "common": common, "ratio": differing / common}
     return pd.DataFrame({**columns, "right": right, "n": len(means)})
 
 

@@ -48,14 +48,9 @@ _CHARACTER = 0.062  # inches that a character of a 7-point label takes
 
 
 @publication_style()
-def alphabet_examples(samples: Sequence[Mapping[str, Any]], key_md: str) -> Figure:
-    """Draw one row per subject: x1, x2, M_d(x1) and M_d(x2), each image with its label.
-
-    Args:
-        samples: of :class:`DifferentiationDataset`, all of one size.
-        key_md: of the maps in a sample.
-    """
-    maximum = float(np.percentile(np.stack([as_array(sample[key_md]) for sample in samples]), 99.5)) or 1.0
+def alphabet_examples(samples: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw a row per sample of :class:`DifferentiationDataset`: x1, x2, M_d(x1) and M_d(x2), the images with labels."""
+    maximum = float(np.percentile(np.stack([as_array(sample["differentiation"]) for sample in samples]), 99.5)) or 1.0
     names = [str(sample["subject"]) for sample in samples]
     view = axial_view(samples[0]["image"][0], 0)
     figure, axes = image_grid(len(samples), len(_HEADINGS), view, width=_PANEL_WIDTH)
@@ -66,7 +61,7 @@ def alphabet_examples(samples: Sequence[Mapping[str, Any]], key_md: str) -> Figu
         for axis, image, label in zip(row[:2], sample["image"], sample["label"], strict=True):
             show_image(axis, axial_view(image, 0))
             add_corner_text(axis, f"label {LETTERS[int(label)]}")
-        for axis, values in zip(row[2:], sample[key_md], strict=True):
+        for axis, values in zip(row[2:], sample["differentiation"], strict=True):
             show_image(axis, axial_view(values, 0), (0.0, maximum), MAP_COLOURS)
     add_colour_bar(axes, DIFFERENTIATION_LABEL, (0.0, maximum), MAP_COLOURS)
     add_colour_bar(axes, INTENSITY_LABEL, (0.0, 1.0), ANATOMY_COLOURS)

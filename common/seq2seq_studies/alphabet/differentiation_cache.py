@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -27,6 +26,7 @@ __all__ = ["DifferentiationDataset"]
 class DifferentiationDataset(Dataset):
     """The samples of the alphabet data set with their maps M_d, computed now or read from an earlier time.
 
+    A sample's ``differentiation`` is float32 ``[2, X, Y, 1]``, in units of the intensity, rounded to half precision.
     Maps are read when the data set's parameters, its first image, the weights of the generator and the settings of the
     inferer are those they were made with. An unfinished computation is continued on the same condition.
 
@@ -36,7 +36,6 @@ class DifferentiationDataset(Dataset):
         folder: where the maps are; made when absent.
         inferer: translates many samples as the slices of one volume. Its ``include_self`` says whether the mean of
             Eq. 5 takes the target's reconstruction from itself, as in the paper.
-        key: of the maps in a sample: float32 ``[2, X, Y, 1]``, in units of the intensity, rounded to half precision.
         chunk_size: number of samples that are computed, and written, together.
 
     Raises:
@@ -49,11 +48,9 @@ class DifferentiationDataset(Dataset):
         generator: SequenceTranslator,
         folder: str | os.PathLike,
         inferer: SliceTranslationInferer,
-        key: str = "differentiation",
         chunk_size: int = 64,
     ) -> None:
         self.dataset = dataset
-        self.key = key
         self.chunk_size = chunk_size
         first = (dataset[0]["image"] * 255).round().to(torch.uint8)
         origin = {
@@ -67,7 +64,7 @@ class DifferentiationDataset(Dataset):
             "chunk_size": chunk_size,
         }
 
-        def maps(chunk: Mapping[str, Any]) -> dict[str, Any]:
+        def maps(chunk: Mapping[str, str]) -> dict[str, torch.Tensor]:
             begin = int(chunk["subject"])
             # Each image becomes a slice.
             images = [dataset[index]["image"] for index in range(begin, min(begin + chunk_size, len(dataset)))]
@@ -81,8 +78,8 @@ class DifferentiationDataset(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, object]:
         sample = self.dataset[index]
         chunk, place = divmod(range(len(self))[index], self.chunk_size)
         maps = torch.from_numpy(self.chunks.stored(chunk)["image"].read(place, place + 1))
-        return {**sample, self.key: maps[0, ..., None].to(torch.float32)}
+        return {**sample, "differentiation": maps[0, ..., None].to(torch.float32)}

@@ -1,15 +1,13 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 """The learning curve: a classifier's accuracy on the same test subjects against the number of training subjects.
 
-Source: Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence 3D/4D MRI,
-Medical Image Analysis 2024, section 4.1 and Fig. 4.
+Source: Han et al., Medical Image Analysis 2024, section 4.1 and Fig. 4.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,24 +21,26 @@ from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.io.datalists.labelled_datalist import labelled_entries
 from seq2seq_mri.run_manifest import claim_directory
 from seq2seq_studies.classification.cross_validation import Entry, Fold, InnerSplit, folds_fingerprint
-from seq2seq_studies.classification.fold_summary import mean_and_deviation
 from seq2seq_studies.classification.run_folds import FitPredict, Settings, predict_unseen
+from seq2seq_studies.study_tables import mean_and_deviation, mean_cell
 
 __all__ = [
+    "CURVE_NUMBERS",
+    "CURVE_TEXT",
     "PAPER_PEAK_GAINS",
     "PAPER_PEAK_SIZE",
     "accuracy_gains",
     "format_accuracy_gains",
-    "learning_curve_table",
     "run_learning_curve",
     "summarise_learning_curve",
     "top_accuracies",
     "training_subset",
 ]
 
-_TEXT_COLUMNS = ("label", "inputs")
 _MEASURES = ("accuracy", "top2_accuracy")
-_NUMBER_COLUMNS = ("size", "seed", *_MEASURES, "n")
+CURVE_TEXT = ("label", "inputs")
+CURVE_NUMBERS = ("size", "seed", *_MEASURES, "n")
+"""The columns of ``learning_curve.csv``; ``size`` is the number of training subjects, ``n`` of tested ones."""
 
 #: Accuracy with M_d minus accuracy without, at its largest in the paper, for the differing letter of each image.
 PAPER_PEAK_GAINS = {"x1": 0.262, "x2": 0.369}
@@ -60,7 +60,7 @@ def training_subset(training: Sequence[Entry], size: int, seed: int) -> list[Ent
 
 
 def run_learning_curve(
-    sections: Mapping[str, Sequence[Mapping[str, Any]]],
+    sections: Mapping[str, Sequence[Mapping[str, object]]],
     fit_predict: FitPredict,
     sizes: Sequence[int],
     output_dir: str | os.PathLike,
@@ -68,7 +68,7 @@ def run_learning_curve(
     inputs: Settings,
     label: str,
     seeds: Sequence[int] = (0, 1, 2),
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> pd.DataFrame:
     """Train a classifier for each seed, number of training subjects and input combination, and test it.
 
@@ -107,7 +107,7 @@ def run_learning_curve(
     path = directory / "learning_curve.csv"
     rows: list[dict] = []
     if path.exists():
-        rows += read_records(path, _TEXT_COLUMNS, _NUMBER_COLUMNS).to_dict("records")
+        rows += read_records(path, CURVE_TEXT, CURVE_NUMBERS).to_dict("records")
     done = {(row["label"], row["inputs"], row["size"], row["seed"]) for row in rows}
     cells = [(seed, size, name) for seed in seeds for size in sizes for name in inputs]
     pending = [(seed, size, name) for seed, size, name in cells if (label, name, size, seed) not in done]
@@ -118,9 +118,9 @@ def run_learning_curve(
             split = InnerSplit(training_subset(training, size, seed), validation)
             measured = top_accuracies(truth, predict_unseen(fit_predict, split, testing, seed, inputs[name]))
             rows.append({"label": label, "inputs": name, "size": size, "seed": seed, **measured})
-            write_records(path, learning_curve_table(rows), overwrite=True)
+            write_records(path, table_of(rows, CURVE_TEXT, CURVE_NUMBERS), overwrite=True)
             progress.update()
-    return learning_curve_table(rows)
+    return table_of(rows, CURVE_TEXT, CURVE_NUMBERS)
 
 
 def top_accuracies(labels: ArrayLike, probabilities: np.ndarray) -> dict[str, float]:
@@ -135,15 +135,6 @@ def top_accuracies(labels: ArrayLike, probabilities: np.ndarray) -> dict[str, fl
     """
     hits = np.argsort(-probabilities, axis=1, kind="stable")[:, :2] == np.asarray(labels)[:, None]
     return {"accuracy": float(hits[:, 0].mean()), "top2_accuracy": float(hits.any(axis=1).mean()), "n": len(hits)}
-
-
-def learning_curve_table(rows: Iterable[Mapping]) -> pd.DataFrame:
-    """Return the table of ``learning_curve.csv``: one row per label, inputs, number of training subjects and seed.
-
-    Its columns are ``label``, ``inputs``, ``size``, ``seed``, ``accuracy``, ``top2_accuracy``, and ``n``, the number of
-    cases that the accuracy was measured on.
-    """
-    return table_of(rows, _TEXT_COLUMNS, _NUMBER_COLUMNS)
 
 
 def summarise_learning_curve(table: pd.DataFrame) -> pd.DataFrame:
@@ -182,9 +173,8 @@ def format_accuracy_gains(gains: pd.DataFrame) -> str:
     rows = []
     for row in gains.to_dict("records"):
         cells = [str(row["label"]), f"{row['size']:,}", str(row["seeds"])]
-        for measure, sign in (("without", ""), ("with", ""), ("gain", "+")):
-            mean, deviation = row[f"{measure}_mean"], row[f"{measure}_sd"]
-            cells.append(f"{mean:{sign}.3f}" + ("" if pd.isna(deviation) else f" ± {deviation:.3f}"))
+        for measure, form in (("without", ".3f"), ("with", ".3f"), ("gain", "+.3f")):
+            cells.append(mean_cell(row[f"{measure}_mean"], row[f"{measure}_sd"], form))
         known = row["size"] == PAPER_PEAK_SIZE and row["label"] in PAPER_PEAK_GAINS
         rows.append([*cells, f"{PAPER_PEAK_GAINS[row['label']]:+.3f}" if known else ""])
     return markdown_table(header, rows)

@@ -1,9 +1,8 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 """The clinical experiments: compares input combinations of a classifier, images with and without M_d.
 
-Source: Han et al., Synthesis-based imaging-differentiation representation learning for multi-sequence 3D/4D MRI,
-Medical Image Analysis 2024, Table 4 (MGMT promoter methylation, nested cross-validation) and Fig. 7 (pathological
-complete response, one division).
+Source: Han et al., Medical Image Analysis 2024, Table 4 (MGMT promoter methylation, nested cross-validation) and Fig. 7
+(pathological complete response, one division).
 """
 
 from __future__ import annotations
@@ -13,16 +12,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from seq2seq_mri.evaluation.classification.roc_figure import roc_curves
 from seq2seq_mri.evaluation.records import write_records
-from seq2seq_mri.files import atomic_path
 from seq2seq_mri.plots.style import save_figure
 from seq2seq_studies.classification.cross_validation import Fold
 from seq2seq_studies.classification.fold_summary import fold_metrics_forest, mean_roc_curves
 from seq2seq_studies.classification.input_comparison import compare_inputs, format_input_comparison
 from seq2seq_studies.classification.run_folds import FitPredict, ProtocolTables, Settings, run_folds
+from seq2seq_studies.study_run import write_text
 
 __all__ = ["ClinicalExperiment"]
 
@@ -59,7 +57,7 @@ class ClinicalExperiment:
     candidates: Settings | None = None
     label: str | None = None
     seed: int = 0
-    settings: Mapping[str, Any] | None = None
+    settings: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         for name in (name for pair in self.pairs for name in pair):
@@ -88,8 +86,7 @@ class ClinicalExperiment:
         text = format_input_comparison(comparison)
         logger.info(f"What is added to the AUC, over all tested subjects:\n{text}")
         summary = (folder / "summary.md").read_text(encoding="utf-8")
-        with atomic_path(folder / "results.md", overwrite=True) as temporary:
-            temporary.write_text(f"{summary}\n{text}\n", encoding="utf-8")
+        write_text(folder / "results.md", f"{summary}\n{text}")
         draw = mean_roc_curves if len(self.folds) > 1 else roc_curves
         save_figure(draw(tables.predictions, title=self.label or ""), folder / "roc.png", overwrite=True)
         save_figure(fold_metrics_forest(tables.metrics), folder / "metrics.png", overwrite=True)

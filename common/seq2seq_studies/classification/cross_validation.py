@@ -72,7 +72,7 @@ class Fold:
 
 
 def nested_folds(
-    entries: Sequence[Mapping[str, Any]],
+    entries: Sequence[Mapping[str, object]],
     label: str | None = None,
     outer: int = 5,
     inner: int = 4,
@@ -115,7 +115,7 @@ def nested_folds(
 
 
 def train_validation_test_folds(
-    entries: Sequence[Mapping[str, Any]],
+    entries: Sequence[Mapping[str, object]],
     label: str | None = None,
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     repeats: int = 1,

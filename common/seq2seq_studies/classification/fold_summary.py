@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,31 +14,14 @@ from seq2seq_mri.evaluation.classification.classification_metrics import BINARY_
 from seq2seq_mri.evaluation.classification.roc_figure import curve_style, roc_panel
 from seq2seq_mri.evaluation.page import markdown_table
 from seq2seq_mri.plots.style import SERIES_COLOURS, new_figure, publication_style
-from seq2seq_studies.study_tables import mean_cell
+from seq2seq_studies.study_tables import mean_and_deviation, mean_cell
 
-__all__ = ["fold_metrics_forest", "format_fold_summary", "mean_and_deviation", "mean_roc_curves", "summarise_folds"]
+__all__ = ["fold_metrics_forest", "format_fold_summary", "mean_roc_curves", "summarise_folds"]
 
 _CHARACTER = 0.066  # inches that a character of an 8-point label takes
 _MOST_BANDS = 3  # more bands than this hide one another
 _GRID = np.linspace(0.0, 1.0, 201)
 _TITLES = {"auc": "AUC", "ppv": "PPV", "npv": "NPV"}
-
-
-def mean_and_deviation(table: pd.DataFrame, keys: Sequence[str], measures: Sequence[str], counted: str) -> pd.DataFrame:
-    """Return for each combination of ``keys`` the number of rows, and mean and sample standard deviation.
-
-    Args:
-        table: with the columns ``keys`` and ``measures``.
-        keys: columns to group by, in the order of their first occurrence.
-        measures: columns to summarise, to ``<measure>_mean`` and ``<measure>_sd``; NaN is left out.
-        counted: name of the column with the number of rows.
-    """
-    groups = table.groupby(list(keys), sort=False)
-    summary = groups.size().rename(counted).to_frame()
-    for measure in measures:
-        summary[f"{measure}_mean"] = groups[measure].mean()
-        summary[f"{measure}_sd"] = groups[measure].std()
-    return summary.reset_index()
 
 
 def summarise_folds(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -56,18 +37,14 @@ def format_fold_summary(metrics: pd.DataFrame) -> str:
     header = ["Inputs", "Folds", *(_TITLES.get(measure, measure.capitalize()) for measure in BINARY_METRICS)]
     rows = []
     for row in summarise_folds(metrics).to_dict("records"):
-        cells = [mean_cell(row[f"{measure}_mean"], row[f"{measure}_sd"], 3) for measure in BINARY_METRICS]
+        cells = [mean_cell(row[f"{measure}_mean"], row[f"{measure}_sd"], ".3f") for measure in BINARY_METRICS]
         rows.append([row["inputs"], str(row["folds"]), *cells])
     return markdown_table(header, rows)
 
 
 @publication_style()
 def fold_metrics_forest(metrics: pd.DataFrame) -> Figure:
-    """Draw for each metric one row per input combination: mean, ± 1 standard deviation over folds, and the folds.
-
-    Args:
-        metrics: the table of ``metrics.csv``.
-    """
+    """Draw for each metric one row per input combination: mean, ± 1 standard deviation over folds, and the folds."""
     summary = summarise_folds(metrics).set_index("inputs")
     names = list(summary.index)
     across, lines = 3, -(-len(BINARY_METRICS) // 3)

@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,10 +28,11 @@ from seq2seq_mri.evaluation.classification.classification_metrics import (
     youden_threshold,
 )
 from seq2seq_mri.evaluation.records import read_records, write_records
-from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.run_manifest import claim_directory
 from seq2seq_studies.classification.cross_validation import Entry, Fold, InnerSplit, folds_fingerprint
 from seq2seq_studies.classification.fold_summary import format_fold_summary, summarise_folds
+from seq2seq_studies.study_run import write_text
 
 __all__ = ["FitPredict", "ProtocolTables", "Settings", "predict_unseen", "run_folds"]
 
@@ -46,7 +47,7 @@ the datalist with ``"subject"``, ``"patient"`` and, except for ``test_entries``,
 four arguments are positional, ``settings`` those of the inputs and of the candidate. The same arguments must give the
 same result; nothing may be remembered from one call to the next."""
 
-Settings = Mapping[str, Mapping[str, Any]]
+Settings = Mapping[str, Mapping[str, object]]
 """Keyword arguments of the classifier by the name that they have in tables."""
 
 _CANDIDATE_TEXT = ("inputs", "candidate")
@@ -77,7 +78,7 @@ def run_folds(
     *,
     inputs: Settings,
     label: str | None = None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> ProtocolTables:
     """Run a classifier on given folds.
 
@@ -140,15 +141,14 @@ def run_folds(
     tables = _write(directory, predictions, scores)
     summary = format_fold_summary(tables.metrics)
     write_records(directory / "summary.csv", summarise_folds(tables.metrics), overwrite=True)
-    with atomic_path(directory / "summary.md", overwrite=True) as temporary:
-        temporary.write_text(summary + "\n", encoding="utf-8")
+    write_text(directory / "summary.md", summary)
     logger.info(f"Mean ± standard deviation over folds:\n{summary}")
     return tables
 
 
 def _one_fold(
-    fold: Fold, fit_predict: FitPredict, candidates: Settings, input_settings: Mapping[str, Any], seed: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    fold: Fold, fit_predict: FitPredict, candidates: Settings, input_settings: Mapping[str, object], seed: int
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """Return the rows of predictions and of candidates."""
     validated = [entry for split in fold.inner for entry in split.validation]
     of_validation: dict[str, np.ndarray] = {}
@@ -191,7 +191,7 @@ def _one_fold(
 
 
 def predict_unseen(
-    fit_predict: FitPredict, split: InnerSplit, tested: Sequence[Entry], seed: int, settings: Mapping[str, Any]
+    fit_predict: FitPredict, split: InnerSplit, tested: Sequence[Entry], seed: int, settings: Mapping[str, object]
 ) -> np.ndarray:
     """Train a classifier on an inner split and return the probabilities of other entries, whose labels it cannot see.
 

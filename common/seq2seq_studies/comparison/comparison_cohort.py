@@ -105,7 +105,7 @@ class Cohort:
         """The subjects to test on as whole volumes, kept in memory."""
         return self.volumes(self.testing)
 
-    def volumes(self, entries: Sequence[dict[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    def volumes(self, entries: Sequence[dict[str, object]]) -> Sequence[Mapping[str, Any]]:
         """Return subjects as whole volumes, withheld sequences included."""
         dataset = SubjectDataset(entries, self._parser.get_parsed_content("preprocessing"))
         return [dataset[index] for index in range(len(dataset))]

@@ -16,10 +16,11 @@ from seq2seq_mri.plots.style import (
     SERIES_COLOURS,
     SERIES_MARKERS,
     TEXT_COLOUR,
-    display_name,
     new_figure,
     publication_style,
 )
+from seq2seq_studies.comparison.method_evaluation import SETTINGS
+from seq2seq_studies.comparison.methods import title
 from seq2seq_studies.comparison.quality_comparison import quality_by_subject
 
 __all__ = ["quality_comparison", "slice_comparison"]
@@ -28,24 +29,18 @@ _TITLES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS, lower is better
 
 
 @publication_style()
-def quality_comparison(
-    scores: pd.DataFrame, settings: Mapping[str, str], labels: Mapping[str, str] | None = None
-) -> Figure:
+def quality_comparison(scores: pd.DataFrame) -> Figure:
     """Draw PSNR, SSIM and LPIPS of the whole volume: a row for each method and budget, a point for each subject.
 
-    Args:
-        scores: the table of ``scores.csv``; measures that no row has are left out.
-        settings: the settings, and how to write them; each has its own row of plots.
-        labels: how to write a method's name.
+    Each setting has its own row of plots; measures that no row of ``scores.csv`` has are left out.
     """
     by_subject = quality_by_subject(scores)
     measures = [measure for measure in _TITLES if by_subject[measure].notna().any()]
-    shown = [setting for setting in settings if (by_subject["setting"] == setting).any()]
+    shown = [setting for setting in SETTINGS if (by_subject["setting"] == setting).any()]
     runs = list(dict.fromkeys(zip(by_subject["method"], by_subject["budget"], strict=True)))
     budgets = list(dict.fromkeys(budget for _, budget in runs))
     names = [
-        display_name(method, labels) + (f", {budget}" if len(budgets) > 2 and budget != budgets[0] else "")
-        for method, budget in runs
+        title(method) + (f", {budget}" if len(budgets) > 2 and budget != budgets[0] else "") for method, budget in runs
     ]
     left, width, row = 2.15, 1.75, 0.19 * len(runs) + 0.1
     size = left + (width + 0.15) * len(measures), (row + 0.75) * len(shown)
@@ -60,7 +55,7 @@ def quality_comparison(
             axes.set_yticks(range(len(runs)), names if column == 0 else [""] * len(runs))
             axes.set_xlabel(_TITLES[measure], labelpad=2)
             if column == 0:
-                axes.set_title(settings[setting].capitalize(), loc="left", pad=4)
+                axes.set_title(SETTINGS[setting].capitalize(), loc="left", pad=4)
     return figure
 
 
@@ -84,37 +79,28 @@ def _draw_quality(axes: Axes, by_subject: pd.DataFrame, measure: str, runs: Sequ
 
 
 @publication_style()
-def slice_comparison(
-    views: Mapping[str, Mapping[str, np.ndarray]],
-    sequences: Sequence[str],
-    title: str,
-    labels: Mapping[str, str] | None = None,
-) -> Figure:
+def slice_comparison(views: Mapping[str, Mapping[str, np.ndarray]], sequences: Sequence[str], heading: str) -> Figure:
     """Draw the same slice from each method: a row for each sequence, the measured image first.
 
     Args:
         views: method → ``"t1"``, the measured view ``[rows, columns]`` of a sequence, and ``"synthesised_t1"``.
         sequences: names of the rows; where a method has no image, the panel says so.
-        title: of the figure.
-        labels: how to write a name.
+        heading: of the figure.
     """
-    window = 0.0, 1.0
     rows = [name for name in sequences if any(f"synthesised_{name}" in view for view in views.values())]
     images = [image for view in views.values() for image in view.values()]
-    box = foreground_box(images, window[0] + 0.02 * (window[1] - window[0]))
+    box = foreground_box(images, 0.02)
     figure, axes = image_grid(len(rows), len(views) + 1, images[0][box], width=0.95)
     for line, name in enumerate(rows):
         measured = next(view[name] for view in views.values() if name in view)
-        show_image(axes[line, 0], measured[box], window)
-        write_row_label(axes[line, 0], display_name(name, labels))
+        show_image(axes[line, 0], measured[box])
+        write_row_label(axes[line, 0], name)
         for column, view in enumerate(views.values(), start=1):
             if f"synthesised_{name}" in view:
-                show_image(axes[line, column], view[f"synthesised_{name}"][box], window)
+                show_image(axes[line, column], view[f"synthesised_{name}"][box])
             else:
                 show_absent(axes[line, column], "not synthesised")
-    headings = ["measured", *(display_name(name, labels) for name in views)]
-    for panel, heading in zip(axes[0], headings, strict=True):
-        panel.set_title(heading.replace(" ", "\n", 1), fontsize=7, pad=3)
-    if title:
-        figure.suptitle(title)
+    for panel, name in zip(axes[0], ["measured", *map(title, views)], strict=True):
+        panel.set_title(name.replace(" ", "\n", 1), fontsize=7, pad=3)
+    figure.suptitle(heading)
     return figure

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -18,6 +17,7 @@ from seq2seq_studies.comparison.comparison_runs import ComparisonRuns
 from seq2seq_studies.comparison.method_evaluation import SETTINGS
 from seq2seq_studies.comparison.methods import BASELINES, METHODS, OUTPUT_ACTIVATION, title
 from seq2seq_studies.comparison.quality_comparison import UNTRAINED, paired_tests, quality_table, unbeaten_baselines
+from seq2seq_studies.study_run import Facts
 from seq2seq_studies.study_tables import mean_cell, p_cell
 
 __all__ = ["baseline_verdict", "format_costs", "format_quality", "format_tests", "write_comparison"]
@@ -44,12 +44,12 @@ _TESTED = {"psnr": "PSNR", "ssim": "SSIM"}
 
 def format_quality(table: pd.DataFrame) -> str:
     """Return the table of ``quality_table``, one table for each setting."""
-    measures = {name: digits for name, (_, digits) in _COLUMNS.items() if table[f"{name}_mean"].notna().any()}
+    measures = {name: f".{digits}f" for name, (_, digits) in _COLUMNS.items() if table[f"{name}_mean"].notna().any()}
     parts = []
     for setting in [name for name in SETTINGS if (table["setting"] == name).any()]:
         rows = []
         for row in table[table["setting"] == setting].to_dict("records"):
-            cells = [mean_cell(row[f"{name}_mean"], row[f"{name}_sd"], digits) for name, digits in measures.items()]
+            cells = [mean_cell(row[f"{name}_mean"], row[f"{name}_sd"], form) for name, form in measures.items()]
             rows.append([title(row["method"]), row["budget"], str(row["n"]), *cells])
         header = ["Method", "Budget", "n", *(_COLUMNS[name][0] for name in measures)]
         parts.append(f"### {SETTINGS[setting].capitalize()}\n\n{markdown_table(header, rows)}")
@@ -74,7 +74,7 @@ def format_tests(tests: pd.DataFrame) -> str:
     return "\n\n".join(parts)
 
 
-def format_costs(costs: Mapping[str, Mapping[str, Any]]) -> str:
+def format_costs(costs: Mapping[str, Facts]) -> str:
     """Return parameters, multiply-adds, seconds and memory of each method."""
     rows = []
     for method, cost in costs.items():
@@ -121,13 +121,13 @@ def write_comparison(path: Path, runs: ComparisonRuns, command: str, data: str, 
         The tables of quality in Markdown, and whether the baselines are beaten.
     """
     scores, settings = runs.scores(), runs.settings
-    tests, table, labels = paired_tests(scores), quality_table(scores), METHODS | BASELINES
+    tests, table = paired_tests(scores), quality_table(scores)
     write_records(path.with_suffix(".csv"), scores, overwrite=True)
     write_records(path.with_name(f"{path.stem}_tests.csv"), tests, overwrite=True)
     costs = pd.DataFrame([{"method": method, **cost} for method, cost in runs.costs.items()])
     costs["volume"] = ["x".join(map(str, volume)) for volume in costs["volume"]]
     write_records(path.with_name(f"{path.stem}_costs.csv"), costs, overwrite=True)
-    save_figure(quality_comparison(scores, SETTINGS, labels), path.with_suffix(".png"), overwrite=True)
+    save_figure(quality_comparison(scores), path.with_suffix(".png"), overwrite=True)
     if slices:
         save_figure(_slices(runs), path.with_name(f"{path.stem}_slices.png"), overwrite=True)
     count = settings.batch_size * settings.patches
@@ -137,41 +137,11 @@ def write_comparison(path: Path, runs: ComparisonRuns, command: str, data: str, 
         f"{settings.slices} adjacent slices; networks of the size “{settings.size}”; Adam from a learning rate of "
         f"{settings.rate:g}, which falls to 0 along a cosine"
     )
-    facts = [run.facts() for run in runs.all]
-    seeds = ", ".join(map(str, runs.seeds))
-    body = _body(runs, scores, table, tests, facts, path.stem, lpips, slices)
-    write_results_page(path, "Generators side by side", command, data, facts, budget, seeds, body)
-    return f"{format_quality(table)}\n\n{baseline_verdict(table)}"
-
-
-def _slices(runs: ComparisonRuns) -> Figure:
-    """Draw the same slice of the first subject from each method, trained with the first budget and seed."""
-    first = runs.settings.budgets[0].name
-    views = {run.method: run.views() for run in reversed(runs.all) if run.budget in (first, UNTRAINED)}
-    subject = runs.all[0].scores()["subject"].iloc[0]
-    return slice_comparison(
-        {name: views[name] for name in (*BASELINES, *METHODS) if name in views},
-        list(runs.cohorts[0].sequences),
-        title=f"{subject}, each sequence from the others, {first}, seed {runs.seeds[0]}",
-        labels=METHODS | BASELINES,
-    )
-
-
-def _body(
-    runs: ComparisonRuns,
-    scores: pd.DataFrame,
-    table: pd.DataFrame,
-    tests: pd.DataFrame,
-    facts: Sequence[Mapping[str, Any]],
-    name: str,
-    lpips: str,
-    slices: bool,
-) -> str:
-    """Return what stands on the page below its facts; the page's files are called ``name``."""
-    note = runs.settings.note
+    facts, name = [run.facts() for run in runs.all], path.stem
     ranges = ", ".join(f"{value:g}" for value in sorted(scores["data_range"].unique()))
     distance = "LPIPS was not measured" if lpips == "none" else f"LPIPS with {lpips}, mean over slices with foreground"
-    return f"""## Quality
+    quality = f"{format_quality(table)}\n\n{baseline_verdict(table)}"
+    body = f"""## Quality
 
 Means ± standard deviations over test subjects; a subject's value is the mean over its synthesised images and over
 seeds. Data range {ranges}; SSIM with Wang's Gaussian window in 3D; {distance}.
@@ -179,10 +149,8 @@ Foreground is where any measured sequence is above 0. All networks see the same 
 end in {OUTPUT_ACTIVATION}; what they make is clipped to the data range. From several sources, Pix2Pix and Seq2Seq take
 the mean of their translations.
 
-{format_quality(table)}
-
-{baseline_verdict(table)}
-{chr(10) + note + chr(10) if note else ""}
+{quality}
+{chr(10) + settings.note + chr(10) if settings.note else ""}
 ![PSNR, SSIM and LPIPS of each subject]({name}.png)
 {_SLICES.format(name=name) if slices else ""}
 ## Paired tests
@@ -205,9 +173,24 @@ inferer of the bundles is faster. Memory is the peak of the process over what Py
 Wall-clock seconds of a training, images included, means; whatever else the machine did at the time is in them.
 
 {_trainings(facts)}"""
+    seeds = ", ".join(map(str, runs.seeds))
+    write_results_page(path, "Generators side by side", command, data, facts, budget, seeds, body)
+    return quality
 
 
-def _trainings(facts: Sequence[Mapping[str, Any]]) -> str:
+def _slices(runs: ComparisonRuns) -> Figure:
+    """Draw the same slice of the first subject from each method, trained with the first budget and seed."""
+    first = runs.settings.budgets[0].name
+    views = {run.method: run.views() for run in reversed(runs.all) if run.budget in (first, UNTRAINED)}
+    subject = runs.all[0].scores()["subject"].iloc[0]
+    return slice_comparison(
+        {name: views[name] for name in (*BASELINES, *METHODS) if name in views},
+        list(runs.cohorts[0].sequences),
+        f"{subject}, each sequence from the others, {first}, seed {runs.seeds[0]}",
+    )
+
+
+def _trainings(facts: Sequence[Facts]) -> str:
     trainings = pd.DataFrame([fact for fact in facts if fact["budget"] != UNTRAINED])
     if trainings.empty:
         return ""

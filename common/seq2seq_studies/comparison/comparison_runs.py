@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,12 +27,13 @@ from seq2seq_studies.comparison.quality_comparison import COMPARISON_NUMBERS, CO
 from seq2seq_studies.comparison.recipes import build_recipe
 from seq2seq_studies.comparison.resources import in_fresh_process
 from seq2seq_studies.comparison.training import MethodTraining
-from seq2seq_studies.study_run import StudyRun, run_all, write_json
+from seq2seq_studies.study_run import Facts, StudyRun, run_all, write_json
 from seq2seq_studies.study_settings import whole_numbers
 
 __all__ = ["ComparisonRuns", "MethodRun"]
 
 
+@dataclass
 class MethodRun(StudyRun):
     """A method, or baseline, with one budget, seed and cohort.
 
@@ -43,34 +44,27 @@ class MethodRun(StudyRun):
         folder: of the run.
         method: key of ``METHODS`` or ``BASELINES``.
         budget: as it stands in the table.
-        steps: length of the training, 0 for a baseline.
+        length: of the training in steps, 0 for a baseline.
         seed: of the training.
         cohort: who is trained and tested on.
         settings: the options of the comparison.
         lpips: measures LPIPS.
     """
 
+    folder: Path
+    method: str
+    budget: str
+    length: int
+    seed: int
+    cohort: Cohort
+    settings: ComparisonSettings
+    lpips: SliceLPIPS
+
     text, numbers = COMPARISON_TEXT, COMPARISON_NUMBERS
 
-    def __init__(
-        self,
-        folder: Path,
-        method: str,
-        budget: str,
-        steps: int,
-        seed: int,
-        cohort: Cohort,
-        settings: ComparisonSettings,
-        lpips: SliceLPIPS,
-    ) -> None:
-        where = [title(method), budget, f"seed {seed}"] + ([cohort.name] if cohort.name != "all" else [])
-        super().__init__(folder, ", ".join(where), steps)
-        self.method = method
-        self.budget = budget
-        self.seed = seed
-        self.cohort = cohort
-        self.settings = settings
-        self.lpips = lpips
+    def __post_init__(self) -> None:
+        where = [title(self.method), self.budget, f"seed {self.seed}"]
+        self.label = ", ".join(where + ([self.cohort.name] if self.cohort.name != "all" else []))
 
     def run(self, progress: Callable[[int], object]) -> None:
         """Train, or what of it is left, and measure the test subjects."""
@@ -166,8 +160,8 @@ class ComparisonRuns:
             inside = folder / cohort.name if len(self.cohorts) > 1 else folder
             self.all.append(MethodRun(inside, method, budget, steps, seed, cohort, self.settings, self.lpips))
 
-    def _costs(self, folder: Path) -> dict[str, dict[str, Any]]:
-        costs: dict[str, dict[str, Any]] = {}
+    def _costs(self, folder: Path) -> dict[str, Facts]:
+        costs: dict[str, Facts] = {}
         first = self.cohorts[0]
         with tqdm(self.settings.chosen_methods, desc="Costs", unit="method") as bar:
             for method in bar:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from seq2seq_mri.io.datalists.datalist import names_in_list
 from seq2seq_mri.training.distributed import select_device
 from seq2seq_studies.comparison.methods import BASELINES, LEARNING_RATES, METHODS
-from seq2seq_studies.study_settings import check_positive, check_whole, whole_numbers
+from seq2seq_studies.study_settings import check_positive, whole_numbers
 
 __all__ = ["Budget", "ComparisonSettings"]
 
@@ -114,7 +114,7 @@ class ComparisonSettings:
             raise ValueError(f"methods is {self.methods!r}; give some of {', '.join(METHODS)}.{also}")
         if self.size not in LEARNING_RATES:
             raise ValueError(f"size is {self.size!r}; give one of {', '.join(LEARNING_RATES)}.")
-        check_whole(self, ("slices", "patches", "batch_size", "slice_batch_size"), optional=("steps",))
+        check_positive(self, ("slices", "patches", "batch_size", "slice_batch_size"), optional=("steps",), whole=True)
         check_positive(self, (), optional=("seconds", "learning_rate"))
         whole_numbers(self.seeds, "seeds")
         if self.slices % 2 == 0:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 
 import torch
+from torch import nn
 
 from seq2seq_studies.comparison.comparison_settings import ComparisonSettings
 from seq2seq_studies.comparison.completion import complete_volume
@@ -20,7 +22,6 @@ from seq2seq_studies.networks.many_to_many import ManyToMany
 __all__ = ["measure_costs", "measure_inference", "measure_training"]
 
 _ROUNDS = 3
-GIBIBYTE = 2**30
 
 
 def measure_costs(
@@ -44,29 +45,22 @@ def measure_training(
     batch = settings.batch_size * settings.patches
     image = torch.rand(batch, sum(sequences.values()), *settings.slice_size, settings.slices, device=device)
     measured = torch.ones(batch, len(sequences), dtype=torch.bool, device=device)
-    modules = {"network": recipe.network, "discriminator": recipe.discriminator}
-    parameters = {name: list(module.parameters()) for name, module in modules.items() if module is not None}
-    optimizers: dict[str, torch.optim.Optimizer] = {
-        name: torch.optim.Adam(weights, lr=LEARNING_RATES[settings.size], betas=recipe.betas)
-        for name, weights in parameters.items()
-    }
-    steps = iter(range(10**6))
+    optimizers, steps = recipe.optimizers(LEARNING_RATES[settings.size]), count()
 
     def run() -> None:
         training_step(recipe, optimizers, image, measured, next(steps))
 
-    held = sum(weight.nbytes for weights in parameters.values() for weight in weights)
     recipe.network.train()
     with PeakMemory(device) as memory:
         for _ in range(_ROUNDS):
             run()
-    counts = {name: sum(weight.numel() for weight in weights) for name, weights in parameters.items()}
+    sizes = {name: sum(weight.numel() for weight in module.parameters()) for name, module in recipe.modules.items()}
     return {
-        "parameters": counts["network"],
-        "discriminator_parameters": counts.get("discriminator", 0),
+        "parameters": sizes["network"],
+        "discriminator_parameters": sizes.get("discriminator", 0),
         "training_seconds": _median_seconds(run, device),
         "training_gmacs": count_gmacs(run),
-        "training_gib": None if memory.over is None else (memory.over + held) / GIBIBYTE,
+        "training_gib": _gibibytes(memory, recipe.modules.values()),
     }
 
 
@@ -83,7 +77,6 @@ def measure_inference(
     recipe, device = _recipe(settings, method, sequences)
     network, names = recipe.network.eval(), list(sequences)
     image = torch.rand(sum(sequences.values()), *volume)
-    held = sum(weight.nbytes for weight in network.parameters())
 
     def run() -> None:
         complete_volume(network, image, names[:-1], settings.slice_batch_size)
@@ -95,7 +88,7 @@ def measure_inference(
         "inference_seconds": _median_seconds(run, device),
         "inference_gmacs": count_gmacs(lambda: _without_inference_mode(network, single, len(names) - 1)),
         "inference_gmacs_one_source": count_gmacs(lambda: _without_inference_mode(network, single, 1)),
-        "inference_gib": None if memory.over is None else (memory.over + held) / GIBIBYTE,
+        "inference_gib": _gibibytes(memory, [network]),
     }
 
 
@@ -113,14 +106,21 @@ def _without_inference_mode(network: ManyToMany, volume: torch.Tensor, given: in
     network(stack, torch.arange(len(network.sequences), device=device)[None] < given)
 
 
+def _gibibytes(memory: PeakMemory, modules: Iterable[nn.Module]) -> float | None:
+    """Return the peak with the weights, which were held before."""
+    held = sum(weight.nbytes for module in modules for weight in module.parameters())
+    return None if memory.over is None else (memory.over + held) / 2**30
+
+
 def _median_seconds(run: Callable[[], None], device: torch.device) -> float:
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
     taken = []
     for _ in range(_ROUNDS):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        started = time.perf_counter()
+        started = now()
         run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - started)
+        taken.append(now() - started)
     return statistics.median(taken)

@@ -13,7 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-__all__ = ["hide_by_curriculum", "hide_sequences", "implicit_conditioning_loss", "selective_adversarial_loss"]
+__all__ = [
+    "hide_by_curriculum",
+    "hide_sequences",
+    "implicit_conditioning_loss",
+    "seed_of_step",
+    "selective_adversarial_loss",
+]
 
 
 def hide_sequences(
@@ -68,9 +74,12 @@ def hide_by_curriculum(measured: torch.Tensor, step: int, steps_per_stage: int, 
     most = measured.shape[1] - 1
     if steps_per_stage > 0:
         most = min(1 + step // steps_per_stage, most)
-    state = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)
-    generator = torch.Generator().manual_seed(int(state[0] >> 1))
-    return hide_sequences(measured, 1, most, generator)
+    return hide_sequences(measured, 1, most, torch.Generator().manual_seed(seed_of_step(seed, step)))
+
+
+def seed_of_step(seed: int, step: int) -> int:
+    """Return the seed of all that is random in a training step, which depends on nothing else."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def implicit_conditioning_loss(

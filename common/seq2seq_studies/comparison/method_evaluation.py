@@ -36,7 +36,7 @@ def _tasks(available: Sequence[str], measured: Sequence[str]) -> Iterator[tuple[
 
 def evaluate_subjects(
     complete: Complete, subjects: Iterable[Mapping[str, Any]], sequences: Mapping[str, int], lpips: SliceLPIPS
-) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+) -> tuple[list[dict[str, str | float]], dict[str, np.ndarray]]:
     """Measure PSNR, SSIM and LPIPS of all that a method synthesises.
 
     Foreground is where any measured sequence is above 0, and the whole is the grid of the subject's file, as in the
@@ -56,7 +56,7 @@ def evaluate_subjects(
     Raises:
         ValueError: when no subject has two measured sequences, or an image cannot be measured.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, str | float]] = []
     first_views: dict[str, np.ndarray] = {}
     channels = channel_slices(sequences)
     for sample in subjects:

@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from seq2seq_studies.study_tables import mean_and_deviation
+
 __all__ = [
     "COMPARED",
     "COMPARISON_NUMBERS",
@@ -63,34 +65,17 @@ def quality_by_subject(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def quality_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Summarise over subjects.
-
-    Args:
-        scores: with the columns ``COMPARISON_TEXT`` and ``COMPARISON_NUMBERS``.
+    """Summarise ``scores.csv`` over subjects.
 
     Returns:
-        Table with ``budget``, ``method``, ``setting``, ``n`` subjects, ``seeds``, and for each measure its mean and
-        standard deviation over subjects, ``<measure>_mean`` and ``<measure>_sd``; and ``<measure>_seed_sd``, the
-        standard deviation over seeds of the mean over subjects (NaN for one seed).
+        Table with ``budget``, ``method``, ``setting``, ``n`` subjects, and for each measure its mean and standard
+        deviation over subjects, ``<measure>_mean`` and ``<measure>_sd``.
     """
-    keys = ["budget", "method", "setting"]
-    groups = quality_by_subject(scores).groupby(keys, sort=False)
-    table = groups["subject"].nunique().rename("n").to_frame()
-    table["seeds"] = scores.groupby(keys, sort=False)["seed"].nunique()
-    by_seed = scores.groupby([*keys, "seed", "subject"], sort=False)[list(COMPARED)].mean()
-    seeds = by_seed.groupby([*keys, "seed"], sort=False).mean().groupby(keys, sort=False)
-    for measure in COMPARED:
-        table[f"{measure}_mean"] = groups[measure].mean()
-        table[f"{measure}_sd"] = groups[measure].std()
-        table[f"{measure}_seed_sd"] = seeds[measure].std()
-    return table.reset_index()
+    return mean_and_deviation(quality_by_subject(scores), ["budget", "method", "setting"], list(COMPARED), counted="n")
 
 
 def paired_tests(scores: pd.DataFrame) -> pd.DataFrame:
     """Compare every two methods of the same budget, and each with what is not trained, by paired t-tests.
-
-    Args:
-        scores: as of :func:`quality_table`.
 
     Returns:
         Table with ``budget``, ``setting``, ``measure``, ``first``, ``second``, ``n`` subjects, ``difference`` (mean of
@@ -119,14 +104,9 @@ def paired_tests(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def unbeaten_baselines(table: pd.DataFrame, baselines: Collection[str]) -> pd.DataFrame:
-    """Return the rows of methods whose mean PSNR is no better than that of an untrained baseline.
+    """Return the rows of a quality table whose mean PSNR is no better than that of an untrained baseline.
 
-    Args:
-        table: of :func:`quality_table`.
-        baselines: their names.
-
-    Returns:
-        Rows of ``table``, with ``method_baseline`` and ``psnr_mean_baseline``.
+    A row stands once for each of them, named in ``method_baseline`` and ``psnr_mean_baseline``.
     """
     untrained = table["method"].isin(baselines)
     others = table.loc[untrained, ["setting", "method", "psnr_mean"]]

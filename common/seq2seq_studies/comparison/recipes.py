@@ -63,18 +63,30 @@ class Recipe(ABC):
         """Return the discriminator's loss for the images of the last :meth:`generator_loss`, or ``None``."""
         return None
 
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """``network``, and ``discriminator`` where there is one."""
+        both = {"network": self.network, "discriminator": self.discriminator}
+        return {name: module for name, module in both.items() if module is not None}
+
+    def optimizers(self, learning_rate: float) -> dict[str, torch.optim.Optimizer]:
+        """Return Adam for each of the modules."""
+        return {
+            name: torch.optim.Adam(module.parameters(), lr=learning_rate, betas=self.betas)
+            for name, module in self.modules.items()
+        }
+
     def to(self, device: torch.device) -> Recipe:
         """Move network and discriminator to a device, in place."""
-        self.network.to(device)
-        if self.discriminator is not None:
-            self.discriminator.to(device)
+        for module in self.modules.values():
+            module.to(device)
         return self
 
 
 class Pix2PixRecipe(Recipe):
     """100 · L1 + least squares, each network by itself; a step trains those of one source of each sample."""
 
-    def __init__(self, network: Pix2Pix, discriminator: Mapping[str, Any]) -> None:
+    def __init__(self, network: Pix2Pix, discriminator: Mapping[str, int]) -> None:
         self.network: Pix2Pix = network
         widths = [count * network.in_channels for count in network.timepoints]
         self.discriminator: nn.ModuleList = nn.ModuleList(
@@ -135,18 +147,14 @@ class _Completing(Recipe):
         truth = network_input(image, slice(None), self.network.spatial_dims)
         available = hide_by_curriculum(measured, step, self.steps_per_stage, self.seed)
         predicted = self.network.predict(truth, available)
-        completed = torch.where(self._mask(available, truth), truth, predicted)
-        return truth, available, predicted, completed.masked_fill(~self._mask(measured, truth), 0.0)
-
-    def _mask(self, chosen: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        counts = torch.tensor(self.network.timepoints, device=chosen.device)
-        return chosen.repeat_interleave(counts, dim=1).view([*image.shape[:2]] + [1] * (image.dim() - 2))
+        completed = torch.where(self.network.of_timepoints(truth, available), truth, predicted)
+        return truth, available, predicted, completed.masked_fill(~self.network.of_timepoints(truth, measured), 0.0)
 
 
 class MMGANRecipe(_Completing):
     """0.9 · L1 of what was hidden + 0.1 · least squares, a score for each sequence; more is hidden in later stages."""
 
-    def __init__(self, network: MMGAN, discriminator: Mapping[str, Any], steps: int, seed: int) -> None:
+    def __init__(self, network: MMGAN, discriminator: Mapping[str, int], steps: int, seed: int) -> None:
         width, count = network.image_channels, len(network.timepoints)
         judge = ConditionalDiscriminator(network.spatial_dims, width, width, count, **discriminator)
         super().__init__(network, judge, max(1, steps // _STAGES_PER_TRAINING), seed)
@@ -176,7 +184,7 @@ class ResViTRecipe(_Completing):
     The released code, in which there is no unified form, has the weights 100 and 1.
     """
 
-    def __init__(self, network: ManyToMany, discriminator: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, network: ManyToMany, discriminator: Mapping[str, int], seed: int) -> None:
         width = network.image_channels
         super().__init__(
             network, ConditionalDiscriminator(network.spatial_dims, width, width, **discriminator), 0, seed
@@ -191,7 +199,7 @@ class ResViTRecipe(_Completing):
         if len(rows) == 0:
             self._judged = None
             return loss
-        given = truth.masked_fill(~self._mask(available, truth), 0.0)[rows]
+        given = truth.masked_fill(~self.network.of_timepoints(truth, available), 0.0)[rows]
         self._judged = given, truth[rows], completed[rows].detach()
         return loss + least_squares(self.discriminator(given, completed[rows]), real=True).mean()
 

@@ -41,19 +41,16 @@ class PeakMemory:
     workspaces of libraries included. On a GPU it is what torch's allocator handed out.
 
     Attributes:
-        before: bytes held when the block began.
         peak: most bytes held within the block; None on a CPU where the system is not Linux.
+        over: bytes by which that exceeds what was held when the block began; None likewise.
     """
+
+    peak: int | None = None
+    over: int | None = None
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.before: int | None = None
-        self.peak: int | None = None
-
-    @property
-    def over(self) -> int | None:
-        """Bytes by which the peak exceeds what was held before."""
-        return None if self.peak is None or self.before is None else self.peak - self.before
+        self._before = 0
 
     def __enter__(self) -> PeakMemory:
         gc.collect()
@@ -61,13 +58,13 @@ class PeakMemory:
             torch.cuda.synchronize(self.device)
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
-            self.before = torch.cuda.memory_allocated(self.device)
+            self._before = torch.cuda.memory_allocated(self.device)
         elif sys.platform == "linux":
             # What was freed but not given back would else be taken again without being seen.
             getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
             # proc(5): writing 5 sets the peak to what is resident now.
             Path("/proc/self/clear_refs").write_text("5")
-            self.before = _resident("VmRSS")
+            self._before = _resident("VmRSS")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,6 +72,8 @@ class PeakMemory:
             self.peak = torch.cuda.max_memory_allocated(self.device)
         elif sys.platform == "linux":
             self.peak = _resident("VmHWM")
+        if self.peak is not None:
+            self.over = self.peak - self._before
 
 
 def _resident(entry: str) -> int:

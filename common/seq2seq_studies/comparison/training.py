@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from seq2seq_mri.training.checkpoint import Part, read_checkpoint, restore_parts, write_checkpoint
+from seq2seq_studies.comparison.implicit_conditioning import seed_of_step
 from seq2seq_studies.comparison.recipes import Recipe
 
 __all__ = ["MethodTraining", "training_step"]
@@ -84,14 +84,9 @@ class MethodTraining:
         self.interval = interval
         self.step = 0
         self.seconds = 0.0
-        both = {"network": recipe.network, "discriminator": recipe.discriminator}
-        modules = {name: module for name, module in both.items() if module is not None}
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            name: torch.optim.Adam(module.parameters(), lr=learning_rate, betas=recipe.betas)
-            for name, module in modules.items()
-        }
+        self.optimizers = recipe.optimizers(learning_rate)
         optimizers = {f"{name}_optimizer": optimizer for name, optimizer in self.optimizers.items()}
-        self.parts: dict[str, Part] = {**modules, **optimizers}
+        self.parts: dict[str, Part] = {**recipe.modules, **optimizers}
 
     def run(self, progress: Callable[[int], object] = lambda step: None) -> None:
         """Train to the end, from the checkpoint on if there is one.
@@ -119,8 +114,7 @@ class MethodTraining:
 
     def _prepare_step(self) -> None:
         # All that is random in a step (dropout, which pairs are drawn) depends on seed and step only.
-        state = np.random.SeedSequence([self.seed, self.step]).generate_state(1, np.uint64)
-        torch.manual_seed(int(state[0] >> 1))
+        torch.manual_seed(seed_of_step(self.seed, self.step))
         rate = self.learning_rate * (1 + math.cos(math.pi * self.step / self.steps)) / 2
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:

@@ -78,7 +78,7 @@ class ManyToMany(nn.Module, ABC):
     @torch.jit.export
     def predict(self, image: torch.Tensor, available: torch.Tensor) -> torch.Tensor:
         """Return the network's output, nothing copied, for losses; otherwise like :meth:`forward`."""
-        return self.synthesise(image.masked_fill(~self._of_timepoints(image, available), 0.0), available > 0)
+        return self.synthesise(image.masked_fill(~self.of_timepoints(image, available), 0.0), available > 0)
 
     def forward(self, image: torch.Tensor, available: torch.Tensor) -> torch.Tensor:
         """Complete images.
@@ -93,9 +93,9 @@ class ManyToMany(nn.Module, ABC):
             the output activation.
         """
         predicted = self.predict(image, available)
-        return torch.where(self._of_timepoints(image, available), image, predicted)
+        return torch.where(self.of_timepoints(image, available), image, predicted)
 
-    def _of_timepoints(self, image: torch.Tensor, available: torch.Tensor) -> torch.Tensor:
+    def of_timepoints(self, image: torch.Tensor, available: torch.Tensor) -> torch.Tensor:
         """Return the mask ``(B, ΣT, 1, ...)`` of available timepoints, to be broadcast to ``image``."""
         columns = [available[:, index : index + 1].expand(-1, count) for index, count in enumerate(self.timepoints)]
         mask = torch.cat(columns, dim=1) > 0

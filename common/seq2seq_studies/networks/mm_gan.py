@@ -8,7 +8,7 @@ learning. What belongs to the method besides the network:
 - missing sequences are given as zeros, and only they are taken from the output ("implicit conditioning"):
   :class:`ManyToMany`;
 - the loss looks at missing sequences only: :mod:`seq2seq_studies.comparison.implicit_conditioning`;
-- first one sequence is missing, later more: :class:`MissingSequenceCurriculum`;
+- first one sequence is missing, later more: :func:`hide_by_curriculum` in the same module;
 - the discriminator sees completed beside measured images and says of each sequence whether it is real:
   :class:`ConditionalDiscriminator` with S outputs.
 """

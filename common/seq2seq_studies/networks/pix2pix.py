@@ -60,6 +60,9 @@ class Pix2Pix(ManyToMany):
         spatial_dims, sequences, in_channels: see :class:`ManyToMany`; at least two sequences.
         width, num_res_blocks, output_activation: of each network, see :func:`pix2pix_generator`.
 
+    Raises:
+        ValueError: when the table has a single sequence.
+
     Example:
         >>> pix2pix = Pix2Pix(2, {"t1": 1, "dce": 4}, width=4, num_res_blocks=1)
         >>> pix2pix(torch.rand(1, 5, 1, 21, 18), torch.tensor([[True, False]])).shape
@@ -81,7 +84,6 @@ class Pix2Pix(ManyToMany):
         count = len(self.timepoints)
         if count < 2:
             raise ValueError(f"Pix2Pix translates between sequences; the table has only {', '.join(self.sequences)}.")
-        self.starts = [sum(self.timepoints[:index]) for index in range(count)]
         #: Positions in the table of source and target of each network.
         self.pairs = [(source, target) for source in range(count) for target in range(count) if source != target]
         self.networks = nn.ModuleList(
@@ -105,11 +107,11 @@ class Pix2Pix(ManyToMany):
         """Translate from every available sequence into every missing one; 0 for available sequences."""
         wanted = available.unsqueeze(2) & ~available.unsqueeze(1)
         weights = wanted.to(given.dtype) / available.sum(1).clamp(min=1).view(-1, 1, 1).to(given.dtype)
-        images = [torch.zeros_like(given[:, : self.timepoints[index]]) for index in range(len(self.timepoints))]
+        frames = given.split(self.timepoints, dim=1)
+        images = [torch.zeros_like(sequence) for sequence in frames]
         for index, network in enumerate(self.networks):
             source, target = self.pairs[index]
-            sources = given.narrow(1, self.starts[source], self.timepoints[source]).flatten(1, 2)
-            rows = self._rows(wanted[:, source, target])
+            sources, rows = frames[source].flatten(1, 2), self._rows(wanted[:, source, target])
             if rows.numel() > 0:
                 translated = network(sources[rows]).unflatten(1, [self.timepoints[target], self.in_channels])
                 weight = weights[rows, source, target].view([-1] + [1] * (given.dim() - 1))

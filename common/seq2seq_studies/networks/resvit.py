@@ -105,24 +105,17 @@ class TransformerLayer(nn.Module):
 class TransformerModule(nn.Module):
     """What an ART block has of its own around the shared transformer: to tokens, and back to features.
 
-    Args:
-        spatial_dims: 2 or 3.
-        channels: feature channels of the bottleneck.
-        token_channels: feature channels of the map that is embedded, a quarter as large as the bottleneck's.
-        hidden_size: length of a token.
-        grid_size: number of tokens along each spatial dimension for which positional encodings are learnt; they are
-            interpolated for others.
+    Positional encodings are learnt for ``grid_size`` tokens along each spatial dimension, and interpolated for others.
     """
 
-    def __init__(
-        self, spatial_dims: int, channels: int, token_channels: int, hidden_size: int, grid_size: Sequence[int]
-    ) -> None:
+    def __init__(self, spatial_dims: int, channels: int, sizes: TransformerSizes, grid_size: Sequence[int]) -> None:
         super().__init__()
+        hidden_size = sizes.hidden_size
         self.downsampling = nn.Sequential(
             halving(spatial_dims, channels, 2 * channels, affine=True),
-            halving(spatial_dims, 2 * channels, token_channels, affine=True),
+            halving(spatial_dims, 2 * channels, sizes.token_channels, affine=True),
         )
-        self.embedding = Conv[Conv.CONV, spatial_dims](token_channels, hidden_size, 1)
+        self.embedding = Conv[Conv.CONV, spatial_dims](sizes.token_channels, hidden_size, 1)
         self.positions = nn.Parameter(torch.zeros(1, hidden_size, *grid_size))
         self.upsampling = nn.Sequential(
             doubling(spatial_dims, hidden_size, 2 * channels, affine=True),
@@ -156,8 +149,7 @@ class ResidualTransformers(nn.Module):
             nn.LayerNorm(sizes.hidden_size),
         )
         self.transformer_modules = nn.ModuleList(
-            TransformerModule(spatial_dims, channels, sizes.token_channels, sizes.hidden_size, grid_size)
-            for _ in sizes.group_sizes
+            TransformerModule(spatial_dims, channels, sizes, grid_size) for _ in sizes.group_sizes
         )
         self.convolutions = nn.ModuleList(
             nn.Sequential(*(PlainResidualBlock(spatial_dims, channels, affine=True) for _ in range(size)))

@@ -123,11 +123,13 @@ def run_nnunet(job: NnunetJob, epoch_started: Callable[[int], object]) -> None:
     job_file = log.with_suffix(".json")
     write_json(job_file, {**vars(job), "folder": str(job.folder), "settings": vars(job.settings)})
     command = [sys.executable, "-m", "seq2seq_studies.segmentation.nnunet", str(job_file)]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
     last = ""
+    pipe, environment = subprocess.PIPE, job.environment()
     with (
         log.open("a", encoding="utf-8") as file,
-        subprocess.Popen(command, env=job.environment(), **pipes) as process,
+        subprocess.Popen(
+            command, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as process,
     ):
         for line in process.stdout or ():
             file.write(line)
@@ -151,14 +153,14 @@ class DeviceRunner(nnUNetV2Runner):
         self.device = device
 
     def train_single_model_command(
-        self, config: str, fold: int, gpu_id: int | str | tuple | list, kwargs: dict[str, Any]
+        self, config: str, fold: int, gpu_id: int | str | tuple | list, kwargs: dict[str, object]
     ) -> tuple[list[str], dict[str, str]]:
         """Return the command line of nnU-Net's training and its environment."""
         command, environment = super().train_single_model_command(config, fold, gpu_id, kwargs)
         entry = [sys.executable, "-m", "nnunetv2.run.run_training"]
         return [*entry, *command[1:], "-device", self.device], environment
 
-    def extract_fingerprints(self, *arguments: Any, **options: Any) -> None:
+    def extract_fingerprints(self, *arguments: object, **options: object) -> None:
         """Measure spacings, shapes and intensities of the training subjects.
 
         nnU-Net draws a hundred million voxels for the intensities, however few there are, which for a small cohort
@@ -196,10 +198,8 @@ def reduce_plans(
     Args:
         plans: content of ``nnUNetPlans.json``.
         configuration: the one to change, such as ``3d_fullres``.
-        features: channels of the first stage; those of later stages shrink in proportion. None as nnU-Net plans.
-        patch: greatest edge of a patch in voxels. An edge that is longer becomes the longest that the network's strides
-            allow within it. None as nnU-Net plans.
-        batch_size: patches of a step. None as nnU-Net plans.
+        features, patch, batch_size: as of :class:`SegmentationSettings`. An edge longer than ``patch`` becomes the
+            longest that the network's strides allow within it.
 
     Raises:
         ValueError: when nnU-Net planned no such configuration, or the patch would be smaller than the network's strides

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -12,14 +15,15 @@ from seq2seq_mri.evaluation.page import command_line
 from seq2seq_mri.files import check_writable_directory
 from seq2seq_mri.io.datalists.datalist import names_in_list, read_sequence_table
 from seq2seq_mri.run_manifest import claim_directory
-from seq2seq_studies.segmentation.combination import default_combinations, parse_combinations
-from seq2seq_studies.segmentation.combination_run import CombinationRun
+from seq2seq_studies.segmentation.combination import Combination, default_combinations, parse_combinations
 from seq2seq_studies.segmentation.export import export_combination
-from seq2seq_studies.segmentation.nnunet import NnunetJob, check_nnunet
+from seq2seq_studies.segmentation.nnunet import PLANS, NnunetJob, check_nnunet, run_nnunet
 from seq2seq_studies.segmentation.segmentation_page import write_results
+from seq2seq_studies.segmentation.segmentation_scores import score_predictions
 from seq2seq_studies.segmentation.segmentation_settings import SegmentationSettings
+from seq2seq_studies.segmentation.segmentation_table import SCORE_NUMBERS, SCORE_TEXT
 from seq2seq_studies.segmentation.subjects import SegmentationSubject, find_convention, select_subjects
-from seq2seq_studies.study_run import run_all
+from seq2seq_studies.study_run import StudyRun, run_all
 from seq2seq_studies.study_settings import command_of, whole_numbers
 
 __all__ = ["segment_subsets"]
@@ -28,9 +32,63 @@ _GROUPS = ("training", "testing")
 _LEAST_TRAINING = 5  # nnU-Net's cross-validation has five folds
 
 
+@dataclass
+class CombinationRun(StudyRun):
+    """A training in a combination's folder.
+
+    There, ``nnunet/`` holds nnU-Net's own three folders; ``seed_S_fold_F/`` the ``predictions`` of the test subjects,
+    in nested labels, ``scores.csv``, and ``training.json`` with seconds, machine and date; ``seed_S_fold_F.log`` what
+    nnU-Net printed.
+
+    Args:
+        job: how to train, and where.
+        combination: the sequences.
+        testing: the subjects to test on.
+        convention: numbering of the segmentations.
+    """
+
+    job: NnunetJob
+    combination: Combination
+    testing: Sequence[SegmentationSubject]
+    convention: str
+
+    text, numbers = SCORE_TEXT, SCORE_NUMBERS
+    packages = ("torch", "monai", "nnunetv2")
+
+    def __post_init__(self) -> None:
+        self.folder, self.length = self.job.results, self.job.settings.epochs
+        self.label = f"{self.combination.name}, seed {self.job.seed}, fold {self.job.fold}"
+
+    def run(self, progress: Callable[[int], object]) -> None:
+        """Train, predict and score, or what of it is left."""
+        job = self.job
+        run_nnunet(job, progress)
+        plans = json.loads((job.preprocessed / f"{PLANS}.json").read_text(encoding="utf-8"))
+        planned = plans["configurations"][job.settings.configuration]
+        folders = {"preprocessing": job.preprocessed, "training": job.model / f"fold_{job.fold}"}
+        folders["prediction"] = self.folder / "predictions"
+        facts = {
+            "patch": planned["patch_size"],
+            "batch_size": planned["batch_size"],
+            "features": planned["architecture"]["arch_kwargs"]["features_per_stage"],
+            "seconds": {
+                step: json.loads((path / "seconds.json").read_text(encoding="utf-8"))["seconds"]
+                for step, path in folders.items()
+            },
+        }
+        self.write_facts(facts, job.settings.used_device)
+        scores = score_predictions(self.testing, folders["prediction"], self.convention)
+        self.write_scores(scores.assign(combination=self.combination.name, seed=job.seed, fold=job.fold))
+
+
 @command_of(SegmentationSettings)
 def segment_subsets(settings: SegmentationSettings) -> str:
-    """Return the table in Markdown, or the path of the folder of combinations with ``export_only``."""
+    """Return the table in Markdown, or the path of the folder of combinations with ``export_only``.
+
+    Raises:
+        ValueError: when nnU-Net is not installed, there are too few subjects, one is trained and tested on, or
+            ``output_dir`` holds results of another protocol.
+    """
     if not settings.export_only:
         check_nnunet()
     sequences = read_sequence_table(settings.datalist)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ __all__ = ["segmentation_comparison"]
 _TITLES = {"dsc": "DSC", "assd": "ASSD (mm)"}
 # An empty prediction has the image's diagonal as ASSD, hundreds of mm, beside which all others would look equal.
 _LINEAR_MM = 10.0
-_GUIDE: dict[str, Any] = {"color": "#999999", "linewidth": 0.7}
+_GUIDE: dict = {"color": "#999999", "linewidth": 0.7}
 
 
 @publication_style()
@@ -40,46 +40,37 @@ def segmentation_comparison(
     Above, a point is a subject, the mean over its trainings, and a line the mean. Below, a point is the mean loss; the
     line reaches to its one-sided upper confidence limit, and a combination whose line ends before the dashed margin is
     non-inferior there. Where ASSD goes beyond 20 mm, as it does for empty predictions, its scale is logarithmic from 10
-    mm on.
-
-    Args:
-        scores: the table of ``scores.csv``.
-        reference: the combination that the others are compared with.
-        margins: ``dsc`` and ``assd`` → the margin of non-inferiority.
-        confidence: of the upper limits.
+    mm on. The arguments are those of :func:`segmentation_table`.
     """
     table = segmentation_table(scores, reference, margins, confidence)
     by_subject = scores_by_subject(scores)
     names, regions = list(dict.fromkeys(table["combination"])), list(dict.fromkeys(table["region"]))
-    compared = [name for name in names if name != reference]
+    markers: dict[str, dict] = {
+        name: {"color": colour, "marker": marker, "markeredgewidth": 0}
+        for name, colour, marker in zip(names, cycle(SERIES_COLOURS), cycle(SERIES_MARKERS), strict=False)
+    }
     # In inches, from below: the legend, the losses with their labels, a gap, the scores, their title.
-    legend, losses = 0.16 * len(names) + 0.1, 0.16 * len(compared) * len(regions) + 0.15
+    legend, losses = 0.16 * len(names) + 0.1, 0.16 * (len(names) - 1) * len(regions) + 0.15
     height = legend + 0.42 + losses + 0.5 + 2.2 + 0.25
     figure = new_figure(7.2, height)
     for column, measure in enumerate(MEASURES):
         left, width = (0.6 + 3.55 * column) / 7.2, 2.95 / 7.2
         above = figure.add_axes((left, (height - 2.45) / height, width, 2.2 / height))
         below = figure.add_axes((left, (legend + 0.42) / height, width, losses / height))
-        _draw_scores(above, by_subject, measure, names, regions)
-        _draw_losses(below, table, measure, compared, names, regions, margins[measure], confidence)
-    handles = [Line2D([], [], linestyle="", markersize=4.5, **_marker(place)) for place in range(len(names))]
+        _draw_scores(above, by_subject, measure, markers, regions)
+        _draw_losses(below, table[table["combination"] != reference], measure, markers, margins[measure])
+        below.set_xlabel(f"loss of {_TITLES[measure]}, mean and upper {100 * confidence:g} % limit", labelpad=2)
+    handles = [Line2D([], [], linestyle="", markersize=4.5, **marker) for marker in markers.values()]
     texts = [name + (" (reference)" if name == reference else "") for name in names]
     figure.legend(handles, texts, loc="lower left", bbox_to_anchor=(0.3 / 7.2, 0.0), labelspacing=0.35)
     return figure
 
 
-def _marker(place: int) -> dict:
-    return {
-        "color": SERIES_COLOURS[place % len(SERIES_COLOURS)],
-        "marker": SERIES_MARKERS[place % len(SERIES_MARKERS)],
-        "markeredgewidth": 0,
-    }
-
-
-def _draw_scores(axes: Axes, by_subject: pd.DataFrame, measure: str, names: list[str], regions: list[str]) -> None:
-    step = 0.8 / len(names)
-    for place, name in enumerate(names):
-        marker = _marker(place)
+def _draw_scores(
+    axes: Axes, by_subject: pd.DataFrame, measure: str, markers: Mapping[str, dict], regions: list[str]
+) -> None:
+    step = 0.8 / len(markers)
+    for place, (name, marker) in enumerate(markers.items()):
         for position, region in enumerate(regions):
             of_both = (by_subject["combination"] == name) & (by_subject["region"] == region)
             values = np.sort(by_subject.loc[of_both, measure].to_numpy())
@@ -105,32 +96,19 @@ def _draw_scores(axes: Axes, by_subject: pd.DataFrame, measure: str, names: list
     axes.set_title("higher is better" if MEASURES[measure] else "lower is better", loc="left", color="#666666", pad=4)
 
 
-def _draw_losses(
-    axes: Axes,
-    table: pd.DataFrame,
-    measure: str,
-    compared: list[str],
-    names: list[str],
-    regions: list[str],
-    margin: float,
-    confidence: float,
-) -> None:
-    indexed = table.set_index(["region", "combination"])
-    centres = []
-    height = 0.0
-    for region in regions:
-        centres.append(height + (len(compared) - 1) / 2)
-        for name in compared:
-            row = indexed.loc[(region, name)]
-            marker = _marker(names.index(name))
-            loss, upper = float(row[f"{measure}_loss"]), float(row[f"{measure}_upper"])
+def _draw_losses(axes: Axes, table: pd.DataFrame, measure: str, markers: Mapping[str, dict], margin: float) -> None:
+    """Draw region by region what each row of the table loses."""
+    centres, height = {}, 0.0
+    for region, rows in table.groupby("region", sort=False):
+        centres[str(region)] = height + (len(rows) - 1) / 2
+        for name, loss, upper in rows[["combination", f"{measure}_loss", f"{measure}_upper"]].itertuples(index=False):
             if np.isfinite(upper):
-                axes.plot([loss, upper], [height, height], color=marker["color"], linewidth=1.1)
-                axes.plot([upper], [height], color=marker["color"], marker="|", markersize=5)
-            axes.plot([loss], [height], linestyle="", markersize=4, **marker)
+                axes.plot([loss, upper], [height, height], color=markers[name]["color"], linewidth=1.1)
+                axes.plot([upper], [height], color=markers[name]["color"], marker="|", markersize=5)
+            axes.plot([loss], [height], linestyle="", markersize=4, **markers[name])
             height += 1
         height += 0.6
-    limits = table.loc[table["combination"].isin(compared), [f"{measure}_loss", f"{measure}_upper"]].to_numpy(float)
+    limits = table[[f"{measure}_loss", f"{measure}_upper"]].to_numpy(float)
     if measure == "assd" and np.nanmax(np.abs(limits)) > 2 * _LINEAR_MM:
         axes.set_xscale("symlog", linthresh=_LINEAR_MM, linscale=2)
         _tick_plainly(axes.xaxis, np.nanmax(limits))
@@ -145,10 +123,9 @@ def _draw_losses(
         fontsize=6,
         color="#666666",
     )
-    axes.set_yticks(centres, regions)
+    axes.set_yticks(list(centres.values()), list(centres))
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
-    axes.set_xlabel(f"loss of {_TITLES[measure]}, mean and upper {100 * confidence:g} % limit", labelpad=2)
 
 
 def _tick_plainly(axis: Axis, highest: float) -> None:

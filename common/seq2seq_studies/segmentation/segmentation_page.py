@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from seq2seq_mri.evaluation.page import markdown_table, write_results_page
 from seq2seq_mri.evaluation.records import write_records
-from seq2seq_mri.files import atomic_path
 from seq2seq_mri.plots.style import save_figure
 from seq2seq_studies.segmentation.segmentation_figure import segmentation_comparison
 from seq2seq_studies.segmentation.segmentation_settings import SegmentationSettings
 from seq2seq_studies.segmentation.segmentation_table import format_comparison, segmentation_table
+from seq2seq_studies.study_run import Facts, write_text
 from seq2seq_studies.study_settings import whole_numbers
 
 __all__ = ["write_results"]
@@ -29,7 +28,7 @@ def write_results(
     command: str,
     data: str,
     scores: pd.DataFrame,
-    facts: Sequence[Mapping[str, Any]],
+    facts: Sequence[Facts],
 ) -> str:
     """Write scores, table and figure, and the page with the same scores and figure beside it if one is asked for.
 
@@ -52,8 +51,7 @@ def write_results(
     write_records(folder / "scores.csv", scores, overwrite=True)
     write_records(folder / "comparison.csv", table, overwrite=True)
     save_figure(figure, folder / "comparison.png", overwrite=True)
-    with atomic_path(folder / "comparison.md", overwrite=True) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(folder / "comparison.md", text)
     if settings.page is None:
         return text
     path = Path(settings.page).expanduser()
@@ -106,7 +104,7 @@ def _empty_cases(table: pd.DataFrame) -> str:
     return f"{rule}: {'; '.join(cases)} cases." if cases else f"{rule}: no case here."
 
 
-def _seconds_table(facts: Sequence[Mapping[str, Any]]) -> str:
+def _seconds_table(facts: Sequence[Facts]) -> str:
     """Return the mean seconds of each step by combination."""
     rows = pd.DataFrame([{"combination": fact["combination"], **fact["seconds"]} for fact in facts])
     means = rows.groupby("combination", sort=False).mean()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from seq2seq_mri.io.datalists.datalist import names_in_list
-from seq2seq_studies.study_settings import check_positive, check_whole, whole_numbers
+from seq2seq_studies.study_settings import check_positive, whole_numbers
 
 __all__ = ["SegmentationSettings"]
 
@@ -116,7 +116,7 @@ class SegmentationSettings:
             )
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device is cuda, but PyTorch finds no GPU; give cpu.")
-        check_whole(self, ("epochs", "steps"), optional=("features", "patch", "batch_size"))
+        check_positive(self, ("epochs", "steps"), optional=("features", "patch", "batch_size"), whole=True)
         check_positive(self, ("margin_dsc", "margin_assd"))
         whole_numbers(self.seeds, "seeds")
         wrong = [fold for fold in whole_numbers(self.folds, "folds") if fold >= _FOLDS]

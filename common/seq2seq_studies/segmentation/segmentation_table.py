@@ -122,7 +122,7 @@ def format_comparison(table: pd.DataFrame, margins: Mapping[str, float], confide
         header = ["Sequences", "Region", "n", title, *loss, f"p, loss below {margins[measure]:g}", "Non-inferior"]
         rows = []
         for row in table.to_dict("records"):
-            mean = mean_cell(row[f"{measure}_mean"], row[f"{measure}_sd"], digits)
+            mean = mean_cell(row[f"{measure}_mean"], row[f"{measure}_sd"], f".{digits}f")
             rows.append([row["combination"], row["region"], str(row["n"]), mean, *_test_cells(row, measure, digits)])
         parts.append(markdown_table(header, rows))
     return "\n\n".join(parts)
@@ -137,7 +137,7 @@ def _test_cells(row: Mapping[Hashable, float], measure: str, digits: int) -> Ite
     loss = row.get(f"{measure}_loss", math.nan)
     if math.isnan(loss):
         return ["reference", "", "", ""]
-    limit = mean_cell(row[f"{measure}_upper"], math.nan, digits)
+    limit = mean_cell(row[f"{measure}_upper"], math.nan, f".{digits}f")
     verdict = "yes" if row[f"{measure}_non_inferior"] == 1 else "not shown"
     ps = [p_cell(row[f"{measure}_{name}"]) for name in ("p_worse", "p_non_inferior")]
     return [f"{loss:.{digits}f} ({limit})", *ps, verdict]

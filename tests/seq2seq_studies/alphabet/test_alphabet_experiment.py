@@ -41,8 +41,14 @@ def experiment(tmp_path):
     return make
 
 
-def test_writes_tables_and_figures(experiment, tmp_path):
+def test_goes_on_and_adds_seeds_and_writes_tables_and_figures(experiment, tmp_path):
+    first = experiment(seeds=[0]).run()
+    maps = (tmp_path / "maps" / "testing" / "00000000.image.npy").stat().st_mtime_ns
     table = experiment().run()
+    assert (tmp_path / "maps" / "testing" / "00000000.image.npy").stat().st_mtime_ns == maps
+    merged = table.merge(first, on=["label", "inputs", "size", "seed"], suffixes=("", "_first"))
+    assert len(merged) == len(first)
+    assert merged["accuracy"].tolist() == merged["accuracy_first"].tolist()
     cells = {(row.label, row.inputs, row.size, row.seed) for row in table.itertuples()}
     assert cells == {
         (image, inputs, size, seed)
@@ -62,29 +68,18 @@ def test_writes_tables_and_figures(experiment, tmp_path):
     assert list((tmp_path / "trainings").iterdir()) == []
 
 
-def test_goes_on_and_adds_seeds(experiment, tmp_path):
-    first = experiment(seeds=[0]).run()
-    maps = (tmp_path / "maps" / "testing" / "00000000.image.npy").stat().st_mtime_ns
-    both = experiment().run()
-    assert len(both) == 2 * len(first)
-    merged = both.merge(first, on=["label", "inputs", "size", "seed"], suffixes=("", "_first"))
-    assert len(merged) == len(first)
-    assert merged["accuracy"].tolist() == merged["accuracy_first"].tolist()
-    assert (tmp_path / "maps" / "testing" / "00000000.image.npy").stat().st_mtime_ns == maps
-
-
 def letters(own: tuple[float, float], common: tuple[float, float]) -> dict:
     """A subject of 3 x 5 pixels: own letter of x1, own letter of x2 (one pixel is both), common letter, background."""
     masks, maps = np.zeros((3, 3, 5, 1), dtype=np.uint8), np.zeros((2, 3, 5, 1), dtype=np.float16)
     masks[0, 0, :2] = masks[1, 0, 1:3] = masks[2, 2, :] = 1
     maps[0, 0, :3], maps[1, 0, :3] = own
     maps[0, 2], maps[1, 2] = common
-    return {"masks": masks, "md": maps}
+    return {"masks": masks, "differentiation": maps}
 
 
 def test_means_inside_the_letters():
     subjects = [letters((0.75, 0.5), (0.125, 0.25)), letters((0.5, 0.25), (0.125, 0.5))]
-    table = letter_differentiation(subjects, ["x1", "x2"], "md")
+    table = letter_differentiation(subjects)
     expected = [["x1", 0.625, 0.125, 5.0, 1.0, 2], ["x2", 0.375, 0.375, 1.0, 0.5, 2]]
     assert table[["image", "differing", "common", "ratio", "right", "n"]].to_numpy().tolist() == expected
     assert "| x1 | 2 | 0.6250 | 0.1250 | 5.0 | 100.0 % |" in format_letter_differentiation(table)

@@ -15,26 +15,29 @@ PAIRS = {"x1": ("x1", "x1 + M_d"), "x2": ("x2", "x2 + M_d")}
 
 @pytest.fixture
 def samples() -> list[dict]:
-    return [{**sample, "md": sample["image"].half() / 4} for sample in AlphabetDataset("testing", 3, shape=(48, 40))]
+    return [
+        {**sample, "differentiation": sample["image"].half() / 4}
+        for sample in AlphabetDataset("testing", 3, shape=(48, 40))
+    ]
 
 
 def test_images_labels_and_maps_of_one_scale(samples):
-    figure = alphabet_examples(samples, "md")
+    figure = alphabet_examples(samples)
     grid = np.array(figure.axes[:12], dtype=object).reshape(3, 4)
-    maximum = np.percentile(np.stack([sample["md"] for sample in samples]).astype(np.float32), 99.5)
+    maximum = np.percentile(np.stack([sample["differentiation"] for sample in samples]).astype(np.float32), 99.5)
     for row, sample in zip(grid, samples, strict=True):
         assert row[0].get_ylabel() == sample["subject"]
         for axes, image, label in zip(row, sample["image"], sample["label"], strict=False):
             np.testing.assert_array_equal(axes.images[0].get_array(), axial_view(image, 0))
             assert [text.get_text() for text in axes.texts] == [f"label {LETTERS[label]}"]
-        for axes, values in zip(row[2:], sample["md"], strict=True):
+        for axes, values in zip(row[2:], sample["differentiation"], strict=True):
             assert axes.images[0].get_clim() == pytest.approx((0, maximum))
             np.testing.assert_array_equal(axes.images[0].get_array(), axial_view(values, 0))
     assert [axes.get_title() for axes in grid[0]] == ["$x_1$", "$x_2$", "$M_d(x_1)$", "$M_d(x_2)$"]
 
 
 def test_maps_of_zeros(samples):
-    figure = alphabet_examples([{**samples[0], "md": torch.zeros_like(samples[0]["image"])}], "md")
+    figure = alphabet_examples([{**samples[0], "differentiation": torch.zeros_like(samples[0]["image"])}])
     assert figure.axes[2].images[0].get_clim() == (0, 1)
 
 

@@ -31,7 +31,7 @@ def dataset() -> AlphabetDataset:
 
 
 def compute(dataset, generator, folder, inferer=None, chunk_size=64) -> DifferentiationDataset:
-    return DifferentiationDataset(dataset, generator, folder, inferer or inference(), "md", chunk_size)
+    return DifferentiationDataset(dataset, generator, folder, inferer or inference(), chunk_size)
 
 
 def inference(**options) -> SliceTranslationInferer:
@@ -40,7 +40,7 @@ def inference(**options) -> SliceTranslationInferer:
 
 def values(maps: DifferentiationDataset) -> np.ndarray:
     """All maps, ``[N, 2, X, Y, 1]``."""
-    return torch.stack([maps[index]["md"] for index in range(len(maps))]).numpy()
+    return torch.stack([maps[index]["differentiation"] for index in range(len(maps))]).numpy()
 
 
 @torch.no_grad()
@@ -65,8 +65,8 @@ def test_equals_the_equation(dataset, generator, tmp_path, include_self, chunk_s
     assert len(maps) == 5
     for index in range(5):
         sample, expected = maps[index], expected_map(dataset[index]["image"], generator, include_self)
-        assert sample["md"].dtype == torch.float32
-        np.testing.assert_allclose(sample["md"], expected.numpy(), rtol=HALF, atol=1e-6)
+        assert sample["differentiation"].dtype == torch.float32
+        np.testing.assert_allclose(sample["differentiation"], expected.numpy(), rtol=HALF, atol=1e-6)
         assert torch.equal(sample["image"], dataset[index]["image"])
     with pytest.raises(IndexError):
         maps[5]

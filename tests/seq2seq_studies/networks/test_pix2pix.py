@@ -84,14 +84,6 @@ def test_means_of_the_networks_of_pairs() -> None:
     assert not pix2pix.predict(image, available)[available.repeat_interleave(torch.tensor([1, 2, 1]), 1)].any()
 
 
-def test_only_the_networks_of_given_pairs_run() -> None:
-    pix2pix = small_pix2pix(2, FOUR)
-    pix2pix(torch.randn(2, 4, 1, 12, 12), torch.eye(4)[[2, 2]] > 0).sum().backward()
-    for index, (source, _) in enumerate(pix2pix.pairs):
-        reached = [parameter.grad is not None for parameter in pix2pix.networks[index].parameters()]
-        assert all(reached) if source == 2 else not any(reached)
-
-
 def test_pairs_that_do_not_exist() -> None:
     pix2pix = small_pix2pix(2, FOUR)
     with pytest.raises(ValueError, match="Unknown sequence 'pd'"):

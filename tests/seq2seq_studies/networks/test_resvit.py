@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")
 
 
 class TestContract(CompletionContract):
-    sizes = ((32, 48, 16), (33, 20, 9))
+    sizes = ((32, 48, 16), (17, 20, 9))
 
     def complete(self, spatial_dims, sequences):
         return small_resvit(spatial_dims, sequences, in_channels=2)
@@ -87,15 +87,6 @@ def test_every_operation_of_the_transformer_is_counted() -> None:
         network.transformer(torch.randn(1, 5, 8))
     # Per layer: queries, keys, values and output; the perceptron; products with keys and with values.
     assert counter.get_total_flops() == 2 * 2 * (5 * 4 * 8 * 8 + 5 * 2 * 8 * 12 + 2 * 5 * 5 * 8)
-
-
-def test_transformer_is_shared() -> None:
-    more, fewer = bottleneck(groups=(1, 1, 1)), bottleneck(groups=(1,))
-    assert count_parameters(more.transformer) == count_parameters(fewer.transformer)
-    names = [name for name in more.state_dict() if "attention.qkv.weight" in name]
-    assert names == ["transformer.0.attention.qkv.weight", "transformer.1.attention.qkv.weight"]
-    started = [layer.attention.qkv.weight for layer in more.transformer[:-1]]
-    assert not torch.equal(*started)
 
 
 @pytest.mark.parametrize(("spatial_dims", "mode"), [(2, "bilinear"), (3, "trilinear")])

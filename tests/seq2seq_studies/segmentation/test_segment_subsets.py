@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from mri_phantom.brain import SimulateBrain
-from seq2seq_studies.segmentation import combination_run
 from seq2seq_studies.segmentation import segment_subsets as command_module
 from seq2seq_studies.segmentation.nnunet import NnunetJob
 from seq2seq_studies.segmentation.segment_subsets import segment_subsets
@@ -46,7 +45,7 @@ def nnunet(monkeypatch) -> list[NnunetJob]:
             (folder / "seconds.json").write_text('{"seconds": 1.5}')
         (job.preprocessed / "seq2seq_mri.json").write_text(json.dumps({"configurations": plans}))
 
-    monkeypatch.setattr(combination_run, "run_nnunet", run)
+    monkeypatch.setattr(command_module, "run_nnunet", run)
     monkeypatch.setattr(command_module, "check_nnunet", lambda: None)
     return jobs
 
