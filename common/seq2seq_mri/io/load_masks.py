@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from seq2seq_mri.io.grids import match_grid
-from seq2seq_mri.io.read_nifti import Volume, read_volume
+from seq2seq_mri.io.nifti import Volume, read_volume
 from seq2seq_mri.sequences import check_sequences, sequence_index
 
 __all__ = ["LoadLesionMaskd", "LoadUniqueMasksd"]

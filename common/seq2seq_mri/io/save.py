@@ -17,7 +17,7 @@ from monai.transforms import MapTransform
 from monai.utils import convert_to_numpy, ensure_tuple_rep
 
 from seq2seq_mri.files import atomic_path
-from seq2seq_mri.io.sidecars import even_step, set_time_step, sidecar_texts
+from seq2seq_mri.io.nifti import even_step, set_time_step, sidecar_texts
 from seq2seq_mri.io.timepoints import check_b_values, check_times
 from seq2seq_mri.sequences import channel_slices, check_sequences
 

@@ -18,7 +18,7 @@ from pydicom.uid import JPEGLSLossless, generate_uid
 from mri_phantom.breast import SimulateBreast
 from seq2seq_mri.io.dicom.read_dicom import read_dicom_grid, read_dicom_series
 from seq2seq_mri.io.grids import match_grid
-from seq2seq_mri.io.read_nifti import Volume, read_volume
+from seq2seq_mri.io.nifti import Volume, read_volume
 
 TIMES = (0.0, 61.25, 150.5, 171.75, 300.000125, 449.5)
 B_VALUES = (0.0, 150.0, 800.0, 1500.0)
