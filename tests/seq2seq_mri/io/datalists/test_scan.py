@@ -70,12 +70,12 @@ def test_each_style(tmp_path, layout, subject, endings):
     ],
 )
 @pytest.mark.parametrize("style", ["P7/pre/{}.nii.gz", "P7/pre/P7_pre_{}.nii.gz", "P7_pre-{}.nii"])
-@pytest.mark.parametrize("layout", ["breast", "auto"])
-def test_names_of_sequences_of_the_breast(tmp_path, name, sequence, style, layout):
+def test_names_of_sequences_of_the_breast(tmp_path, name, sequence, style):
     file = style.format(name)
     touch(tmp_path, file)
-    subject = "pre" if layout == "auto" and style.startswith("P7/pre/{}") else "P7_pre"
-    assert found(tmp_path, sequences=BREAST, layout=layout) == ({subject: {sequence: [file]}} if sequence else {})
+    for layout in ("breast", "auto"):
+        subject = "pre" if layout == "auto" and style.startswith("P7/pre/{}") else "P7_pre"
+        assert found(tmp_path, sequences=BREAST, layout=layout) == ({subject: {sequence: [file]}} if sequence else {})
 
 
 VISITS = {"sequences": BREAST, "pattern": "{patient}/{visit}/{sequence}"}
