@@ -55,10 +55,6 @@ class Volume:
 def read_volume(path: str | os.PathLike, subject: str, allow_constant: bool = False) -> Volume:
     """Read a 3D or 4D NIfTI file and check that it can be used.
 
-    The times of the frames of a 4D file come from ``FrameTimesStart`` of a BIDS sidecar ``.json`` of the same name, or
-    else from the header, when that gives a time between frames in s, ms or µs; b-values from a ``.bval`` file of the
-    same name. A 3D file has neither.
-
     Intensities are as stored in the file after its scaling (arbitrary units; negative values are kept). With
     ``allow_constant`` a timepoint may have the same value everywhere. Whatever makes the file unusable is a
     ``FileNotFoundError`` or a ``ValueError`` that names ``subject`` and file.
@@ -115,7 +111,11 @@ def _timepoints_first(voxels: np.ndarray, where: str) -> np.ndarray:
 
 
 def check_intensities(voxels: np.ndarray, where: str, allow_constant: bool = False) -> None:
-    """Raise a ``ValueError`` when a timepoint of ``[T, X, Y, Z]`` is not finite everywhere, or is constant."""
+    """Check the voxels ``[T, X, Y, Z]`` of a file.
+
+    Raises:
+        ValueError: when a timepoint is not finite everywhere, or is constant.
+    """
     for timepoint, volume in enumerate(voxels):
         which = f"{where}, timepoint {timepoint}," if len(voxels) > 1 else where
         # The minimum and maximum of values among which there is a NaN are NaN.
@@ -136,11 +136,8 @@ def sidecar_path(path: Path, ending: str) -> Path:
 def _frame_times(path: Path, image: nibabel.Nifti1Pair, where: str) -> tuple[float, ...] | None:
     """Return the seconds from the first frame to the start of each frame.
 
-    They come from ``FrameTimesStart`` of the sidecar, or else from the header's spacing of frames; ``None`` for a 3D
-    file, and when neither says.
-
-    Raises:
-        ValueError: when the sidecar or the header cannot be used.
+    They come from ``FrameTimesStart`` of the ``.json`` file, or else from the header, when that gives a time between
+    frames in s, ms or µs; ``None`` for a 3D file, and when neither says.
     """
     frames = int(np.prod(image.shape[3:]))
     if frames < 2:
@@ -169,11 +166,7 @@ def _frame_times(path: Path, image: nibabel.Nifti1Pair, where: str) -> tuple[flo
 
 
 def _frame_b_values(path: Path, frames: int, where: str) -> tuple[float, ...] | None:
-    """Return the b-values of the ``frames`` frames in s/mm², from the ``.bval`` file; ``None`` when there is none.
-
-    Raises:
-        ValueError: when the file is unreadable, or has not one finite number, zero or above, for each frame.
-    """
+    """Return the b-values of the ``frames`` frames in s/mm², from the ``.bval`` file; ``None`` when there is none."""
     sidecar = sidecar_path(path, ".bval")
     if frames < 2 or not sidecar.is_file():
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import resource
+import threading
 from pathlib import Path
 
 import nibabel
@@ -13,6 +14,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from seq2seq_mri.io import save as save_module
 from seq2seq_mri.io.load import LoadImageSequencesd
 from seq2seq_mri.io.save import SaveImageSequencesd, save_volume, sequence_file
 
@@ -147,6 +149,18 @@ class TestSaveSequences:
             contents.append({path.name: path.read_bytes() for path in (folder / "p1").iterdir()})
         assert contents[0].keys() == {sequence_file("p1", name, suffix) for name in self.TABLE for suffix in ("", "_s")}
         assert contents[0] == contents[1] == contents[2]
+
+    def test_files_are_written_at_the_same_time(self, write_volume, tmp_path, monkeypatch) -> None:
+        together = threading.Barrier(3, timeout=20)
+        original = save_module.save_volume
+
+        def wait_for_the_others(*arguments) -> bool:
+            together.wait()
+            return original(*arguments)
+
+        monkeypatch.setattr(save_module, "save_volume", wait_for_the_others)
+        SaveImageSequencesd("pred", self.TABLE, tmp_path, threads=3)(self.many(write_volume))
+        assert len(list((tmp_path / "p1").iterdir())) == 3
 
     @pytest.mark.parametrize("threads", [1, 4])
     def test_a_file_that_fails_does_not_stop_the_others(self, write_volume, tmp_path, monkeypatch, threads) -> None:
