@@ -253,11 +253,3 @@ def test_real_patients(shared_data, make, tmp_path):
         assert expected in text
     training = load_datalist(tmp_path / "d.json", "training", shared_data / "data" / "brain")
     assert len(training) == len(content["training"]) >= 2
-
-
-@pytest.mark.real_data
-def test_real_raw_scans_do_not_share_a_grid(shared_data, make):
-    raw = shared_data / "data" / "brain_raw" / "patient01"
-    with pytest.raises(ValueError, match=r"patient01_study1: t1 and t2: .*T1W.nii.gz and .*T2W.nii.gz lie on"):
-        make(raw)
-    assert "patient01_study1: no t1gd" in make(raw, allow_different_grids=True)[0]
