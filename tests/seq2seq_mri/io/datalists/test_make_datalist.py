@@ -235,10 +235,17 @@ def test_options_that_contradict(dataset, make, tmp_path, options, message):
     assert not (tmp_path / "d.json").exists()
 
 
-def test_a_folder_without_known_images(make, tmp_path):
+def test_a_folder_of_which_nothing_can_be_used(make, tmp_path):
     write(tmp_path / "x" / "scan.nii.gz")
     with pytest.raises(ValueError, match=r"1 file \(scan.nii.gz\) not recognised\); describe .* --pattern"):
         make(tmp_path / "x")
+    for number, name in enumerate(("t1", "t2")):
+        write(tmp_path / "x" / f"p_{name}.nii.gz", affine=(1 + number) * AFFINE)
+    with pytest.raises(
+        ValueError, match=r"no datalist was written:\n  p: t1 and t2: p_t1.nii.gz and p_t2.nii.gz lie on"
+    ):
+        make(tmp_path / "x")
+    assert "p: no t1gd, flair" in make(tmp_path / "x", allow_different_grids=True)[0]
 
 
 @pytest.mark.real_data
