@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seq2seq_mri.io.read_nifti import read_volume
+from seq2seq_mri.io.nifti import read_volume
 
 TIMES = (0.0, 90.0, 180.0, 270.0, 360.0, 450.0)
 B_VALUES = (0.0, 150.0, 800.0, 1500.0)

@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import ResampleToMatch
 from monai.utils import convert_to_numpy
 
-from seq2seq_mri.io.read_nifti import Volume
+from seq2seq_mri.io.nifti import Volume
 
 __all__ = ["match_grid", "on_source_grid", "source_margins"]
 

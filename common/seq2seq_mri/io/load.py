@@ -16,7 +16,7 @@ from monai.transforms import MapTransform
 from monai.utils import MetaKeys, SpaceKeys
 
 from seq2seq_mri.io.grids import match_grid
-from seq2seq_mri.io.read_nifti import Volume, read_volume
+from seq2seq_mri.io.nifti import Volume, read_volume
 from seq2seq_mri.io.timepoints import TimepointTable, weighted_frames
 from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
 

@@ -13,29 +13,30 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from seq2seq_mri.io.grids import match_grid
-from seq2seq_mri.io.read_nifti import Volume, read_volume
+from seq2seq_mri.io.nifti import Volume, read_volume
 from seq2seq_mri.sequences import check_sequences, sequence_index
 
 __all__ = ["LoadLesionMaskd", "LoadUniqueMasksd"]
 
+# In mm; the default of LoadImageSequencesd.
+_TOLERANCE = 0.01
+
 
 class _LoadMasksd(MapTransform):
-    """Reads masks onto the grid of the loaded image: a mask is the same grid, if need be in another orientation.
+    """Reads masks onto the grid of ``image``: a mask is the same grid, if need be in another orientation.
 
     It comes after ``LoadImageSequencesd`` and before the spatial transforms, which then act on both keys, with
     ``allow_missing_keys`` for subjects without masks. A mask on another grid is refused, or with ``resample``
-    resampled; ``tolerance`` is the greatest distance in millimetres by which corners of two equal grids may differ.
+    resampled.
     """
 
-    def __init__(self, image_key: str, resample: bool, tolerance: float) -> None:
-        super().__init__(keys=[image_key])
-        self.image_key = image_key
+    def __init__(self, resample: bool) -> None:
+        super().__init__(keys=["image"])
         self.resample = resample
-        self.tolerance = tolerance
 
     def _read(self, path: str | os.PathLike, data: Mapping[Hashable, Any]) -> torch.Tensor:
         """Return a mask ``[X, Y, Z]`` of 0 and 1 on the grid of the image; values other than 0 in the file are 1."""
-        image, subject = data[self.image_key], _subject(data)
+        image, subject = data["image"], _subject(data)
         volume = read_volume(path, subject, allow_constant=True)
         if len(volume.voxels) != 1:
             raise ValueError(f"Subject '{subject}': {path} has {len(volume.voxels)} timepoints; a mask is a 3D volume.")
@@ -46,70 +47,56 @@ class _LoadMasksd(MapTransform):
         reference = Volume(grid, affine, image.meta.get("filename_or_obj", "the image"))
         # A resampled mask without a voxel is as one that lies elsewhere, which match_grid refuses.
         resample = self.resample and bool(marked.voxels.any())
-        on_grid = match_grid(marked, reference, subject, self.tolerance, resample)
+        on_grid = match_grid(marked, reference, subject, _TOLERANCE, resample)
         return torch.from_numpy((on_grid[0] > 0.5).astype(np.float32))
 
 
 class LoadUniqueMasksd(_LoadMasksd):
-    """Read a subject's ``unique`` masks, which simulated cohorts have, into ``masks_key``.
+    """Read a subject's ``unique`` masks, which simulated cohorts have, into ``unique_masks``.
 
     The result, for subjects that have such masks, is a float32 ``MetaTensor`` ``[S, X, Y, Z]`` of 0 and 1 in the
-    order of the table ``sequences``. See :class:`_LoadMasksd` for the other arguments.
+    order of the table ``sequences``. See :class:`_LoadMasksd` for ``resample``.
+
+    Raises:
+        ValueError: when the table is not of its form.
     """
 
-    def __init__(
-        self,
-        sequences: Mapping[str, int],
-        image_key: str = "image",
-        masks_key: str = "unique_masks",
-        resample: bool = False,
-        tolerance: float = 0.01,
-    ) -> None:
-        super().__init__(image_key, resample, tolerance)
+    def __init__(self, sequences: Mapping[str, int], resample: bool = False) -> None:
+        super().__init__(resample)
         self.sequences = check_sequences(sequences)
-        self.masks_key = masks_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the masks, if there are any."""
         result = dict(data)
         paths = result.pop("unique", None)
         if paths:
-            image = result[self.image_key]
-            masks = torch.zeros((len(self.sequences), *image.shape[1:]))
+            masks = torch.zeros((len(self.sequences), *result["image"].shape[1:]))
             for name, path in paths.items():
                 masks[sequence_index(self.sequences, name)] = self._read(path, result)
-            result[self.masks_key] = _like_image(masks, image)
+            result["unique_masks"] = _like_image(masks, result["image"])
         return result
 
 
 class LoadLesionMaskd(_LoadMasksd):
-    """Read the mask that a subject's ``lesion_key`` names into its place.
+    """Read the mask that a subject's ``lesion`` names into its place.
 
     The result is a float32 ``MetaTensor`` ``[1, X, Y, Z]`` of 0 and 1. A subject without a mask has no such key, and
-    is refused, like one with an empty mask, where it is ``required``. See :class:`_LoadMasksd` for the other arguments.
+    is refused, like one with an empty mask, where it is ``required``. See :class:`_LoadMasksd` for ``resample``.
     """
 
-    def __init__(
-        self,
-        image_key: str = "image",
-        lesion_key: str = "lesion",
-        resample: bool = False,
-        tolerance: float = 0.01,
-        required: bool = False,
-    ) -> None:
-        super().__init__(image_key, resample, tolerance)
-        self.lesion_key = lesion_key
+    def __init__(self, resample: bool = False, required: bool = False) -> None:
+        super().__init__(resample)
         self.required = required
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Put the mask in the place of its path, if there is one."""
         result = dict(data)
-        path = result.pop(self.lesion_key, None)
+        path = result.pop("lesion", None)
         if not path:
             if self.required:
                 raise ValueError(
                     f"Subject '{_subject(data)}' has no mask of a lesion; name its file in the datalist, under "
-                    f"'{self.lesion_key}', or leave the subject out."
+                    "'lesion', or leave the subject out."
                 )
             return result
         mask = self._read(path, result)
@@ -118,7 +105,7 @@ class LoadLesionMaskd(_LoadMasksd):
                 f"Subject '{_subject(data)}': {path} marks no voxel of the image; correct the mask of the lesion, or "
                 "leave the subject out."
             )
-        result[self.lesion_key] = _like_image(mask[None], result[self.image_key])
+        result["lesion"] = _like_image(mask[None], result["image"])
         return result
 
 

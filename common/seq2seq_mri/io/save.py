@@ -17,7 +17,7 @@ from monai.transforms import MapTransform
 from monai.utils import convert_to_numpy, ensure_tuple_rep
 
 from seq2seq_mri.files import atomic_path
-from seq2seq_mri.io.sidecars import even_step, set_time_step, sidecar_texts
+from seq2seq_mri.io.nifti import even_step, set_time_step, sidecar_texts
 from seq2seq_mri.io.timepoints import check_b_values, check_times
 from seq2seq_mri.sequences import channel_slices, check_sequences
 
@@ -109,10 +109,9 @@ def sequence_file(subject: str, sequence: str, suffix: str = "") -> str:
 class SaveImageSequencesd(MapTransform):
     """Save sequences of a subject as ``<output_dir>/<subject>/<subject>_<sequence><suffix>.nii.gz``.
 
-    The source file in the image's metadata gives the grid; the volumes must lie on it, so this comes after ``Invertd``.
-    Of a source that is a folder of DICOM files it is the affine that it was loaded with.
-    The files of a subject are written at the same time: nearly all of the work is compression, during which Python lets
-    other threads run.
+    The source file in the metadata of ``image`` gives the grid, or the affine that was loaded where it is a folder of
+    DICOM files; the volumes must lie on it, so this comes after ``Invertd``. The files of a subject are written at the
+    same time: nearly all of the work is compression, during which Python lets other threads run.
 
     Args:
         keys: keys of volumes ``[ΣT, X, Y, Z]``, the timepoints of some sequences laid end to end.
@@ -122,7 +121,6 @@ class SaveImageSequencesd(MapTransform):
             key, the volumes hold all of the table.
         suffixes: what to append to the file name for each of ``keys``, for example ``["", "_sd"]``.
         subject_folder: whether each subject has a folder of its own, or all files are in ``output_dir``.
-        image_key: key of the image whose metadata name the source file.
         existing: ``"error"``, ``"skip"`` or ``"overwrite"`` files that exist.
         allow_missing_keys: whether ``keys`` that a sample has not are passed over.
         threads: most files that are written at the same time.
@@ -143,7 +141,6 @@ class SaveImageSequencesd(MapTransform):
         names_key: str = "targets",
         suffixes: str | Sequence[str] = "",
         subject_folder: bool = True,
-        image_key: str = "image",
         existing: str = "error",
         allow_missing_keys: bool = False,
         threads: int = 4,
@@ -157,7 +154,6 @@ class SaveImageSequencesd(MapTransform):
         self.names_key = names_key
         self.suffixes = ensure_tuple_rep(suffixes, len(self.keys))
         self.subject_folder = subject_folder
-        self.image_key = image_key
         self.existing = _check_existing(existing)
         self.threads = threads
         self.times = check_times(self.sequences, times)
@@ -189,7 +185,7 @@ class SaveImageSequencesd(MapTransform):
                         f"{path} would hold two volumes; give each of {', '.join(map(str, self.keys))} its own suffix."
                     )
                 volumes[path] = (name, volume[part])
-        metadata = data[self.image_key].meta
+        metadata = data["image"].meta
         like = source_grid(metadata)
         source = metadata["filename_or_obj"]
         if like is not source:  # an affine says nothing of the shape, for which a file is asked when it is written

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from seq2seq_mri.io.read_nifti import Volume
-from seq2seq_mri.io.sidecars import sidecar_path
+from seq2seq_mri.io.nifti import Volume, sidecar_path
 from seq2seq_mri.sequences import check_sequences, sequence_index
 
 __all__ = ["TimepointTable", "check_b_values", "check_times", "weighted_frames"]

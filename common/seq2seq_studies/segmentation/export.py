@@ -13,7 +13,7 @@ from monai.utils import convert_to_numpy
 
 from seq2seq_mri.io.grids import match_grid
 from seq2seq_mri.io.load import LoadImageSequencesd
-from seq2seq_mri.io.read_nifti import Volume
+from seq2seq_mri.io.nifti import Volume
 from seq2seq_mri.io.save import save_volume
 from seq2seq_studies.segmentation.brats_labels import REGIONS
 from seq2seq_studies.segmentation.combination import Combination

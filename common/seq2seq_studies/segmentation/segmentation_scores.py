@@ -14,7 +14,7 @@ import torch
 from monai.metrics import compute_average_surface_distance, compute_dice
 
 from seq2seq_mri.io.grids import match_grid
-from seq2seq_mri.io.read_nifti import read_volume
+from seq2seq_mri.io.nifti import read_volume
 from seq2seq_studies.segmentation.brats_labels import regions_of
 from seq2seq_studies.segmentation.subjects import SegmentationSubject, read_nested_labels
 

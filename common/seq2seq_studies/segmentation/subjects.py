@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seq2seq_mri.io.datalists.datalist import load_datalist
-from seq2seq_mri.io.read_nifti import Volume, read_volume
+from seq2seq_mri.io.nifti import Volume, read_volume
 from seq2seq_mri.io.save import sequence_file
 from seq2seq_studies.segmentation.brats_labels import detect_convention, label_values, to_nested_labels
 from seq2seq_studies.segmentation.combination import Combination

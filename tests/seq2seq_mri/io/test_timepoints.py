@@ -12,9 +12,7 @@ import pytest
 from scipy.interpolate import interp1d
 
 from seq2seq_mri.io.load import LoadImageSequencesd
-from seq2seq_mri.io.read_nifti import Volume
-from seq2seq_mri.io.save import SaveImageSequencesd
-from seq2seq_mri.io.timepoints import weighted_frames
+from seq2seq_mri.io.nifti import Volume
 
 TABLE = {"t1": 1, "dce": 4, "dwi": 3}
 TIMES = {"dce": [0, 90, 180, 270]}
@@ -144,16 +142,6 @@ class TestParts:
 
         return make
 
-    def test_folders_are_ordered_by_their_start(self, folders) -> None:
-        series = series_of(4)
-        origin = 3.9e9
-        paths = folders(
-            c={"voxels": series[2:], "times": (0.0, 90.0), "start": origin + 181.25},
-            a={"voxels": series[:1], "start": origin},
-            b={"voxels": series[1:2], "start": origin + 92.5},
-        )
-        np.testing.assert_array_equal(load(dce=paths)[1:5], series)
-
     def test_folders_are_interpolated_on_one_axis_of_time(self, folders) -> None:
         series = series_of(5)
         paths = folders(
@@ -181,19 +169,6 @@ class TestParts:
         )
         np.testing.assert_array_equal(load(dwi=paths)[5:], series)
 
-    def test_saving_on_the_grid_of_a_folder(self, folders, tmp_path, oblique_affine) -> None:
-        (folder,) = folders(t1={"voxels": series_of(1)})
-        sample = LoadImageSequencesd(TABLE)({"subject": "p1", "t1": folder})
-        sample["image"].meta["original_affine"][:] = sample["image"].affine.new_tensor(oblique_affine)
-        sample |= {"targets": ["dce"], "pred": series_of(4)}
-        SaveImageSequencesd("pred", TABLE, tmp_path / "out", times=TIMES)(sample)
-        saved = nibabel.load(tmp_path / "out" / "p1" / "p1_dce.nii.gz")
-        np.testing.assert_allclose(saved.affine, oblique_affine, atol=1e-5)
-        assert saved.shape == (5, 4, 3, 4)
-        assert saved.header.get_zooms()[3] == 90
-        with pytest.raises(ValueError, match=r"p1_dce\.nii\.gz: shape \(4, 4, 3\) is not that of .*t1, \(5, 4, 3\)"):
-            SaveImageSequencesd("pred", TABLE, tmp_path / "out")(sample | {"pred": series_of(4)[:, 1:]})
-
 
 class TestBValues:
     def test_frames_are_picked_and_averaged(self, write_series) -> None:
@@ -204,31 +179,34 @@ class TestBValues:
         np.testing.assert_allclose(image[5:], expected, rtol=1e-6)
         assert not image[:5].any()
 
-    def test_order_of_the_table(self, write_series) -> None:
+    @pytest.mark.parametrize(
+        ("b_values", "missing"),
+        [
+            *(((10, 150, 800), None), ((11, 150, 800), 0), ((0, 140, 800), None), ((0, 139, 800), 150)),
+            *(((0, 150, 760), None), ((0, 150, 759), 800), ((0, 150, 840), None), ((0, 150, 841), 800)),
+        ],
+    )
+    def test_tolerance(self, write_series, b_values, missing) -> None:
         series = series_of(3)
-        image = load(dwi=write_series("dwi", series, b_values=[800, 0, 150]))
-        np.testing.assert_array_equal(image[5:], series[[1, 2, 0]])
-
-    @pytest.mark.parametrize("b_values", [(10, 150, 800), (0, 140, 800), (0, 160, 800), (0, 150, 760), (0, 150, 840)])
-    def test_within_the_tolerance(self, write_series, b_values) -> None:
-        series = series_of(3)
-        np.testing.assert_array_equal(load(dwi=write_series("dwi", series, b_values=b_values))[5:], series)
+        # In another order than the table's.
+        path = write_series("dwi", series[[2, 0, 1]], b_values=[b_values[2], *b_values[:2]])
+        if missing is None:
+            np.testing.assert_array_equal(load(dwi=path)[5:], series)
+        else:
+            with pytest.raises(ValueError, match=f"no frame with b = {missing} s/mm²"):
+                load(dwi=path)
 
     @pytest.mark.parametrize(
-        ("b_values", "missing"), [((11, 150, 800), 0), ((0, 139, 800), 150), ((0, 150, 759), 800), ((0, 150, 841), 800)]
+        ("b_values", "message"),
+        [
+            ([0, 150, 400, 1000], "has no frame with b = 800 s/mm².*it has 0, 150, 400, 1000"),
+            (None, r"has no b-values.*0, 150, 800.*dwi\.bval"),
+        ],
     )
-    def test_beyond_the_tolerance(self, write_series, b_values, missing) -> None:
-        with pytest.raises(ValueError, match=f"no frame with b = {missing} s/mm²"):
-            load(dwi=write_series("dwi", series_of(3), b_values=b_values))
-
-    def test_missing_b_value(self, write_series) -> None:
-        path = write_series("dwi", series_of(4), b_values=[0, 150, 400, 1000])
-        with pytest.raises(ValueError, match=rf"'p1': {path} .* b = 800 s/mm².*it has 0, 150, 400, 1000"):
+    def test_missing_b_values(self, write_series, b_values, message) -> None:
+        path = write_series("dwi", series_of(4), b_values=b_values)
+        with pytest.raises(ValueError, match=f"'p1': {path} {message}"):
             load(dwi=path)
-
-    def test_no_b_values(self, write_series) -> None:
-        with pytest.raises(ValueError, match=r"'p1'.*dwi\.nii\.gz has no b-values.*0, 150, 800.*dwi\.bval"):
-            load(dwi=write_series("dwi", series_of(3)))
 
     def test_close_b_values_do_not_share_frames(self, write_series) -> None:
         series = series_of(3)
@@ -255,13 +233,6 @@ class TestBValues:
 def test_tables_that_are_wrong(tables, message) -> None:
     with pytest.raises(ValueError, match=message):
         LoadImageSequencesd(TABLE, **tables)
-
-
-def test_weighted_frames_are_a_matrix_product() -> None:
-    rng = np.random.default_rng(0)
-    weights = rng.uniform(0, 1, (3, 5)) * (rng.uniform(0, 1, (3, 5)) < 0.5)
-    frames = series_of(5)
-    np.testing.assert_allclose(weighted_frames(weights, frames), np.tensordot(weights, frames, 1), rtol=1e-5)
 
 
 @pytest.mark.real_data

@@ -30,7 +30,12 @@ _NO_SEQUENCES = ("subject", "patient", "label", "lesion", "withheld", "unique")
 
 
 def write_datalist(content: Mapping, path: str | os.PathLike, *, overwrite: bool = False) -> None:
-    """Write a datalist as JSON, at once or not at all; an existing one only with ``overwrite``."""
+    """Write a datalist as JSON, at once or not at all.
+
+    Raises:
+        FileExistsError: when ``path`` exists and ``overwrite`` is false.
+        OSError: when it cannot be written.
+    """
     with atomic_path(path, overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
 

@@ -18,7 +18,7 @@ from seq2seq_mri.io.datalists.layouts import patient_of
 from seq2seq_mri.io.datalists.scan import FoundSubject, Series
 from seq2seq_mri.io.dicom.read_dicom import read_dicom_grid, read_dicom_series
 from seq2seq_mri.io.grids import match_grid
-from seq2seq_mri.io.read_nifti import Volume, read_volume
+from seq2seq_mri.io.nifti import Volume, read_volume
 
 __all__ = ["Checks", "SubjectReport", "datalist_table", "inspect_series", "inspect_subject"]
 

@@ -93,7 +93,10 @@ def layout_recogniser(layout: str, aliases: Mapping[str, str], sequences: Mappin
     """Return what recognises the names of a layout.
 
     Args:
-        layout: ``"brats"``, ``"open_ms"``, ``"breast"``, or ``"auto"`` for all names of files that these have.
+        layout: ``"brats"``, ``"open_ms"``, ``"breast"`` (a sequence is a file or a folder of DICOM files or of NIfTI
+            frames, in the folder of a visit, in the folder of a patient), or ``"auto"``: all known names of files,
+            mixed in one folder as well, the table's own names, and files named by the sequence alone
+            (``t1.nii.gz``), whose subject is their folder.
         aliases: the user's names of sequences, theirs → ours.
         sequences: the sequence table; its own names hold in every layout.
 

@@ -71,10 +71,7 @@ def scan_dataset(
     Args:
         dataset_dir: the dataset's folder.
         sequences: the sequence table; files of other sequences count as unrecognised.
-        layout: ``"brats"``, ``"open_ms"``, ``"breast"`` (a sequence is a file or a folder of DICOM files or of NIfTI
-            frames, in the folder of a visit, in the folder of a patient), or ``"auto"``: all known names of files,
-            mixed in one folder as well, the table's own names, and files named by the sequence alone
-            (``t1.nii.gz``), whose subject is their folder.
+        layout: see :func:`layout_recogniser`.
         pattern: in the place of a layout, see :func:`pattern_recogniser`.
         names: the user's own names of sequences, ``"t1=MPRAGE,t1gd=MPRAGE_GD"``, or a mapping from our name to theirs,
             which may be several; the table's own names hold for the rest.

@@ -30,6 +30,9 @@ __all__ = [
 # What reading a header that is no header, or values that are not of their kind, ends in.
 UNREADABLE = (ValueError, TypeError, AttributeError, struct.error)
 
+#: What an attribute may hold: a number may be text, bytes that pydicom has not interpreted, or the first of several.
+HeaderValue = str | bytes | float | Iterable | None
+
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 # MR Image, Enhanced MR Image and Legacy Converted Enhanced MR Image Storage.
 _MR_STORAGE = tuple(f"1.2.840.10008.5.1.4.1.1.4{end}" for end in ("", ".1", ".4"))
@@ -293,23 +296,23 @@ def _past_midnight(slices: list[DicomSlice]) -> list[DicomSlice]:
     ]
 
 
-def first_number(value: Any) -> float | None:
-    """Return the first number of a header's value; private values may be bytes that pydicom has not interpreted."""
+def first_number(value: HeaderValue) -> float | None:
+    """Return the first number of a header's value, ``None`` where there is none or it is not finite."""
     if isinstance(value, bytes):
         if len(value) == 4 and value.strip(b"0123456789 \\\0"):
             return float(struct.unpack("<f", value)[0])
         value = value.decode("latin-1")
     if isinstance(value, str):
         value = value.replace("\0", "").split("\\")[0].strip()
-    elif value is not None and not isinstance(value, (int, float)):
-        value = next(iter(value), None) if hasattr(value, "__iter__") else value
+    elif isinstance(value, Iterable):
+        value = next(iter(value), None)
     if value in (None, ""):
         return None
     number = float(value)
     return number if math.isfinite(number) else None
 
 
-def _acquisition_moment(get: Callable[[str], Any]) -> datetime | None:
+def _acquisition_moment(get: Callable[[str], HeaderValue]) -> datetime | None:
     """Return when an image's measurement began, on 1 January 1900 where the day is unknown."""
     for keyword in ("FrameAcquisitionDateTime", "AcquisitionDateTime"):
         if get(keyword):
@@ -322,7 +325,7 @@ def _acquisition_moment(get: Callable[[str], Any]) -> datetime | None:
     return None if clock is None else datetime.combine(day, clock)
 
 
-def stored_b_value(get: Callable[[str], Any], header: pydicom.Dataset) -> float | None:
+def stored_b_value(get: Callable[[str], HeaderValue], header: pydicom.Dataset) -> float | None:
     """Return the b-value in s/mm², from the standard's attribute or else from Siemens', GE's or Philips' own."""
     value = first_number(get("DiffusionBValue"))
     for group, creator, element in _PRIVATE_B_VALUES:
@@ -334,7 +337,7 @@ def stored_b_value(get: Callable[[str], Any], header: pydicom.Dataset) -> float 
     return None if value is None or value < 0 else value
 
 
-def _private(header: pydicom.Dataset, group: int, creator: str, element: int) -> Any:
+def _private(header: pydicom.Dataset, group: int, creator: str, element: int) -> HeaderValue:
     try:
         return header.private_block(group, creator)[element].value
     except KeyError:

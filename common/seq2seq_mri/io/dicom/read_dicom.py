@@ -16,7 +16,7 @@ import numpy as np
 
 from seq2seq_mri.io.dicom.dicom_frames import Frames, frames_of
 from seq2seq_mri.io.dicom.dicom_slices import DicomSlice, read_pixels, read_slices
-from seq2seq_mri.io.read_nifti import Volume, check_intensities
+from seq2seq_mri.io.nifti import Volume, check_intensities
 
 __all__ = ["read_dicom_grid", "read_dicom_series"]
 

@@ -21,7 +21,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -47,7 +46,7 @@ class Rule:
     """
 
     sequence: str | None
-    conditions: Mapping[str, Any]
+    conditions: Mapping[str, object]
     because: str = ""
     combine: bool = False
 
@@ -229,38 +228,42 @@ def _rule(content: object, sequences: Mapping[str, int]) -> Rule:
     return Rule(None if sequence in (None, _NOT_TAKEN) else str(sequence), conditions, because, combine)
 
 
-def _check_condition(name: str, demanded: Any) -> None:
+def _check_condition(name: str, demanded: object) -> None:
     if name not in _CONDITIONS:
         raise ValueError(f"unknown condition '{name}'; known are {', '.join(_CONDITIONS)}.")
     if name == "contrast_agent":
         if not isinstance(demanded, bool):
             raise ValueError(f"contrast_agent is {demanded!r}; give true or false.")
     elif name in _NUMBERS:
-        if demanded == "absent":
-            return
-        numbers = isinstance(demanded, dict) and all(isinstance(bound, (int, float)) for bound in demanded.values())
-        if not demanded or not numbers or demanded.keys() - {"min", "max"}:
+        bounds = demanded if isinstance(demanded, dict) else {}
+        numbers = bounds and all(isinstance(bound, (int, float)) for bound in bounds.values())
+        if demanded != "absent" and (not numbers or bounds.keys() - {"min", "max"}):
             raise ValueError(f"{name} is {demanded!r}; give {{min: …, max: …}}, one of the two, or absent.")
     else:
-        for pattern in demanded if isinstance(demanded, list) else [demanded]:
+        for pattern in _patterns(demanded):
             try:
                 re.compile(pattern)
             except (re.error, TypeError) as error:
                 raise ValueError(f"{name}: {pattern!r} is no regular expression ({error}).") from error
 
 
-def _holds(name: str, demanded: Any, series: StudySeries) -> bool:
+def _patterns(demanded: object) -> list:
+    return demanded if isinstance(demanded, list) else [demanded]
+
+
+def _holds(name: str, demanded: object, series: StudySeries) -> bool:
     if name == "contrast_agent":
         return series.contrast_agent == demanded
     if name in _NUMBERS:
         values = series.numbers[name]
-        if demanded == "absent":
+        if not isinstance(demanded, dict):  # "absent"
             return not values
         low, high = demanded.get("min", -float("inf")), demanded.get("max", float("inf"))
         return bool(values) and all(low <= value <= high for value in values)
     text = series.texts[name.removeprefix("not_")]
-    patterns = demanded if isinstance(demanded, list) else [demanded]
     # To a regular expression an underscore is a letter: \b would not find the end of a word in "T1_POST".
     spellings = (text, text.replace("_", " "))
-    found = any(re.search(pattern, spelling, re.IGNORECASE) for pattern in patterns for spelling in spellings)
+    found = any(
+        re.search(pattern, spelling, re.IGNORECASE) for pattern in _patterns(demanded) for spelling in spellings
+    )
     return found != name.startswith("not_")

