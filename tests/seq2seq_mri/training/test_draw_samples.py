@@ -186,7 +186,7 @@ def test_slices_of_real_patients(real_subject, tmp_path, name) -> None:
             NormalizeSequencesd(BRATS),
         ]
     )
-    prepared = PreparedSubjects([real_subject(name)], prepare, tmp_path, differentiation=False, progress=False)
+    prepared = PreparedSubjects([real_subject(name)], prepare, tmp_path, differentiation=False)
     width, height = prepared.stored(0)["image"].shape[2:]
     assert width <= 160
     assert height <= 192
