@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 from monai.data import DataLoader, MetaTensor
-from monai.transforms import Compose, MapTransform, RandFlipd, RandGaussianNoised, RandSpatialCropSamplesd
+from monai.transforms import Compose, RandFlipd, RandGaussianNoised, RandSpatialCropSamplesd
 
 from seq2seq_mri.io.load import LoadImageSequencesd
 from seq2seq_mri.training.subject_dataset import SubjectDataset
@@ -14,14 +14,9 @@ from seq2seq_mri.training.subject_dataset import SubjectDataset
 TABLE = {"t1": 1}
 
 
-class Ramp(MapTransform):
+def ramp(data):
     """Stand in for a loader: an image made from a number."""
-
-    def __init__(self) -> None:
-        super().__init__("image")
-
-    def __call__(self, data):
-        return {**data, "image": MetaTensor(torch.arange(216.0).reshape(1, 6, 6, 6) + 1000 * data["image"])}
+    return {**data, "image": MetaTensor(torch.arange(216.0).reshape(1, 6, 6, 6) + 1000 * data["image"])}
 
 
 def fault(data):
@@ -31,7 +26,7 @@ def fault(data):
 def random_transforms() -> Compose:
     return Compose(
         [
-            Ramp(),
+            ramp,
             RandSpatialCropSamplesd(keys="image", roi_size=[3, 3, 3], num_samples=2, random_size=False),
             Compose([RandFlipd(keys="image", prob=0.5, spatial_axis=0)]),
             RandGaussianNoised(keys="image", prob=1.0),
