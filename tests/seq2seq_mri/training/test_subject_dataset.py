@@ -74,17 +74,6 @@ def test_samples_depend_on_seed_epoch_and_index_only() -> None:
     assert torch.equal(torch.stack([patch["image"].as_tensor() for patch in resumed[-4]]), second[:2])
 
 
-def test_persistent_workers_follow_the_epoch() -> None:
-    dataset = SubjectDataset([{"image": i} for i in range(5)], random_transforms(), seed=3)
-    loader = DataLoader(dataset, batch_size=2, num_workers=2, persistent_workers=True)
-    dataset.set_epoch(7)
-    next(iter(loader))  # an epoch that was left early does not reach into the next
-    for epoch in (4, 1, 4):
-        dataset.set_epoch(epoch)
-        seen = torch.cat([batch["image"].as_tensor() for batch in loader])
-        assert torch.equal(seen, epoch_of(SubjectDataset(dataset.data, random_transforms(), seed=3), 0, epoch))
-
-
 def test_users_see_the_original_error(subjects) -> None:
     dataset = SubjectDataset(subjects, [LoadImageSequencesd(TABLE)])
     with pytest.raises(ValueError, match=r"Subject 'p1': .*p1_t1\.nii\.gz is corrupt or truncated") as caught:
