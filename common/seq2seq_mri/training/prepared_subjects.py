@@ -238,13 +238,10 @@ class _Preparation(Dataset):
 
     def outcomes(self, pending: Sequence[int], num_workers: int) -> Iterator[tuple[int, int | str | OSError]]:
         """Yield index and outcome of each pending subject; the first one alone, by which to judge the others."""
-        alone = pending if num_workers == 0 else pending[:1]
-        for index in alone:
-            yield index, self[index]
-        if rest := pending[len(alone) :]:
-            workers = min(num_workers, len(rest))
-            loader = DataLoader(self, batch_size=None, sampler=rest, num_workers=workers)
-            yield from zip(rest, loader, strict=True)
+        yield from ((index, self[index]) for index in pending[:1])
+        rest = pending[1:]
+        loader = DataLoader(self, batch_size=None, sampler=rest, num_workers=min(num_workers, len(rest)))
+        yield from zip(rest, loader, strict=True)
 
     def __getitem__(self, index: int) -> int | str | OSError:
         """Return the size of a subject's images in bytes; or what is wrong with it; or why nothing can be written."""

@@ -47,7 +47,7 @@ class SubjectDataset(Dataset):
         """Choose the epoch whose random samples are given from now on."""
         self._epoch.fill_(epoch)
 
-    def _transform(self, index: int) -> Any:
+    def _transform(self, index: int) -> object:
         index = range(len(self))[index]
         entropy = np.random.SeedSequence([self.seed, int(self._epoch), index])
         self.transform.set_random_state(seed=int(entropy.generate_state(1)[0]))

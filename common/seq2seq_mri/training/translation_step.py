@@ -142,7 +142,8 @@ class TranslationStep:
         factor = len(image) * len(self._names) ** 2
         encodings = self.encode(image, wanted.diagonal(dim1=1, dim2=2) > 0)
         pairs = ((wanted > 0) | (cycles > 0))[encodings.subject, encodings.source]
-        decoded = self.decode(encodings, *torch.nonzero(pairs, as_tuple=True), image)
+        encoding, target = torch.nonzero(pairs, as_tuple=True)
+        decoded = self.decode(encodings, encoding, target, image)
 
         sums: Terms = {}
         for group in decoded:
