@@ -46,7 +46,6 @@ class Training:
         epochs: int = 4,
         *,
         adversarial: bool = False,
-        ema: bool = True,
         val_interval: int = 2,
         interval: int = 1,
     ) -> None:
@@ -66,7 +65,7 @@ class Training:
         self.evaluator = translation_evaluator(
             [make_sample("v1", ["t1", "dce"], sequences=SEQUENCES), make_sample("v2", ["t1"], sequences=SEQUENCES)],
             sequences=SEQUENCES,
-            network=self.ema.ema_model if ema else self.network,
+            network=self.ema.ema_model,
             key_val_metric={"val_psnr": SubjectAverage("psnr_foreground")},
         )
         self.history = TrainingHistory(directory, self.optimizer, self.evaluator)
@@ -75,7 +74,7 @@ class Training:
             self.network,
             self.optimizer,
             lr_scheduler=schedule,
-            ema_network=self.ema.ema_model if ema else None,
+            ema_network=self.ema.ema_model,
             discriminators=self.discriminators,
             discriminator_optimizer=discriminator_optimizer,
             evaluator=self.evaluator,

@@ -126,22 +126,9 @@ def test_more_or_fewer_epochs_on_resume(tmp_path, caplog, before, stopped, after
     assert stored["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize("val_interval", [1, 5])
-def test_best_is_the_best_epoch_or_without_a_validation_the_last_and_holds_the_average(tmp_path, val_interval) -> None:
-    training = Training(tmp_path, val_interval=val_interval)
-    averages, values = [], []
-
-    def remember(engine: Any) -> None:
-        averages.append(copy.deepcopy(training.ema.ema_model.state_dict()))
-        values.append(training.evaluator.state.metrics.get("val_psnr", engine.state.epoch))
-
-    training.trainer.add_event_handler(Events.EPOCH_COMPLETED, remember)
-    training.run()
-    best = max(range(4), key=values.__getitem__)
-    exactly(read_checkpoint(tmp_path / "checkpoints" / "best.pt"), averages[best])
-    stored = read_checkpoint(last(tmp_path))
-    if val_interval == 1:
-        assert (stored["best_metric_epoch"], stored["best_metric"]) == (best + 1, values[best])
+def test_without_a_validation_the_last_epoch_is_the_best_and_its_average_is_kept(tmp_path) -> None:
+    Training(tmp_path, val_interval=5).run()
+    exactly(read_checkpoint(tmp_path / "checkpoints" / "best.pt"), read_checkpoint(last(tmp_path))["ema_network"])
 
 
 def test_an_existing_training_is_not_overwritten(straight) -> None:

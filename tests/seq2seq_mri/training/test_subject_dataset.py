@@ -84,10 +84,11 @@ def test_users_see_the_original_error(subjects) -> None:
 
 def test_reports_keep_the_job_going(subjects) -> None:
     transforms = [LoadImageSequencesd(TABLE), RandFlipd(keys="image", prob=0.5)]
-    batches = list(DataLoader(SubjectDataset(subjects, transforms, on_error="report"), batch_size=1, num_workers=2))
+    dataset = SubjectDataset(subjects, transforms, on_error="report")
+    batches = list(DataLoader(dataset, batch_size=1, num_workers=2))
     assert [batch["subject"] for batch in batches] == [["p0"], ["p1"], ["p2"]]
     assert ["error" in batch for batch in batches] == [False, True, False]
-    assert "p1_t1.nii.gz is corrupt or truncated" in batches[1]["error"][0]
+    assert "p1_t1.nii.gz is corrupt or truncated" in batches[1]["error"][0] == dataset[1]["error"]
     assert batches[2]["image"].shape == (1, 1, 12, 12, 12)
     bug = SubjectDataset([{"image": 0}], [fault], on_error="report")
     assert bug[0] == {"subject": "0", "error": "KeyError: 'no such key'"}
