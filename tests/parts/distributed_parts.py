@@ -4,32 +4,42 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from engine_parts import SEQUENCES, make_sample, translation_evaluator
+from engine_parts import SEQUENCES, make_sample, run_bundle_here, translation_evaluator
 
 from seq2seq_mri.inference.evaluation_report import EvaluationReport
 from seq2seq_mri.training import distributed
 from seq2seq_mri.training.handlers import SubjectAverage
 
 
-def run(rank: int, world_size: int, rendezvous: str, folder: str) -> None:
-    """Join a process group as ``torchrun`` would have it, and write down what comes out."""
+def run(rank: int, folder: Path, bundles: Sequence[tuple[str, Sequence[Path], Mapping[str, Any]]]) -> None:
+    """Join a group of two processes as ``torchrun`` would have it, write down what comes out, then run bundles."""
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world_size), "CUDA_VISIBLE_DEVICES": ""}
-    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=world_size)
-    assert (distributed.rank(), distributed.world_size()) == (rank, world_size)
-    distributed.initialize_distributed()  # joined already: nothing to do
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "CUDA_VISIBLE_DEVICES": ""}
+    _join(rank, folder / "rendezvous")
+    assert (distributed.rank(), distributed.world_size()) == (rank, 2)
     results = {
         "gradients": _gradients(rank),
         "broadcast": _broadcast(rank),
         "rows": distributed.gather_rows([{"subject": f"p{rank}-{k}", "value": k / 3} for k in range(rank + 1)]),
-        "val_psnr": _evaluate_fewer_subjects_than_processes(Path(folder)),
+        "val_psnr": _evaluate_fewer_subjects_than_processes(folder),
     }
-    torch.save(results, Path(folder) / f"rank{rank}.pt")
+    torch.save(results, folder / f"rank{rank}.pt")
     distributed.finalize_distributed()
     assert distributed.world_size() == 1
+    for number, bundle in enumerate(bundles):
+        _join(rank, folder / f"rendezvous_{number}")
+        run_bundle_here(*bundle)
+        assert distributed.world_size() == 1
+
+
+def _join(rank: int, meeting_place: Path) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting_place}", rank=rank, world_size=2)
+    distributed.initialize_distributed()  # joined already: nothing to do
 
 
 def _gradients(rank: int) -> list[torch.Tensor | None]:

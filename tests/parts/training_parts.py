@@ -46,18 +46,16 @@ class Training:
         epochs: int = 4,
         *,
         adversarial: bool = False,
-        ema: bool = True,
         val_interval: int = 2,
         interval: int = 1,
-        seed: int = 0,
     ) -> None:
         transforms = [
             MakeSampled(),
             RandSpatialCropSamplesd(keys="image", roi_size=[12, 12, 3], num_samples=2, random_size=False),
             RandFlipd(keys="image", spatial_axis=0, prob=0.5),
         ]
-        dataset = SubjectDataset([{"subject": subject} for subject in AVAILABLE], Compose(transforms), seed=seed)
-        sampler = DistributedSampler(dataset, num_replicas=1, rank=0, seed=seed)
+        dataset = SubjectDataset([{"subject": subject} for subject in AVAILABLE], Compose(transforms))
+        sampler = DistributedSampler(dataset, num_replicas=1, rank=0)
         self.network = tiny_generator(SEQUENCES)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-2)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=epochs)
@@ -67,7 +65,7 @@ class Training:
         self.evaluator = translation_evaluator(
             [make_sample("v1", ["t1", "dce"], sequences=SEQUENCES), make_sample("v2", ["t1"], sequences=SEQUENCES)],
             sequences=SEQUENCES,
-            network=self.ema.ema_model if ema else self.network,
+            network=self.ema.ema_model,
             key_val_metric={"val_psnr": SubjectAverage("psnr_foreground")},
         )
         self.history = TrainingHistory(directory, self.optimizer, self.evaluator)
@@ -76,7 +74,7 @@ class Training:
             self.network,
             self.optimizer,
             lr_scheduler=schedule,
-            ema_network=self.ema.ema_model if ema else None,
+            ema_network=self.ema.ema_model,
             discriminators=self.discriminators,
             discriminator_optimizer=discriminator_optimizer,
             evaluator=self.evaluator,
@@ -92,7 +90,7 @@ class Training:
             train_data_loader=DataLoader(dataset, batch_size=1, sampler=sampler),
             discriminator_optimizer=discriminator_optimizer,
             train_handlers=[
-                EpochSeed(seed, dataset),
+                EpochSeed(0, dataset),
                 self.ema,
                 LrScheduleHandler(schedule, print_lr=False),
                 ValidationHandler(val_interval, self.evaluator),

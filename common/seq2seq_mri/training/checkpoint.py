@@ -33,8 +33,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# MONAI's value of best_metric_epoch before the first validation.
-_NOT_VALIDATED = -1
 _WEIGHT_KEYS = ("ema_network", "network", "model", "state_dict")
 # What a checkpoint says beside the states of its parts.
 _FACTS = ("sequences", "normalization", "epoch", "epoch_length", "torch_rng", "best_metric", "best_metric_epoch")
@@ -100,11 +98,7 @@ def load_weights(network: _Network, path: str | Path, normalize: NormalizeSequen
     """
     content = read_checkpoint(path)
     _check_facts(network, normalize, getattr(content, "_metadata", {}).get("", {}) | content, path)
-    weights: Mapping[str, Any] = content
-    for key in _WEIGHT_KEYS:
-        if isinstance(content.get(key), Mapping) and all(torch.is_tensor(v) for v in content[key].values()):
-            weights = content[key]
-            break
+    weights = next((content[key] for key in _WEIGHT_KEYS if isinstance(content.get(key), Mapping)), content)
     _check_weights(network, weights, path)
     network.load_state_dict(weights)
     return network
@@ -202,7 +196,8 @@ class TrainingCheckpoint:
             return
         state = engine.state
         validated: Any = self.evaluator.state if self.evaluator is not None else None
-        if validated is None or validated.best_metric_epoch in (_NOT_VALIDATED, state.epoch):
+        # Before the first validation, MONAI's best_metric_epoch is -1.
+        if validated is None or validated.best_metric_epoch in (-1, state.epoch):
             network: Any = self.parts.get("ema_network", self.network)
             save_weights(network, self.best, overwrite=True, normalize=self.normalize)
         if state.epoch % self.interval != 0 and state.epoch != state.max_epochs:
@@ -313,12 +308,8 @@ def _check_facts(
             f"{path} was trained on the sequences {dict(trained)}, this configuration has {here['sequences']}; "
             "use the configuration that it was trained with."
         )
-    settings = here["normalization"]
-    different = {
-        name: value
-        for name, value in (stored.get("normalization") or {}).items()
-        if settings and settings.get(name) != value
-    }
+    settings, known = here["normalization"], stored.get("normalization") or {}
+    different = {name: value for name, value in known.items() if settings and settings.get(name) != value}
     if different:
         options = " ".join(f"--normalize#{name} {str(value).replace(' ', '')}" for name, value in different.items())
         raise ValueError(

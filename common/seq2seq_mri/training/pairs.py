@@ -20,16 +20,13 @@ PairPolicy = Literal["random", "one_to_all", "all"]
 CyclePolicy = Literal["random", "all"]
 
 
-def choose_pairs(
-    available: torch.Tensor, policy: PairPolicy = "random", generator: torch.Generator | None = None
-) -> torch.Tensor:
+def choose_pairs(available: torch.Tensor, policy: PairPolicy = "random") -> torch.Tensor:
     """Choose the (source, target) pairs whose reconstruction is trained (Eq. 1: i, j in A, self included).
 
     Args:
         available: bool tensor ``[B, S]``, which sequences each sample has; samples may have none.
         policy: ``"random"``, one random source per sample, reconstructed as itself and as one other random available
             sequence; ``"one_to_all"``, one random source to all available ones; ``"all"``, every available pair.
-        generator: random generator on the CPU; the global one by default.
 
     Returns:
         Float tensor ``[B, S, S]`` on the CPU, indexed (sample, source, target): 0 where a pair is not computed,
@@ -46,16 +43,14 @@ def choose_pairs(
     if policy not in ("random", "one_to_all"):
         raise ValueError(f"Unknown pairs policy '{policy}'; choose random, one_to_all or all.")
     count = available.sum(dim=1)
-    source = _choose_one(available, generator) * count[:, None]
+    source = _choose_one(available) * count[:, None]
     if policy == "one_to_all":
         return both * source[:, :, None]
-    other = _choose_one(available & (source == 0), generator) * (count[:, None] - 1)
+    other = _choose_one(available & (source == 0)) * (count[:, None] - 1)
     return source[:, :, None] * (torch.eye(available.shape[1]) + other[:, None, :])
 
 
-def choose_cycles(
-    pairs: torch.Tensor, policy: CyclePolicy = "random", generator: torch.Generator | None = None
-) -> torch.Tensor:
+def choose_cycles(pairs: torch.Tensor, policy: CyclePolicy = "random") -> torch.Tensor:
     """Choose the sequences through which each source is sent and brought back (Eq. 3: every j ≠ i of all S).
 
     Eq. 2 is taken over the same translations. Neither asks for availability: the translation in the middle is never
@@ -64,7 +59,6 @@ def choose_cycles(
     Args:
         pairs: weights ``[B, S, S]`` of :func:`choose_pairs`; its sources are the cycles' starts.
         policy: ``"random"``, one random j per source; or ``"all"``.
-        generator: random generator on the CPU; the global one by default.
 
     Returns:
         Float tensor ``[B, S, S]`` on the CPU, indexed (sample, source, sequence in between): 0 where there is no cycle,
@@ -80,13 +74,13 @@ def choose_cycles(
         return source[:, :, None] * others
     if policy != "random":
         raise ValueError(f"Unknown cycle policy '{policy}'; choose random or all.")
-    between = _choose_one(others.flatten(0, 1), generator).unflatten(0, others.shape[:2])
+    between = _choose_one(others.flatten(0, 1)).unflatten(0, others.shape[:2])
     return source[:, :, None] * between * (sequences - 1)
 
 
-def _choose_one(candidates: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+def _choose_one(candidates: torch.Tensor) -> torch.Tensor:
     """Return a float one-hot row for each row of bool candidates ``[N, S]``, zeros where there is none."""
     weights = candidates.float()
     empty = weights.sum(dim=1, keepdim=True) == 0
-    index = torch.multinomial(weights + empty, 1, generator=generator)[:, 0]
+    index = torch.multinomial(weights + empty, 1)[:, 0]
     return one_hot(index, weights.shape[1]).float() * ~empty

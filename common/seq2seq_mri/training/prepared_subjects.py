@@ -14,6 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,6 @@ class PreparedSubjects(Dataset):
         differentiation: whether the samples have imaging-differentiation maps.
         overwrite: whether subjects that were prepared with other parameters are prepared again, or refused.
         num_workers: processes that prepare subjects at the same time; 0 is this one, which a transform on a GPU needs.
-        progress: whether to show a progress bar.
 
     Attributes:
         subjects: the names, in the order of ``entries``.
@@ -79,7 +79,6 @@ class PreparedSubjects(Dataset):
         differentiation: bool = True,
         overwrite: bool = False,
         num_workers: int = 0,
-        progress: bool = True,
     ) -> None:
         if len(entries) == 0:
             raise ValueError("There are no subjects to prepare.")
@@ -100,7 +99,7 @@ class PreparedSubjects(Dataset):
                     # The process that had the lock before has prepared them, perhaps.
                     found = self._read_descriptions(origins, overwrite)
                     pending = [index for index, description in enumerate(found) if description is None]
-                    self._prepare(_Preparation(entries, origins, transform, self), pending, num_workers, progress)
+                    self._prepare(_Preparation(entries, origins, transform, self), pending, num_workers)
             finally:
                 _release(transform)
             found = self._read_descriptions(origins, overwrite)
@@ -161,12 +160,11 @@ class PreparedSubjects(Dataset):
             found.append(description)
         return found
 
-    def _prepare(self, preparation: _Preparation, pending: Sequence[int], num_workers: int, progress: bool) -> None:
+    def _prepare(self, preparation: _Preparation, pending: Sequence[int], num_workers: int) -> None:
         for leftover in self.folder.glob(".*.partial*"):  # of a process that was killed; who writes has the lock
             leftover.unlink(missing_ok=True)
         total = len(self)
-        done = total - len(pending)
-        bar = tqdm(total=total, initial=done, desc="Preparing", unit="subject", disable=not progress)
+        bar = tqdm(total=total, initial=total - len(pending), desc="Preparing", unit="subject")
         failures: list[str] = []
         sizes: list[int] = []
         # The random numbers of what follows must not depend on what had to be prepared.
@@ -229,30 +227,21 @@ class SubjectSamples(Dataset):
         return self.prepared.stored(range(len(self))[index] % len(self.prepared))
 
 
+@dataclass
 class _Preparation(Dataset):
     """Prepares a subject when its index is asked for, in whatever process that is."""
 
-    def __init__(
-        self,
-        entries: Sequence[Mapping[str, Any]],
-        origins: Sequence[Mapping[str, Any]],
-        transform: Callable,
-        prepared: PreparedSubjects,
-    ) -> None:
-        self.entries = entries
-        self.origins = origins
-        self.transform = transform
-        self.prepared = prepared
+    entries: Sequence[Mapping[str, Any]]
+    origins: Sequence[Mapping[str, Any]]
+    transform: Callable
+    prepared: PreparedSubjects
 
     def outcomes(self, pending: Sequence[int], num_workers: int) -> Iterator[tuple[int, int | str | OSError]]:
         """Yield index and outcome of each pending subject; the first one alone, by which to judge the others."""
-        alone = pending if num_workers == 0 else pending[:1]
-        for index in alone:
-            yield index, self[index]
-        if rest := pending[len(alone) :]:
-            workers = min(num_workers, len(rest))
-            loader = DataLoader(self, batch_size=None, sampler=rest, num_workers=workers, collate_fn=_unchanged)
-            yield from zip(rest, loader, strict=True)
+        yield from ((index, self[index]) for index in pending[:1])
+        rest = pending[1:]
+        loader = DataLoader(self, batch_size=None, sampler=rest, num_workers=min(num_workers, len(rest)))
+        yield from zip(rest, loader, strict=True)
 
     def __getitem__(self, index: int) -> int | str | OSError:
         """Return the size of a subject's images in bytes; or what is wrong with it; or why nothing can be written."""
@@ -287,10 +276,6 @@ def _images(sample: Mapping[str, Any], subject: str, keys: Sequence[str]) -> dic
                 "intensities."
             )
     return images
-
-
-def _unchanged(outcome: Any) -> Any:
-    return outcome
 
 
 @contextmanager

@@ -43,34 +43,26 @@ class SubjectDataset(Dataset):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         super().__init__(data, transform)
 
-    @property
-    def epoch(self) -> int:
-        """The epoch whose random samples are given."""
-        return int(self._epoch)
-
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose random samples are given from now on."""
         self._epoch.fill_(epoch)
 
-    def _transform(self, index: int) -> Any:
+    def _transform(self, index: int) -> object:
         index = range(len(self))[index]
-        entropy = np.random.SeedSequence([self.seed, self.epoch, index])
+        entropy = np.random.SeedSequence([self.seed, int(self._epoch), index])
         self.transform.set_random_state(seed=int(entropy.generate_state(1)[0]))
         try:
             return super()._transform(index)
         except Exception as error:
-            return self._report_or_raise(index, error)
-
-    def _report_or_raise(self, index: int, error: Exception) -> dict[str, str]:
-        original = original_error(error)
-        if self.on_error != "report":
-            # Its own cause is kept, and only MONAI's wrapping is left out of the traceback.
-            raise original from original.__cause__
-        # A bad file says all in its message; of what was not foreseen the type is needed as well.
-        message = str(original)
-        if not isinstance(original, (ValueError, OSError)) or not message:
-            message = f"{type(original).__name__}: {message}"
-        return {"subject": str(self.data[index].get("subject", index)), "error": message}
+            original = original_error(error)
+            if self.on_error != "report":
+                # Its own cause is kept, and only MONAI's wrapping is left out of the traceback.
+                raise original from original.__cause__
+            # A bad file says all in its message; of what was not foreseen the type is needed as well.
+            message = str(original)
+            if not isinstance(original, (ValueError, OSError)) or not message:
+                message = f"{type(original).__name__}: {message}"
+            return {"subject": str(self.data[index].get("subject", index)), "error": message}
 
 
 def original_error(error: BaseException) -> BaseException:

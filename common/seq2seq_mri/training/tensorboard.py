@@ -61,8 +61,7 @@ class TranslationImageHandler:
         if not output.translations:
             return
         group, shown = output.translations[0], slice(0, 4)
-        subject = output.encodings.subject[group.encoding][shown]
-        source = output.encodings.source[group.encoding][shown]
+        subject, source = group.subject[shown], group.source[shown]
         # A sequence of two timepoints may stand beside one of six: the middle one of as many as all have is shown.
         sources = [engine.step.view(image, subject[k : k + 1], source[k : k + 1]) for k in range(len(subject))]
         timepoints = min(view.shape[1] for view in sources)

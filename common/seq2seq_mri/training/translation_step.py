@@ -38,12 +38,14 @@ class Translations:
     """Decoded images of targets that have the same number of timepoints, ordered by target.
 
     Attributes:
-        encoding: long tensor ``[n]`` on the CPU, which encoding each was decoded from.
+        subject: long tensor ``[n]`` on the CPU, position in the batch.
+        source: long tensor ``[n]`` on the CPU, what each was decoded from, position in the sequence table.
         target: long tensor ``[n]`` on the CPU, position in the sequence table.
         prediction: ``[n, T, C, *spatial]``.
     """
 
-    encoding: torch.Tensor
+    subject: torch.Tensor
+    source: torch.Tensor
     target: torch.Tensor
     prediction: torch.Tensor
 
@@ -55,14 +57,12 @@ class StepOutput:
     Attributes:
         loss: the weighted sum of all terms, a scalar with a graph.
         terms: each term before weighting, detached scalars on the device.
-        encodings: the encoded sources.
         translations: the decoded images, one group for each number of timepoints.
         cycles: weights ``[B, S, S]`` of the translations into another sequence over which Eq. 2 and 3 are taken.
     """
 
     loss: torch.Tensor
     terms: dict[str, torch.Tensor]
-    encodings: Encodings
     translations: list[Translations]
     cycles: torch.Tensor
 
@@ -138,23 +138,23 @@ class TranslationStep:
         if self.loss.lambda_cycle > 0 or self.loss.lambda_adversarial > 0:
             cycles = choose_cycles(wanted, self.cycles)
         if not bool(wanted.any()):
-            nothing = torch.zeros((), device=image.device)
-            empty = torch.zeros(0, dtype=torch.long)
-            return StepOutput(nothing, {}, Encodings(empty, empty, nothing.expand(0)), [], cycles)
+            return StepOutput(torch.zeros((), device=image.device), {}, [], cycles)
         factor = len(image) * len(self._names) ** 2
         encodings = self.encode(image, wanted.diagonal(dim1=1, dim2=2) > 0)
-        decoded = self.decode(encodings, (wanted > 0) | (cycles > 0), image)
+        pairs = ((wanted > 0) | (cycles > 0))[encodings.subject, encodings.source]
+        encoding, target = torch.nonzero(pairs, as_tuple=True)
+        decoded = self.decode(encodings, encoding, target, image)
 
         sums: Terms = {}
         for group in decoded:
-            self._add_translation_terms(sums, group, encodings, wanted / factor, image)
+            self._add_translation_terms(sums, group, wanted / factor, image)
             if self.loss.lambda_cycle > 0:
-                self._add_cycle_term(sums, group, encodings, cycles / factor, image)
+                self._add_cycle_term(sums, group, cycles / factor, image)
             if self.loss.lambda_adversarial > 0:
-                self._add_adversarial_term(sums, group, encodings, cycles / factor)
+                self._add_adversarial_term(sums, group, cycles / factor)
         total = self.loss.total(sums)
         terms = {name: term.detach() for name, term in sums.items()}
-        return StepOutput(total, terms, encodings, decoded, cycles)
+        return StepOutput(total, terms, decoded, cycles)
 
     def view(self, image: torch.Tensor, subject: torch.Tensor, sequence: torch.Tensor) -> torch.Tensor:
         """Return ``[n, T, C, *spatial]``: sequence ``sequence[k]`` of subject ``subject[k]`` as the network sees it.
@@ -167,12 +167,8 @@ class TranslationStep:
 
     def translated(self, output: StepOutput, target: int) -> torch.Tensor:
         """Return the translations ``[n, T, C, *spatial]`` of others into ``target`` over which Eq. 2 is taken."""
-        parts = []
-        for group in output.translations:
-            rows, _ = _chosen(group, output.encodings, output.cycles)
-            parts.append(_rows(group.prediction, rows[group.target[rows] == target]))
-        parts = [part for part in parts if len(part) > 0]  # a target is in one group
-        return parts[0] if parts else torch.zeros(0)
+        parts = [_chosen(group, output.cycles, target)[0].prediction for group in output.translations]
+        return next((part for part in parts if len(part) > 0), torch.zeros(0))  # a target is in one group
 
     def encode(self, image: torch.Tensor, sources: torch.Tensor) -> Encodings:
         """Encode every source marked in ``sources`` (bool ``[B, S]``), those of equal timepoints in one batch."""
@@ -186,14 +182,11 @@ class TranslationStep:
         ]
         return Encodings(subject, source, parts[0] if len(parts) == 1 else torch.cat(parts))
 
-    def decode(self, encodings: Encodings, pairs: torch.Tensor, image: torch.Tensor) -> list[Translations]:
-        """Decode every marked pair (bool ``[B, S, S]``), targets of equal timepoints in one batch."""
-        encoding, target = torch.nonzero(pairs[encodings.subject, encodings.source], as_tuple=True)
-        return self._decode(encodings.features, encoding, target, image)
-
-    def _decode(
-        self, features: torch.Tensor, encoding: torch.Tensor, target: torch.Tensor, image: torch.Tensor
+    def decode(
+        self, encodings: Encodings, encoding: torch.Tensor, target: torch.Tensor, image: torch.Tensor
     ) -> list[Translations]:
+        """Decode ``target[k]`` from encoding ``encoding[k]``, targets of equal timepoints in one batch."""
+        features = encodings.features
         spatial_size = list(image.shape[2 : 2 + self.generator.spatial_dims])
         order = torch.argsort(target, stable=True)  # the kernels of a target serve a run of samples
         encoding, target = encoding[order], target[order]
@@ -209,53 +202,48 @@ class TranslationStep:
             prediction = self.generator.decode(
                 unrolled[_on(position, features)], _on(codes, image), spatial_size, runs.tolist()
             )
-            groups.append(Translations(encoding[chosen], target[chosen], prediction))
+            start = encoding[chosen]
+            groups.append(Translations(encodings.subject[start], encodings.source[start], target[chosen], prediction))
         return groups
 
     def _add_translation_terms(
-        self, sums: Terms, group: Translations, encodings: Encodings, wanted: torch.Tensor, image: torch.Tensor
+        self, sums: Terms, group: Translations, wanted: torch.Tensor, image: torch.Tensor
     ) -> None:
-        chosen, weight = _chosen(group, encodings, wanted)
-        if len(chosen) == 0:
+        chosen, weight = _chosen(group, wanted)
+        if len(weight) == 0:
             return
-        truth = self.view(image, encodings.subject[group.encoding[chosen]], group.target[chosen])
-        for name, values in self.loss.translation(_rows(group.prediction, chosen), truth).items():
+        truth = self.view(image, chosen.subject, chosen.target)
+        for name, values in self.loss.translation(chosen.prediction, truth).items():
             _add(sums, name, values, weight)
 
-    def _add_cycle_term(
-        self, sums: Terms, group: Translations, encodings: Encodings, cycles: torch.Tensor, image: torch.Tensor
-    ) -> None:
-        chosen, weight = _chosen(group, encodings, cycles)
-        if len(chosen) == 0:
+    def _add_cycle_term(self, sums: Terms, group: Translations, cycles: torch.Tensor, image: torch.Tensor) -> None:
+        chosen, weight = _chosen(group, cycles)
+        if len(weight) == 0:
             return
-        start = group.encoding[chosen]
-        features = self.generator.encode(_rows(group.prediction, chosen))
-        for back in self._decode(features, torch.arange(len(chosen)), encodings.source[start], image):
-            truth = self.view(image, encodings.subject[start[back.encoding]], back.target)
-            _add(sums, "cycle", self.loss.reconstruction(back.prediction, truth), weight[back.encoding])
+        between = Encodings(chosen.subject, chosen.target, self.generator.encode(chosen.prediction))
+        for back in self.decode(between, torch.arange(len(weight)), chosen.source, image):
+            truth = self.view(image, back.subject, back.target)
+            values = self.loss.reconstruction(back.prediction, truth)
+            _add(sums, "cycle", values, cycles[back.subject, back.target, back.source])
 
-    def _add_adversarial_term(
-        self, sums: Terms, group: Translations, encodings: Encodings, cycles: torch.Tensor
-    ) -> None:
+    def _add_adversarial_term(self, sums: Terms, group: Translations, cycles: torch.Tensor) -> None:
         if self.discriminators is None:
             return
-        chosen, weight = _chosen(group, encodings, cycles)
-        for index in group.target[chosen].unique().tolist():
-            part = group.target[chosen] == index
-            logits = self.discriminators(_rows(group.prediction, chosen[part]), self._names[index])
-            _add(sums, "adversarial", self.loss.adversarial(logits), weight[part])
+        for index in group.target.unique().tolist():
+            chosen, weight = _chosen(group, cycles, index)
+            if len(weight) > 0:
+                logits = self.discriminators(chosen.prediction, self._names[index])
+                _add(sums, "adversarial", self.loss.adversarial(logits), weight)
 
 
-def _chosen(group: Translations, encodings: Encodings, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the rows of a group whose pair has a weight, and these weights."""
-    weight = weights[encodings.subject[group.encoding], encodings.source[group.encoding], group.target]
-    rows = torch.nonzero(weight)[:, 0]
-    return rows, weight[rows]
-
-
-def _rows(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Return some rows, in their order; all of them without a copy."""
-    return values if len(rows) == len(values) else values[_on(rows, values)]
+def _chosen(group: Translations, weights: torch.Tensor, target: int | None = None) -> tuple[Translations, torch.Tensor]:
+    """Return those of a group, or of one target in it, whose pair has a weight; and these weights."""
+    weight = weights[group.subject, group.source, group.target]
+    rows = torch.nonzero(weight if target is None else weight * (group.target == target))[:, 0]
+    prediction = group.prediction  # all of them without a copy
+    if len(rows) < len(weight):
+        prediction = prediction[_on(rows, prediction)]
+    return Translations(group.subject[rows], group.source[rows], group.target[rows], prediction), weight[rows]
 
 
 def _add(sums: Terms, name: str, values: torch.Tensor, weight: torch.Tensor) -> None:

@@ -107,8 +107,7 @@ def test_slices_with_tissue_are_drawn(t1, dce, available, expected, make) -> Non
 
 
 def test_how_much_tissue_there_must_be() -> None:
-    image = tissue_in([1, 2, 3], [1, 2, 3], voxels=20)
-    image[:, :, :, 1][image[:, :, :, 1] > 0] = 0
+    image = tissue_in([2, 3], [2, 3], voxels=20)
     image[:, 5, 5, 1] = 0.5  # one voxel of a hundred
     assert middles(RandTissueSliced(TABLE, (10, 10), 3), subject(image)) == {2, 3}
     assert middles(RandTissueSliced(TABLE, (10, 10), 3, min_tissue=0.01), subject(image)) == {1, 2, 3}
@@ -136,18 +135,15 @@ def test_a_part_lies_in_the_volume_and_holds_the_tissue(crop_size) -> None:
     image = torch.zeros(3, 8, 9, 6)
     image[:, 2, 6, 4] = image[:, 5, 1, 1] = 0.5
     image[:, 0, 0, 0] = torch.tensor([0.25, 0.5, 0.75])
-    padded = SpatialPad(crop_size)(image).as_tensor()
-    parts = [padded.unfold(1, crop_size[0], 1).unfold(2, crop_size[1], 1).unfold(3, crop_size[2], 1)]
-    windows = parts[0].permute(1, 2, 3, 0, 4, 5, 6).flatten(0, 2)
-    corners = set()
+    windows = SpatialPad(crop_size)(image).as_tensor()
+    for axis, size in enumerate(crop_size, start=1):
+        windows = windows.unfold(axis, size, 1)
+    windows = windows.permute(1, 2, 3, 0, 4, 5, 6).flatten(0, 2)
     for drawn in draws(RandTissueCropd(TABLE, crop_size), subject(image)):
         assert drawn["image"].shape == (3, *crop_size)
         assert drawn["image"].dtype == torch.float16
         assert (drawn["image"] > 0).any()
-        found = [index for index, window in enumerate(windows) if torch.equal(window, drawn["image"].float())]
-        assert found
-        corners.add(tuple(found))
-    assert len(corners) > 1 or windows.shape[0] == 1
+        assert any(torch.equal(window, drawn["image"].float()) for window in windows)
 
 
 def test_every_place_of_a_part_is_possible() -> None:
@@ -186,7 +182,7 @@ def test_slices_of_real_patients(real_subject, tmp_path, name) -> None:
             NormalizeSequencesd(BRATS),
         ]
     )
-    prepared = PreparedSubjects([real_subject(name)], prepare, tmp_path, differentiation=False, progress=False)
+    prepared = PreparedSubjects([real_subject(name)], prepare, tmp_path, differentiation=False)
     width, height = prepared.stored(0)["image"].shape[2:]
     assert width <= 160
     assert height <= 192

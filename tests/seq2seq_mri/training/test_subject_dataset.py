@@ -3,18 +3,10 @@
 
 from __future__ import annotations
 
-import nibabel
-import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, MetaTensor
-from monai.transforms import (
-    Compose,
-    MapTransform,
-    RandFlipd,
-    RandGaussianNoised,
-    RandSpatialCropSamplesd,
-)
+from monai.transforms import Compose, RandFlipd, RandGaussianNoised, RandSpatialCropSamplesd
 
 from seq2seq_mri.io.load import LoadImageSequencesd
 from seq2seq_mri.training.subject_dataset import SubjectDataset
@@ -22,30 +14,19 @@ from seq2seq_mri.training.subject_dataset import SubjectDataset
 TABLE = {"t1": 1}
 
 
-class Ramp(MapTransform):
+def ramp(data):
     """Stand in for a loader: an image made from a number."""
-
-    def __init__(self) -> None:
-        super().__init__("image")
-
-    def __call__(self, data):
-        return {**data, "image": MetaTensor(torch.arange(216.0).reshape(1, 6, 6, 6) + 1000 * data["image"])}
+    return {**data, "image": MetaTensor(torch.arange(216.0).reshape(1, 6, 6, 6) + 1000 * data["image"])}
 
 
-class Fault(MapTransform):
-    """Fail as a bug would."""
-
-    def __init__(self) -> None:
-        super().__init__("image")
-
-    def __call__(self, data):
-        raise KeyError("no such key")
+def fault(data):
+    raise KeyError("no such key")
 
 
 def random_transforms() -> Compose:
     return Compose(
         [
-            Ramp(),
+            ramp,
             RandSpatialCropSamplesd(keys="image", roi_size=[3, 3, 3], num_samples=2, random_size=False),
             Compose([RandFlipd(keys="image", prob=0.5, spatial_axis=0)]),
             RandGaussianNoised(keys="image", prob=1.0),
@@ -60,24 +41,19 @@ def epoch_of(dataset: SubjectDataset, num_workers: int, epoch: int) -> torch.Ten
 
 
 @pytest.fixture
-def subjects(tmp_path) -> list[dict]:
+def subjects(tmp_path, write_volume) -> list[dict]:
     """Three subjects, of which the second has a truncated file."""
-    result = []
-    for index in range(3):
-        path = tmp_path / f"p{index}_t1.nii.gz"
-        voxels = np.random.default_rng(index).uniform(0, 9, (12, 12, 12)).astype(np.float32)
-        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
-        result.append({"subject": f"p{index}", "t1": str(path)})
+    result = [
+        {"subject": f"p{index}", "t1": write_volume(f"p{index}_t1.nii.gz", shape=(12, 12, 12))} for index in range(3)
+    ]
     bad = tmp_path / "p1_t1.nii.gz"
     bad.write_bytes(bad.read_bytes()[:2000])
     return result
 
 
 def test_samples_depend_on_seed_epoch_and_index_only() -> None:
-    items = [{"image": i} for i in range(4)]
-
     def dataset(seed: int = 0) -> SubjectDataset:
-        return SubjectDataset(items, random_transforms(), seed=seed)
+        return SubjectDataset([{"image": i} for i in range(4)], random_transforms(), seed=seed)
 
     straight = dataset()
     first, second = epoch_of(straight, 0, 1), epoch_of(straight, 0, 2)
@@ -98,48 +74,21 @@ def test_samples_depend_on_seed_epoch_and_index_only() -> None:
     assert torch.equal(torch.stack([patch["image"].as_tensor() for patch in resumed[-4]]), second[:2])
 
 
-def test_persistent_workers_follow_the_epoch() -> None:
-    dataset = SubjectDataset([{"image": i} for i in range(5)], random_transforms(), seed=3)
-    loader = DataLoader(dataset, batch_size=2, num_workers=2, persistent_workers=True)
-    dataset.set_epoch(7)
-    next(iter(loader))  # an epoch that was left early does not reach into the next
-    for epoch in (4, 1, 4):
-        dataset.set_epoch(epoch)
-        seen = torch.cat([batch["image"].as_tensor() for batch in loader])
-        assert torch.equal(seen, epoch_of(SubjectDataset(dataset.data, random_transforms(), seed=3), 0, epoch))
-
-
-# After an error torch waits five seconds for each worker, whatever the data set; so there is only one here.
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_users_see_the_original_error(subjects, num_workers) -> None:
+def test_users_see_the_original_error(subjects) -> None:
     dataset = SubjectDataset(subjects, [LoadImageSequencesd(TABLE)])
-    with pytest.raises(ValueError, match=r"Subject 'p1': .*p1_t1\.nii\.gz is corrupt or truncated"):
-        list(DataLoader(dataset, num_workers=num_workers))
-    with pytest.raises(ValueError, match="p1") as caught:
+    with pytest.raises(ValueError, match=r"Subject 'p1': .*p1_t1\.nii\.gz is corrupt or truncated") as caught:
         dataset[1]
     assert isinstance(caught.value.__cause__, EOFError)
     assert "applying transform" not in str(caught.value)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_report_keeps_the_job_going(subjects, num_workers) -> None:
+def test_reports_keep_the_job_going(subjects) -> None:
     transforms = [LoadImageSequencesd(TABLE), RandFlipd(keys="image", prob=0.5)]
     dataset = SubjectDataset(subjects, transforms, on_error="report")
-    batches = list(DataLoader(dataset, batch_size=1, num_workers=num_workers))
+    batches = list(DataLoader(dataset, batch_size=1, num_workers=2))
     assert [batch["subject"] for batch in batches] == [["p0"], ["p1"], ["p2"]]
     assert ["error" in batch for batch in batches] == [False, True, False]
-    assert "p1_t1.nii.gz is corrupt or truncated" in batches[1]["error"][0]
+    assert "p1_t1.nii.gz is corrupt or truncated" in batches[1]["error"][0] == dataset[1]["error"]
     assert batches[2]["image"].shape == (1, 1, 12, 12, 12)
-    assert batches[2]["available"].tolist() == [[True]]
-
-
-def test_report_of_a_missing_file_and_of_a_bug(subjects) -> None:
-    report = SubjectDataset(
-        [{"subject": "p9", "t1": "nowhere.nii.gz"}], [LoadImageSequencesd(TABLE)], on_error="report"
-    )
-    assert report[0] == {
-        "subject": "p9",
-        "error": "Subject 'p9': nowhere.nii.gz does not exist; correct the datalist or its dataset_dir.",
-    }
-    bug = SubjectDataset([{"image": 0}], [Ramp(), Fault()], on_error="report")
+    bug = SubjectDataset([{"image": 0}], [fault], on_error="report")
     assert bug[0] == {"subject": "0", "error": "KeyError: 'no such key'"}

@@ -109,10 +109,8 @@ def test_seq2seq_trains_a_pair_as_the_bundle_does(tiny_recipe, batch) -> None:
     torch.manual_seed(4)
     output = recipe.step(image, measured)
     torch.testing.assert_close(loss, 10 * output.terms["reconstruction"])
-    group = output.translations[0]
-    encodings, expected = output.encodings, torch.zeros(())
-    for row, encoding in enumerate(group.encoding.tolist()):
-        subject, source, target = int(encodings.subject[encoding]), int(encodings.source[encoding]), group.target[row]
+    group, expected = output.translations[0], torch.zeros(())
+    for row, (subject, source, target) in enumerate(zip(group.subject, group.source, group.target, strict=True)):
         count = int(measured[subject].sum())
         # One over the probability of the pair, so that the expectation is the sum over all pairs (Eq. 1).
         weight = count if source == target else count * (count - 1)
