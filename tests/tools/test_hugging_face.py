@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from folder_contents import folder_contents
 
 from tools import hugging_face
-from tools.archive import write_archive
 from tools.hugging_face import push_to_hf_hub
-from tools.release import BuiltBundle
 
 
 class Hub:
@@ -40,8 +38,7 @@ class Hub:
         self.calls.append(("repo", repo_id, private))
 
     def upload_folder(self, repo_id, folder_path):
-        folder = Path(folder_path)
-        self.uploaded = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        self.uploaded = folder_contents(Path(folder_path))
         return f"https://hub.example/{repo_id}"
 
     def create_tag(self, repo_id, tag, exist_ok):
@@ -58,16 +55,13 @@ def hub(monkeypatch) -> Hub:
 
 
 @pytest.fixture
-def checked(monkeypatch, tmp_path) -> list:
+def checked(monkeypatch, built) -> list:
     """Lets checks pass; the list has what was checked."""
     calls = []
 
-    @contextmanager
     def build(repository, names, schema):
         calls.append((names, schema))
-        files = {"LICENSE": b"Apache License, Version 2.0", "docs/README.md": b"# A bundle\n", "models/model.pt": b"1"}
-        write_archive(files, tmp_path / "a.zip", names[0])
-        yield [BuiltBundle(names[0], f"{names[0]}_v0.1.0", tmp_path / "a.zip", files)]
+        return built(repository, names, schema)
 
     monkeypatch.setattr(hugging_face, "build_archives", build)
     return calls
