@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-from phantom import AVAILABLE, SUBJECT, write_datalist, write_dicom, write_phantom
+from phantom import AVAILABLE, SUBJECT, assert_equal, run_bundle, write_datalist, write_dicom, write_phantom
 from servers import Answer, ask, free_port, running, start_orthanc, wait_until
 
 from seq2seq_mri.io.dicom.read_dicom import read_dicom_series
@@ -37,17 +36,6 @@ CHROMIUM = shutil.which("chromium")
 needs_orthanc = pytest.mark.skipif(
     ORTHANC is None, reason="Orthanc is not installed (apt-get install orthanc-dicomweb)"
 )
-
-
-def run_bundle(bundle: Path, dataset_dir: Path, output: Path, **options: object) -> Path:
-    """Run a bundle's inference as the README says, in this environment, and return its output folder."""
-    command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--bundle_root", str(bundle)]
-    command += ["--config_file", str(bundle / "configs" / "inference.json"), "--dataset_dir", str(dataset_dir)]
-    command += ["--output_dir", str(output), "--figures", "False"]
-    command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    finished = subprocess.run(command, capture_output=True, text=True, cwd=output.parent)
-    assert finished.returncode == 0, finished.stderr[-4000:]
-    return output
 
 
 @dataclass(frozen=True)
@@ -187,15 +175,6 @@ def volume_of(answer: Answer, path: Path) -> nibabel.Nifti1Image:
     assert answer.status == 200, answer.body
     path.write_bytes(answer.body)
     return nibabel.load(path)
-
-
-def assert_equal(image: nibabel.Nifti1Image, expected: nibabel.Nifti1Image, affine_tolerance: float = 0.0) -> None:
-    assert image.get_data_dtype() == np.float32
-    assert image.shape == expected.shape
-    np.testing.assert_allclose(image.affine, expected.affine, rtol=0, atol=affine_tolerance)
-    largest = np.abs(expected.get_fdata()).max()
-    assert largest > 0.1
-    np.testing.assert_allclose(image.get_fdata(), expected.get_fdata(), rtol=0, atol=1e-5 * largest)
 
 
 class TestLocal:
