@@ -50,16 +50,14 @@ class Glioma:
         factor = 1 - self.pressure * np.exp(-squared / (2 * (1.6 * self.radius) ** 2))
         return (self.centre[:, None] + offset * factor).astype(points.dtype)
 
-    def grow(self, generator: np.random.Generator, points: np.ndarray, anatomy: BrainAnatomy, width: float) -> None:
-        """Paint the tumour over ``anatomy``, in place.
+    def grow(self, generator: np.random.Generator, anatomy: BrainAnatomy) -> None:
+        """Paint the tumour over ``anatomy``, in place: the displaced healthy brain, at the points where it lies now.
 
         Enhancement follows a random function of its own: the rest of the rim is tissue with the same proton density,
         T1 and T2, so that nothing but T1Gd tells where it is. At the ventricles a random part of the border becomes
         oedema so rich in free water that T1 and T2 show it almost as cerebrospinal fluid and only FLAIR separates it.
-        ``points`` (``[3, N]``, mm) are those before displacement, ``anatomy`` is the displaced healthy brain there, and
-        ``width`` that of a voxel in mm.
         """
-        fractions = anatomy.fractions
+        fractions, points = anatomy.fractions, anatomy.fractions.points
         ragged = RandomField(generator, wavelength=24.0, bandwidth=0.4)
         patches = RandomField(generator, wavelength=22.0, bandwidth=0.3)
         border = RandomField(generator, wavelength=44.0, bandwidth=0.3)
@@ -73,17 +71,17 @@ class Glioma:
         for tissue, susceptibility in (("white_matter", 1.0), ("brainstem", 0.5), ("thalamus", 0.4), ("putamen", 0.4)):
             fractions.convert(tissue, "oedema", reach * susceptibility)
 
-        band = coverage(anatomy.ventricle + 3.5 + outline, width) * coverage(3 * (border(points) - 0.9), 1.0)
+        band = fractions.within(anatomy.ventricle + 3.5 + outline) * coverage(3 * (border(points) - 0.9), 1.0)
         for tissue in ("white_matter", "oedema", "thalamus", "caudate"):
             fractions.convert(tissue, "fluid_oedema", band)
 
-        fractions.paint("tumour", coverage(tumour, width))
+        fractions.fill("tumour", tumour)
         inner = patches(points)
         within = (tumour > 0) & (tumour < self.rim)
         if within.any():
             threshold = np.quantile(inner[within], 1 - self.enhancing)
-            fractions.convert("tumour", "enhancing_tumour", coverage(6 * (inner - threshold), width))
-        fractions.paint("necrosis", coverage(tumour - self.rim, width))
+            fractions.convert("tumour", "enhancing_tumour", fractions.within(6 * (inner - threshold)))
+        fractions.fill("necrosis", tumour - self.rim)
 
 
 def draw_glioma(generator: np.random.Generator) -> Glioma:

@@ -90,11 +90,12 @@ def draw_brain(
     points, world = points[:, inside], world[:, inside]
     inside = inside.reshape(tuple(scan.shape))
     displaced = points if tumour is None else tumour.displaced(points)
-    anatomy = draw_anatomy(generator, displaced, width) if label_map is None else label_map.anatomy(displaced)
+    anatomy = draw_anatomy(generator, displaced, width) if label_map is None else label_map.anatomy(displaced, width)
     fractions = anatomy.fractions
-    grow_cortical_vessels(generator, points, fractions, width)
+    fractions.points = points  # what grows now is not displaced
+    grow_cortical_vessels(generator, fractions)
     if tumour is not None:
-        tumour.grow(lesion, points, anatomy, width)
+        tumour.grow(lesion, anatomy)
 
     tissues = draw_brain_tissues(generator)
     mottling = _mottling(generator, points)
@@ -163,7 +164,7 @@ def draw_breast(
     inside = inside.reshape(tuple(scan.shape))
     fractions = paint_body(generator, points, breasts, width)
     for lesion in draw_lesions(growth, lesions, shown, width):
-        lesion.grow(growth, fractions, points, width)
+        lesion.grow(growth, fractions)
 
     tissues = draw_breast_tissues(generator)
     arrival = float(scan.times[1]) - 15.0 + generator.uniform(-5.0, 5.0)

@@ -70,7 +70,7 @@ def test_what_differs_in_one_respect_is_drawn_as_one(seed: int) -> None:
 
 def test_shares_of_tissues_sum_to_one() -> None:
     generator = np.random.default_rng(0)
-    fractions = Fractions.of_one("a", "abc", 50)
+    fractions = Fractions.of_one("a", "abc", np.zeros((3, 50)), width=1.0)
     first, second, third = generator.random((3, 50)).astype(np.float32)
     first[:10] = 0
     fractions.paint("b", first)
