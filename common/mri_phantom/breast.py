@@ -5,24 +5,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from mri_phantom.breast_lesion import response_probability
-from mri_phantom.cohort import (
-    Cohort,
-    CohortSubject,
-    check_grid,
-    check_missing,
-    check_number,
-    check_splits,
-    draw_silenced,
-)
+from mri_phantom.cohort import Cohort, check_grid, check_missing, check_number, check_splits, draw_silenced
 from mri_phantom.scanner import Scan
-from mri_phantom.subject import draw_breast
+from mri_phantom.subject import SimulatedSubject, draw_breast
 from seq2seq_mri.sequences import SEQUENCE_TABLES
 
 __all__ = ["BREAST_SEQUENCES", "SimulateBreast", "draw_examinations"]
@@ -169,11 +161,11 @@ class SimulateBreast:
 
         frames = dict.fromkeys(BREAST_SEQUENCES, 1) | dict.fromkeys(_DYNAMIC, self.timepoints) | {"dwi": len(b_values)}
         counts = check_splits(self.subjects, self.splits)
-        cohort = Cohort("breast", frames, counts, self.seed, scan, plan, partial(_draw, scan))
+        cohort = Cohort("breast", frames, counts, self.seed, scan, "lesion", plan, partial(_draw, scan))
         return cohort.write(self.output_dir, self.overwrite)
 
 
-def _draw(scan: Scan, generator: np.random.Generator, patient: _Plan) -> CohortSubject:
+def _draw(scan: Scan, generator: np.random.Generator, patient: _Plan) -> SimulatedSubject:
     examination, lesions = patient
     drawn = draw_breast(generator, scan, lesions, examination.acquired, examination.coronal)
     images = {name: image if len(image) > 1 else image[0] for name, image in drawn.images.items()}
@@ -183,11 +175,10 @@ def _draw(scan: Scan, generator: np.random.Generator, patient: _Plan) -> CohortS
     label = {}
     if "malignant" in lesions:
         label["pcr"] = int(generator.random() < response_probability(drawn.tissues["malignant"]))
-    return CohortSubject(
-        {name: images[name] for name in examination.sequences},
-        drawn.truth,
-        "lesion",
-        {name: mask for name, mask in unique.items() if name in examination.sequences},
+    return replace(
+        drawn,
+        images={name: images[name] for name in examination.sequences},
+        unique={name: mask for name, mask in unique.items() if name in examination.sequences},
         label=label,
     )
 

@@ -45,17 +45,12 @@ class Scan:
     b_values: Sequence[float] = (0, 150, 800, 1500)
 
 
-def bias_field(generator: np.random.Generator, points: np.ndarray, strength: float, extent: float = 90.0) -> np.ndarray:
-    """Return a smooth positive sensitivity, the exponential of a random polynomial of second degree.
+def bias_field(generator: np.random.Generator, points: np.ndarray, strength: float) -> np.ndarray:
+    """Return a smooth positive sensitivity, ``[N]``, the exponential of a random polynomial of second degree.
 
-    Args:
-        points: ``[3, N]``, mm.
-        strength: standard deviation of the logarithm at the distance ``extent`` (mm) from the origin along an axis.
-
-    Returns:
-        ``[N]`` factors about 1.
+    ``strength`` is the standard deviation of its logarithm 90 mm from the origin along an axis.
     """
-    x, y, z = points / np.asarray(extent, dtype=points.dtype)
+    x, y, z = points / np.float32(90)
     terms = np.stack([x, y, z, x * x, y * y, z * z, x * y, x * z, y * z])
     coefficients = generator.standard_normal(len(terms)).astype(points.dtype) * strength / np.sqrt(2)
     return np.exp(coefficients @ terms)

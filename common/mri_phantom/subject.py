@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -51,6 +51,8 @@ class SimulatedSubject:
         signals: sequence's name → float32, the images without blur, sensitivity, motion, the tissues' mottling and
             noise.
         tissues: name → parameters.
+        withheld: sequences that are written, but that the datalist has under "withheld".
+        label: what the datalist has under "label", if anything.
     """
 
     images: dict[str, np.ndarray]
@@ -58,6 +60,8 @@ class SimulatedSubject:
     unique: dict[str, np.ndarray]
     signals: dict[str, np.ndarray]
     tissues: dict[str, Tissue]
+    withheld: set[str] = field(default_factory=set)
+    label: dict[str, int] = field(default_factory=dict)
 
 
 def draw_brain(
@@ -279,7 +283,7 @@ def _breast_signals(
 def _deformed(generator: np.random.Generator, points: np.ndarray) -> np.ndarray:
     """Return ``points`` (``[3, N]``, mm) moved by a smooth random deformation of 2 mm."""
     deformation = [RandomField(generator, wavelength=90.0, period=384.0) for _ in range(3)]
-    return points + np.stack([2.0 * field(points) for field in deformation])
+    return points + np.stack([2.0 * along(points) for along in deformation])
 
 
 def _mottling(generator: np.random.Generator, points: np.ndarray) -> np.ndarray:
