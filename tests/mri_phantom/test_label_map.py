@@ -36,10 +36,10 @@ def label_map(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     image = nibabel.Nifti1Image(labels, affine)
     if request.param == "LPS":
         image = image.as_reoriented([[0, -1], [1, -1], [2, 1]])
-    folder = tmp_path / "maps"
-    folder.mkdir()
-    nibabel.save(image, folder / "a.nii.gz")
-    return folder / "a.nii.gz"
+    path = tmp_path / "maps" / "a.nii.gz"
+    path.parent.mkdir()
+    nibabel.save(image, path)
+    return path
 
 
 def test_tissues_lie_where_the_map_has_them(label_map: Path) -> None:

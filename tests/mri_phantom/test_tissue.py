@@ -15,21 +15,9 @@ from mri_phantom.tissue import (
     BREAST_TISSUES,
     draw_brain_tissues,
     draw_breast_tissues,
-    parameters,
 )
 
 TUMOUR = BREAST_TISSUES["malignant"]
-
-
-@pytest.mark.parametrize("tissues", [BRAIN_TISSUES, BREAST_TISSUES])
-def test_parameters_are_possible_and_in_the_order_of_the_tissues(tissues: dict) -> None:
-    arrays = parameters(tissues)
-    for number, tissue in enumerate(tissues.values()):
-        assert {name: values[number] for name, values in arrays.items()} == vars(tissue)
-        assert 0 < tissue.proton_density <= 1
-        assert 0 < tissue.t2 < tissue.t1
-        assert min(tissue.gadolinium, tissue.adc, tissue.ktrans, tissue.ve, tissue.vp) >= 0
-        assert tissue.ve + tissue.vp <= 1
 
 
 @pytest.mark.parametrize(
