@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,25 +27,34 @@ _TISSUES_OF = {
 }
 
 
-@dataclass
 class Lesion:
-    """Where a lesion is and what it is like.
+    """A lesion drawn in the glandular cone of a breast, not so small that a grid of such voxels could miss it.
 
-    Attributes:
+    Args:
+        generator: source of randomness.
         kind: "benign" or "malignant".
         breast: the breast that it is in.
+        width: of a voxel, mm.
+
+    Attributes:
         centre: ``[3]``, mm, in the body's coordinates.
         radius: mean radius, mm; of a malignant lesion without its spicules and the enhancement around it.
         axes: ``[3, 3]`` matrix that turns an offset into the lesion's own stretched axes.
         isointense: of a benign lesion: whether it differs from fibroglandular tissue by its uptake alone.
     """
 
-    kind: str
-    breast: Breast
-    centre: np.ndarray
-    radius: float
-    axes: np.ndarray
-    isointense: bool
+    def __init__(self, generator: np.random.Generator, kind: str, breast: Breast, width: float) -> None:
+        self.kind, self.breast = kind, breast
+        radius = generator.uniform(6.0, 10.0) if kind == "benign" else generator.uniform(11.0, 17.0)
+        self.radius = max(radius, (1.7 if kind == "benign" else 2.4) * width)
+        direction = generator.standard_normal(3)
+        direction[1] = abs(direction[1]) + 0.3  # in front of the chest
+        direction /= np.linalg.norm(direction)
+        gland = np.maximum(np.array(breast.gland_radii) - 0.8 * self.radius, 5)
+        centre = np.array(breast.centre) + generator.uniform(0.25, 0.7) * direction * gland
+        self.centre = centre.astype(np.float32)
+        self.axes = draw_axes(generator, (0.25, -0.05, -0.2) if kind == "benign" else 0.12)
+        self.isointense = bool(generator.random() < 0.5)
 
     def grow(self, generator: np.random.Generator, fractions: Fractions) -> None:
         """Paint the lesion, and the dense tissue that it lies in, in place.
@@ -116,15 +125,12 @@ class Lesion:
 def draw_lesions(
     generator: np.random.Generator, kinds: Sequence[str], breasts: Sequence[Breast], width: float
 ) -> list[Lesion]:
-    """Draw lesions of these kinds, each in the glandular cone of one of the breasts, and apart from each other.
-
-    None is so small that a grid of voxels ``width`` mm wide could miss it.
-    """
+    """Draw lesions of these kinds, each in one of the breasts, and apart from each other."""
     lesions: list[Lesion] = []
     for kind in kinds:
         # In a small breast there may be no room; then the last place must do.
         for _ in range(_TRIES):
-            lesion = _draw_lesion(generator, kind, breasts[int(generator.integers(len(breasts)))], width)
+            lesion = Lesion(generator, kind, breasts[int(generator.integers(len(breasts)))], width)
             gaps = [
                 np.linalg.norm(lesion.centre - other.centre) - 1.6 * (lesion.radius + other.radius) for other in lesions
             ]
@@ -132,18 +138,6 @@ def draw_lesions(
                 break
         lesions.append(lesion)
     return lesions
-
-
-def _draw_lesion(generator: np.random.Generator, kind: str, breast: Breast, width: float) -> Lesion:
-    radius = generator.uniform(6.0, 10.0) if kind == "benign" else generator.uniform(11.0, 17.0)
-    radius = max(radius, (1.7 if kind == "benign" else 2.4) * width)
-    direction = generator.standard_normal(3)
-    direction[1] = abs(direction[1]) + 0.3  # in front of the chest
-    direction /= np.linalg.norm(direction)
-    gland = np.maximum(np.array(breast.gland_radii) - 0.8 * radius, 5)
-    centre = np.array(breast.centre) + generator.uniform(0.25, 0.7) * direction * gland
-    axes = draw_axes(generator, (0.25, -0.05, -0.2) if kind == "benign" else 0.12)
-    return Lesion(kind, breast, centre.astype(np.float32), radius, axes, isointense=bool(generator.random() < 0.5))
 
 
 def lesion_labels(fractions: Fractions) -> np.ndarray:

@@ -67,12 +67,10 @@ def rician_noise(generator: np.random.Generator, signal: np.ndarray, deviation: 
 
 
 def blurred(signal: np.ndarray, inside: np.ndarray, deviation: float | Sequence[float] = _DEVIATION) -> np.ndarray:
-    """Return the signal as seen with a Gaussian point spread function, nothing coming from outside.
+    """Return the signal ``[N]`` at the points inside as seen with a Gaussian point spread function.
 
-    Args:
-        signal: ``[N]``, at the points inside; a constant signal stays as it is.
-        inside: bool ``[X, Y, Z]``, the N points, in the order of a C array.
-        deviation: of the point spread function, voxels, one for all axes or one for each.
+    Nothing comes from outside, so that a constant signal stays as it is. The standard deviation is in voxels, one for
+    all axes or one for each.
     """
     received = ndimage.gaussian_filter(fill_volume(signal, inside), deviation)[inside]
     return received / ndimage.gaussian_filter(inside.astype(signal.dtype), deviation)[inside]

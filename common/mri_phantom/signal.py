@@ -94,7 +94,7 @@ def brain_signals(tissues: Mapping[str, Tissue]) -> dict[str, np.ndarray]:
     T1 and T1Gd: spin echo, TR 400 ms, TE 8 ms. T2: spin echo, TR 4500 ms, TE 60 ms. FLAIR: inversion recovery,
     TR 9000 ms, TI 2500 ms, TE 140 ms.
     """
-    values = parameters(tissues)
+    values = parameters(tissues.values())
     density, t1, t2 = values["proton_density"], values["t1"], values["t2"]
     return {
         "t1": spin_echo(density, t1, t2, **_T1_WEIGHTED),

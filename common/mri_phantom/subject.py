@@ -13,7 +13,7 @@ from mri_phantom.brain_anatomy import BRAIN_CENTRE, BRAIN_RADII, brain_surface, 
 from mri_phantom.breast_anatomy import Breast, body_surface, draw_breasts, paint_body
 from mri_phantom.breast_lesion import draw_lesions, lesion_labels, unique_masks
 from mri_phantom.fractions import Fractions
-from mri_phantom.glioma import draw_glioma, enhancement_change
+from mri_phantom.glioma import Glioma, enhancement_change
 from mri_phantom.grid import fill_volume, grid_points
 from mri_phantom.label_map import LabelMap
 from mri_phantom.random_fields import RandomField
@@ -89,7 +89,7 @@ def draw_brain(
 
     # streams of their own, so that a patient's anatomy is the same with and without a tumour, and whatever its texture
     lesion, scanner, uptake = generator.spawn(3)
-    tumour = draw_glioma(lesion) if glioma else None
+    tumour = Glioma(lesion) if glioma else None
     inside = (brain_surface(points) if label_map is None else label_map.surface(points)) > 0
     points, world = points[:, inside], world[:, inside]
     inside = inside.reshape(tuple(scan.shape))
@@ -198,7 +198,7 @@ def draw_breast(
                 [scan.motion * name.endswith("dce") / step for step in scan.spacing],
             )
 
-    ktrans = parameters(tissues)["ktrans"].astype(np.float32) @ fractions.values * _UPTAKE_FACTORS[level]
+    ktrans = parameters(tissues.values())["ktrans"].astype(np.float32) @ fractions.values * _UPTAKE_FACTORS[level]
     labels = np.array(list(BREAST_LABELS.values()), dtype=np.uint8)[fractions.values.argmax(axis=0)]
     truth = {"tissue": labels, "ktrans": ktrans.astype(np.float32), "adc": adc, "lesion": lesion_labels(fractions)}
     return SimulatedSubject(
@@ -241,22 +241,14 @@ def _breast_signals(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return the noise-free signals, name → float32 ``[T, N]``, and the ADC, float32 ``[N]``.
 
-    Every tissue's signal is computed once for every uptake factor, and looked up where the tissue is.
-
-    Args:
-        tissues: name → parameters.
-        fractions: their shares at N points.
-        level: ``[N]``, which of the uptake factors K_trans is multiplied by.
-        residual: ``[N]``, the part of fat's signal that fat saturation leaves.
-        scan: times and b-values.
-        agent: arrival and dose of the contrast agent, see ``breast_signals``.
+    Every tissue's signal is computed once for every uptake factor, and looked up where the tissue is. ``level``
+    (``[N]``) says by which of these K_trans is multiplied, ``residual`` (``[N]``) which part of fat's signal fat
+    saturation leaves, ``agent`` has the arrival and the dose of the contrast agent.
     """
     table = parameters(
-        {
-            f"{name} {number}": replace(tissue, ktrans=tissue.ktrans * float(factor))
-            for name, tissue in tissues.items()
-            for number, factor in enumerate(_UPTAKE_FACTORS)
-        }
+        replace(tissue, ktrans=tissue.ktrans * float(factor))
+        for tissue in tissues.values()
+        for factor in _UPTAKE_FACTORS
     )
     # b = 0 in front of the others weighs the ADC of what shares a voxel
     suppressed, full = (
@@ -264,9 +256,9 @@ def _breast_signals(
     )
     signals = {name: np.zeros((len(suppressed[name]), len(level)), dtype=np.float32) for name in ACQUIRED}
     decay = np.zeros(len(level), dtype=np.float32)
-    for index, (name_of_tissue, tissue) in enumerate(tissues.items()):
-        where = np.flatnonzero(fractions[name_of_tissue])
-        share, entry = fractions[name_of_tissue][where], index * len(_UPTAKE_FACTORS) + level[where]
+    for index, (tissue, shares) in enumerate(zip(tissues.values(), fractions.values, strict=True)):
+        where = np.flatnonzero(shares)
+        share, entry = shares[where], index * len(_UPTAKE_FACTORS) + level[where]
         for name, signal in signals.items():
             part = suppressed[name][:, entry]
             if tissue.fat:

@@ -28,7 +28,7 @@ from mri_phantom.tissue import (
 TIMES = (0, 90, 180, 270, 360, 450)
 B_VALUES = (0, 150, 800, 1500)
 BREAST = list(BREAST_TISSUES)
-MEANS = parameters(BREAST_TISSUES)
+MEANS = parameters(BREAST_TISSUES.values())
 
 
 def longitudinal(start: float, duration: float, t1: float, steps: int = 20000) -> float:
@@ -107,7 +107,7 @@ def patient(request: pytest.FixtureRequest) -> dict[str, Tissue]:
 
 def breast_signals_of(tissues: dict[str, Tissue]) -> dict[str, dict[str, np.ndarray]]:
     """Return sequence → tissue → signals of its frames."""
-    signals = breast_signals(parameters({name: tissues[name] for name in BREAST}), TIMES, B_VALUES)
+    signals = breast_signals(parameters(tissues[name] for name in BREAST), TIMES, B_VALUES)
     return {sequence: dict(zip(BREAST, values.T, strict=True)) for sequence, values in signals.items()}
 
 
