@@ -60,6 +60,7 @@ def test_files_are_those_of_brats_with_the_origin_at_the_centre(cohort: Path) ->
 
 def test_datalist_withholds_sequences_and_names_masks_with_voxels(cohort: Path) -> None:
     assert read_datalist(cohort)["sequences"] == {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
+    found = set()
     for section, count in SECTIONS.items():
         entries = load_datalist(cohort / "datalist.json", section)
         assert len(entries) == count
@@ -70,8 +71,10 @@ def test_datalist_withholds_sequences_and_names_masks_with_voxels(cohort: Path) 
             assert not withheld.keys() & entry.keys()
             images = {name: entry.get(name) or withheld[name] for name in ENDINGS}
             assert all(path.endswith(f"-{ENDINGS[name]}.nii.gz") for name, path in images.items())
-            for path in entry.get("unique", {}).values():
+            for sequence, path in entry.get("unique", {}).items():
+                found.add(sequence)
                 assert set(np.unique(nibabel.load(path).dataobj)) == {0, 1}
+    assert found == {"t1gd", "flair"}
 
 
 def test_with_texture_patients_with_a_glioma_have_a_label_and_healthy_ones_have_none(textured: Path) -> None:

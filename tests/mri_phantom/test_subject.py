@@ -56,22 +56,6 @@ def test_enhancement_is_seen_in_t1gd_alone(patient: SimulatedSubject) -> None:
     assert (signals["t1gd"][enhancing] / signals["t1"][enhancing]).min() > 1.3
 
 
-def test_fluid_oedema_is_separated_by_flair_alone() -> None:
-    found = 0
-    for seed in range(4):
-        subject = draw_brain(np.random.default_rng(seed), SCAN)
-        oedema, flair = subject.unique["flair"] > 0, subject.signals["flair"]
-        if oedema.sum() >= 5:
-            found += 1
-            fluid = (flair < 0.15 * np.median(flair[flair > 0])) & (subject.signals["t2"] > 0)
-            contrasts = {
-                name: abs(np.median(signal[oedema]) - np.median(signal[fluid])) / np.percentile(signal[signal > 0], 99)
-                for name, signal in subject.signals.items()
-            }
-            assert contrasts.pop("flair") > max(0.4, 2 * max(contrasts.values()))
-    assert found >= 2
-
-
 def test_a_healthy_subject_is_the_patient_without_the_tumour() -> None:
     healthy = draw_brain(np.random.default_rng(0), SCAN, glioma=False)
     patient = draw_brain(np.random.default_rng(0), SCAN)
@@ -107,12 +91,7 @@ def test_tissues_fill_every_voxel() -> None:
 
 
 def test_structures_lie_where_anatomy_has_them() -> None:
-    expected = {
-        "thalamus": (11, -17, 7),
-        "putamen": (26, 0, 3),
-        "caudate": (14, 12, 8),
-        "brainstem": (0, -24, -30),
-    }
+    expected = {"thalamus": (11, -17, 7), "putamen": (26, 0, 3), "caudate": (14, 12, 8), "brainstem": (0, -24, -30)}
     points = np.array(list(expected.values()), dtype=np.float32).T
     fractions = draw_anatomy(np.random.default_rng(0), points, width=2.0).fractions
     assert [fractions.names[index] for index in fractions.values.argmax(0)] == list(expected)
