@@ -29,12 +29,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass
 class Hosts:
-    """Runs an application, and the bundle's own command.
-
-    Attributes:
-        python: interpreter with MONAI Deploy.
-        repository: the checkout.
-    """
+    """Runs the applications of a checkout by an interpreter with MONAI Deploy."""
 
     python: str
     repository: Path
@@ -70,7 +65,7 @@ class Hosts:
 
 @pytest.fixture(scope="session")
 def hosts(repository: Path) -> Hosts:
-    """Both hosts, or a skip that says how to name the environment."""
+    """MONAI Deploy, or a skip that says how to name its environment."""
     python = os.environ.get("SEQ2SEQ_MRI_DEPLOY_PYTHON")
     if not python:
         pytest.skip("SEQ2SEQ_MRI_DEPLOY_PYTHON names no interpreter with MONAI Deploy (docs/monai_deploy.md)")
