@@ -10,11 +10,7 @@ from tools.release import release
 
 __all__ = ["main"]
 
-COMMANDS = {
-    "convert_released": convert_released,
-    "push_to_hf_hub": push_to_hf_hub,
-    "release": release,
-}
+COMMANDS = {"convert_released": convert_released, "push_to_hf_hub": push_to_hf_hub, "release": release}
 
 
 def main() -> None:

@@ -26,7 +26,6 @@ __all__ = ["BuiltBundle", "build_archives", "release"]
 
 # GitHub takes no larger file into a release.
 _LARGEST_ARCHIVE = 2 * 2**30
-_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -146,12 +145,8 @@ def build_archives(
     files = [_checked_files(bundle, Path(repository)) for bundle in bundles]
     check_schema(bundles, None if schema is None else Path(schema))
     with tempfile.TemporaryDirectory(prefix="seq2seq_mri_release_") as folder:
-        with tqdm(total=len(bundles) * _STEPS, unit="step", disable=None) as progress:
-            built = [
-                _build(bundle, content, Path(folder, bundle.name), progress)
-                for bundle, content in zip(bundles, files, strict=True)
-            ]
-        yield built
+        progress = tqdm(list(zip(bundles, files, strict=True)), unit="bundle", disable=None)
+        yield [_build(bundle, content, Path(folder, bundle.name)) for bundle, content in progress]
 
 
 def _checked_files(bundle: Path, repository: Path) -> dict[str, dict[str, bytes | Path]]:
@@ -168,10 +163,9 @@ def _checked_files(bundle: Path, repository: Path) -> dict[str, dict[str, bytes 
     return files
 
 
-def _build(bundle: Path, files: Mapping[str, Mapping[str, bytes | Path]], folder: Path, progress: tqdm) -> BuiltBundle:
+def _build(bundle: Path, files: Mapping[str, Mapping[str, bytes | Path]], folder: Path) -> BuiltBundle:
     """Build and try the archive of one bundle in ``folder``."""
     key = release_key(bundle)
-    progress.set_description(f"{bundle.name}: files")
     # What is beside a bundle is laid beside it here, too.
     staged = folder / "staged"
     for name, contents in files.items():
@@ -182,16 +176,10 @@ def _build(bundle: Path, files: Mapping[str, Mapping[str, bytes | Path]], folder
     cohort = simulate_for(staged / bundle.name, folder / "cohort")
     # What is published is what was checked, if a file changes meanwhile.
     published: dict[str, bytes | Path] = {part: staged / bundle.name / part for part in files[bundle.name]}
-    progress.update()
-
-    progress.set_description(f"{bundle.name}: examination")
     examined = folder / "examined"
     arguments = [str(staged / bundle.name), str(cohort), str(examined)]
     run_with(staged / bundle.name, "tools.examine", arguments, (staged / bundle.name, Path(__file__).parents[1]))
     published["models/model.ts"] = examined / "model.ts"
-    progress.update()
-
-    progress.set_description(f"{bundle.name}: inference")
     archive = folder / f"{key}.zip"
     write_archive(published, archive, bundle.name)
     if archive.stat().st_size > _LARGEST_ARCHIVE:
@@ -201,5 +189,4 @@ def _build(bundle: Path, files: Mapping[str, Mapping[str, bytes | Path]], folder
         if name != bundle.name:
             shutil.copytree(staged / name, unzipped.parent / name)
     try_inference(unzipped, cohort)
-    progress.update()
     return BuiltBundle(bundle.name, key, archive, published)

@@ -9,10 +9,7 @@ from seq2seq_mri.command_line import run_command_line
 
 __all__ = ["main"]
 
-COMMANDS = {
-    "brain": SimulateBrain,
-    "breast": SimulateBreast,
-}
+COMMANDS = {"brain": SimulateBrain, "breast": SimulateBreast}
 
 
 def main() -> None:

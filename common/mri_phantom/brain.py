@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,6 @@ import numpy as np
 from mri_phantom.cohort import (
     SECTIONS,
     Cohort,
-    CohortSubject,
     check_grid,
     check_missing,
     check_number,
@@ -23,7 +22,7 @@ from mri_phantom.cohort import (
 )
 from mri_phantom.label_map import LabelMap, find_label_maps
 from mri_phantom.scanner import Scan
-from mri_phantom.subject import draw_brain
+from mri_phantom.subject import SimulatedSubject, draw_brain
 from seq2seq_mri.sequences import SEQUENCE_TABLES
 
 __all__ = ["SimulateBrain"]
@@ -132,13 +131,13 @@ class SimulateBrain:
                 for position, hidden in enumerate(silenced)
             ]
 
-        def draw(generator: np.random.Generator, patient: _Plan) -> CohortSubject:
+        def draw(generator: np.random.Generator, patient: _Plan) -> SimulatedSubject:
             # a stream of its own, so that what is drawn besides does not depend on the number of maps
             label_map = None if maps is None else LabelMap(maps[int(generator.spawn(1)[0].integers(len(maps)))])
             drawn = draw_brain(generator, scan, patient.glioma, self.texture or 0.0, patient.label == 1, label_map)
             label = {} if patient.label is None or self.texture is None else {"mgmt": patient.label}
-            return CohortSubject(drawn.images, drawn.truth, "seg", drawn.unique, patient.hidden, label)
+            return replace(drawn, withheld=patient.hidden, label=label)
 
-        counts = check_splits(self.subjects, self.splits)
-        cohort = Cohort("brain", SEQUENCE_TABLES["brats"], counts, self.seed, scan, plan, draw, endings=_FILE_ENDINGS)
+        counts, sequences = check_splits(self.subjects, self.splits), SEQUENCE_TABLES["brats"]
+        cohort = Cohort("brain", sequences, counts, self.seed, scan, "seg", plan, draw, _FILE_ENDINGS)
         return cohort.write(self.output_dir, self.overwrite)

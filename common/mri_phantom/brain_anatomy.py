@@ -48,30 +48,29 @@ def brain_surface(points: np.ndarray) -> np.ndarray:
 
 def draw_anatomy(generator: np.random.Generator, points: np.ndarray, width: float) -> BrainAnatomy:
     """Draw one healthy brain at points inside ``brain_surface``."""
-    fractions = Fractions.of_one("csf", BRAIN_TISSUES, points.shape[1])
-    depth, cortex = _paint_cerebrum(generator, fractions, points, width)
-    ventricle = _paint_deep_structures(generator, fractions, points, width)
-    hindbrain = _paint_hindbrain(generator, fractions, points, width)
-    _paint_vessels(generator, fractions, points, cortex, width)
+    fractions = Fractions.of_one("csf", BRAIN_TISSUES, points, width)
+    depth, cortex = _paint_cerebrum(generator, fractions)
+    ventricle = _paint_deep_structures(generator, fractions)
+    hindbrain = _paint_hindbrain(generator, fractions)
+    _paint_vessels(generator, fractions, cortex)
     return BrainAnatomy(fractions, union(depth, hindbrain), ventricle)
 
 
-def grow_cortical_vessels(
-    generator: np.random.Generator, points: np.ndarray, fractions: Fractions, width: float, radius: float = 3.4
-) -> None:
+def grow_cortical_vessels(generator: np.random.Generator, fractions: Fractions) -> None:
     """Thread small vessels through grey matter, in place; they stand out after contrast agent and hardly before.
 
     Two random functions vanish together along winding lines; these are the vessels' centres. Before contrast agent
     their tissue is that of grey matter, so that, as in patients, the bright dots and lines of T1Gd can be foreseen
-    neither from T1 nor from T2 or FLAIR. ``radius`` is theirs in mm, those too thin to be seen singly taken together.
+    neither from T1 nor from T2 or FLAIR. Those too thin to be seen singly are taken together, 3.4 mm in radius.
     """
-    distances = [RandomField(generator, wavelength=18.0, bandwidth=0.3).distance_to_zero(points) for _ in range(2)]
-    fractions.convert("grey_matter", "cortical_vessel", coverage(radius - np.hypot(*distances), width))
+    fields = [RandomField(generator, wavelength=18.0, bandwidth=0.3) for _ in range(2)]
+    distances = [field.distance_to_zero(fractions.points) for field in fields]
+    fractions.convert("grey_matter", "cortical_vessel", fractions.within(3.4 - np.hypot(*distances)))
 
 
 def _mirrored(points: np.ndarray) -> np.ndarray:
     """Fold the left half onto the right, so that a structure on both sides is described once."""
-    return np.stack([np.abs(points[0]), points[1], points[2]])
+    return np.stack([np.abs(points[0]), *points[1:]])
 
 
 def _cerebrum(points: np.ndarray) -> np.ndarray:
@@ -116,15 +115,14 @@ def _folding_surfaces(points: np.ndarray, wander: np.ndarray) -> np.ndarray:
     return intersection(depth, sylvian.astype(points.dtype), 2.0)
 
 
-def _paint_cerebrum(
-    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, width: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _paint_cerebrum(generator: np.random.Generator, fractions: Fractions) -> tuple[np.ndarray, np.ndarray]:
     """Paint the folded cortex and the white matter in it; return the distances into the whole and into the cortex."""
     folds = RandomField(generator, wavelength=25.0, bandwidth=0.22)
     reach = RandomField(generator, wavelength=40.0)
     atrophy = generator.uniform(-0.5, 0.0)  # negative: the banks of sulci touch
     thickness = generator.uniform(2.9, 3.4)
 
+    points = fractions.points
     wander = 3.5 * reach(points)
     depth = _folding_surfaces(points, wander)
     step = 1.5
@@ -143,22 +141,20 @@ def _paint_cerebrum(
     bottom = 12 + 4 * reach(surface)
     sulcus = np.sqrt(sulcus**2 + np.maximum(depth - bottom, 0) ** 2) - atrophy
     cortex = np.minimum(depth - 0.6 * atrophy, sulcus).astype(points.dtype)
-    fractions.paint("grey_matter", coverage(cortex, width))
-    fractions.paint("white_matter", coverage(cortex - thickness, width))
+    fractions.fill("grey_matter", cortex)
+    fractions.fill("white_matter", cortex - thickness)
     return depth, cortex
 
 
-def _paint_deep_structures(
-    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, width: float
-) -> np.ndarray:
+def _paint_deep_structures(generator: np.random.Generator, fractions: Fractions) -> np.ndarray:
     """Paint corpus callosum, basal ganglia, thalami and ventricles; return the distance into the lateral ventricles."""
-    mirrored = _mirrored(points)
+    mirrored = _mirrored(fractions.points)
     # the corpus callosum bridges the hemispheres in an arch above the ventricles
-    flattened = np.stack([mirrored[0] * 0.28, points[1], points[2]])
+    flattened = np.stack([mirrored[0] * 0.28, *mirrored[1:]])
     arch = [(0, 27, 0, 3.5), (0, 33, 8, 5), (0, 24, 20, 4.5), (0, 4, 27, 3.5), (0, -20, 26, 3.5), (0, -38, 17, 5.5)]
-    fractions.paint("white_matter", coverage(tube(flattened, arch), width))
+    fractions.fill("white_matter", tube(flattened, arch))
     core = ellipsoid(mirrored, (14, -2, 4), (24, 36, 20))
-    fractions.paint("white_matter", coverage(core, width))
+    fractions.fill("white_matter", core)
 
     size = generator.uniform(0.7, 1.25)
     horns = [(7, 29, 6, 2.5), (8, 18, 14, 4.5), (9, -4, 20, 4.5), (15, -26, 19, 5), (24, -38, 10, 6)]
@@ -168,27 +164,26 @@ def _paint_deep_structures(
     ventricle = union(union(ventricle, occipital, 4.0), temporal, 4.0)
     ventricle = intersection(ventricle, mirrored[0] - 0.8, 1.0)
 
-    fractions.paint("thalamus", coverage(ellipsoid(mirrored, (11, -17, 7), (9.5, 16, 10)), width))
+    fractions.fill("thalamus", ellipsoid(mirrored, (11, -17, 7), (9.5, 16, 10)))
     caudate = tube(mirrored, [(13, 19, 5, 7.5), (15, 8, 15, 5), (18, -12, 21, 3), (25, -28, 19, 2)])
-    fractions.paint("caudate", coverage(caudate, width))
-    turned = np.stack([mirrored[0] + 0.22 * (mirrored[1] - 2), mirrored[1], mirrored[2]])
-    fractions.paint("putamen", coverage(ellipsoid(turned, (26, 2, 3), (6.0, 17, 10)), width))
-    fractions.paint("pallidum", coverage(ellipsoid(turned, (18.5, -1, 0.5), (4.5, 10, 7)), width))
+    fractions.fill("caudate", caudate)
+    turned = np.stack([mirrored[0] + 0.22 * (mirrored[1] - 2), *mirrored[1:]])
+    fractions.fill("putamen", ellipsoid(turned, (26, 2, 3), (6.0, 17, 10)))
+    fractions.fill("pallidum", ellipsoid(turned, (18.5, -1, 0.5), (4.5, 10, 7)))
 
-    fractions.paint("csf", coverage(ventricle, width))
-    third = ellipsoid(points, (0, -10, 2), (1.6 + size, 14, 10))
-    fractions.paint("csf", coverage(third, width))
+    fractions.fill("csf", ventricle)
+    third = ellipsoid(fractions.points, (0, -10, 2), (1.6 + size, 14, 10))
+    fractions.fill("csf", third)
     plexus = tube(mirrored, [(16, -26, 17, 1.8), (24, -37, 8, 2.8), (27, -34, 0, 1.5)])
-    fractions.paint("choroid_plexus", 0.85 * coverage(intersection(plexus, ventricle - 0.5), width))
+    fractions.paint("choroid_plexus", 0.85 * fractions.within(intersection(plexus, ventricle - 0.5)))
     return ventricle
 
 
-def _paint_hindbrain(
-    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, width: float
-) -> np.ndarray:
+def _paint_hindbrain(generator: np.random.Generator, fractions: Fractions) -> np.ndarray:
     """Paint brainstem, cerebellum and fourth ventricle; return the distance into them."""
+    points = fractions.points
     stem = _brainstem(points)
-    fractions.paint("brainstem", coverage(stem - 0.8, width))
+    fractions.fill("brainstem", stem - 0.8)
     cerebellum = _cerebellum(points) - 0.5
     # folia are thin leaves that run from side to side
     leaves = RandomField(generator, wavelength=17.0, bandwidth=0.25)
@@ -197,27 +192,26 @@ def _paint_hindbrain(
     fissure = np.sqrt(fissure**2 + np.maximum(cerebellum - 9, 0) ** 2) - 0.1
     cortex = np.minimum(cerebellum, fissure).astype(points.dtype)
     # at the tentorium the cerebellum ends where the cerebrum's fluid begins
-    own = coverage(cerebellum, width) * coverage(1.0 - _cerebrum(points), width)
+    own = fractions.within(cerebellum) * fractions.within(1.0 - _cerebrum(points))
     peduncle = np.minimum(stem + 14, cerebellum - 5)
     fractions.paint("csf", own)
-    fractions.paint("grey_matter", own * coverage(cortex, width))
-    fractions.paint("white_matter", own * coverage(union(cortex - 1.9, peduncle), width))
+    fractions.paint("grey_matter", own * fractions.within(cortex))
+    fractions.paint("white_matter", own * fractions.within(union(cortex - 1.9, peduncle)))
     fourth = ellipsoid(points, (0, -41, -30), (6, 5, 9))
-    fractions.paint("csf", coverage(fourth, width))
+    fractions.fill("csf", fourth)
     return union(stem, cerebellum)
 
 
-def _paint_vessels(
-    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, cortex: np.ndarray, width: float
-) -> None:
+def _paint_vessels(generator: np.random.Generator, fractions: Fractions, cortex: np.ndarray) -> None:
     """Paint what contrast agent shows in every brain besides a tumour."""
+    points = fractions.points
     # the superior sagittal sinus, at the upper and rear edge of the falx
     surface = brain_surface(points)
     sinus = np.minimum(np.minimum(3.5 - np.abs(points[0]), surface + 0.5), 4.5 - surface)
     sinus = intersection(sinus, (points[2] - 0.4 * points[1] - 5).astype(points.dtype))
-    fractions.paint("vein", coverage(sinus, width))
+    fractions.fill("vein", sinus)
     # here and there a vein lies in a sulcus
     course = RandomField(generator, wavelength=20.0)
     fluid = fractions["csf"]
-    share = fluid * coverage(2 * (course(points) - 1.2), 1.0) * coverage(-cortex, width) * coverage(6 - surface, 4.0)
+    share = fluid * coverage(2 * (course(points) - 1.2), 1.0) * fractions.within(-cortex) * coverage(6 - surface, 4.0)
     fractions.convert("csf", "vein", share)

@@ -5,24 +5,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
-from functools import partial
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from mri_phantom.breast_lesion import response_probability
-from mri_phantom.cohort import (
-    Cohort,
-    CohortSubject,
-    check_grid,
-    check_missing,
-    check_number,
-    check_splits,
-    draw_silenced,
-)
+from mri_phantom.cohort import Cohort, check_grid, check_missing, check_number, check_splits, draw_silenced
 from mri_phantom.scanner import Scan
-from mri_phantom.subject import draw_breast
+from mri_phantom.subject import SimulatedSubject, draw_breast
 from seq2seq_mri.sequences import SEQUENCE_TABLES
 
 __all__ = ["BREAST_SEQUENCES", "SimulateBreast", "draw_examinations"]
@@ -167,29 +158,27 @@ class SimulateBreast:
                 examinations = draw_examinations(generator, count, self.mixed, self.diffusion, lacking)
             return list(zip(examinations, _deal_lesions(generator, count, self.healthy, self.malignant), strict=True))
 
+        def draw(generator: np.random.Generator, patient: _Plan) -> SimulatedSubject:
+            examination, lesions = patient
+            drawn = draw_breast(generator, scan, lesions, examination.acquired, examination.coronal)
+            images = {name: image if len(image) > 1 else image[0] for name, image in drawn.images.items()}
+            images["wash_in"], images["wash_out"] = _wash_maps(images["dce" if "dce" in images else "fatsat_dce"])
+            # enhancement shows in every DCE alike
+            unique = dict.fromkeys(_DYNAMIC, drawn.unique["dce"]) | {"dwi": drawn.unique["dwi"]}
+            label = {}
+            if "malignant" in lesions:
+                label["pcr"] = int(generator.random() < response_probability(drawn.tissues["malignant"]))
+            return replace(
+                drawn,
+                images={name: images[name] for name in examination.sequences},
+                unique={name: mask for name, mask in unique.items() if name in examination.sequences},
+                label=label,
+            )
+
         frames = dict.fromkeys(BREAST_SEQUENCES, 1) | dict.fromkeys(_DYNAMIC, self.timepoints) | {"dwi": len(b_values)}
         counts = check_splits(self.subjects, self.splits)
-        cohort = Cohort("breast", frames, counts, self.seed, scan, plan, partial(_draw, scan))
+        cohort = Cohort("breast", frames, counts, self.seed, scan, "lesion", plan, draw)
         return cohort.write(self.output_dir, self.overwrite)
-
-
-def _draw(scan: Scan, generator: np.random.Generator, patient: _Plan) -> CohortSubject:
-    examination, lesions = patient
-    drawn = draw_breast(generator, scan, lesions, examination.acquired, examination.coronal)
-    images = {name: image if len(image) > 1 else image[0] for name, image in drawn.images.items()}
-    images["wash_in"], images["wash_out"] = _wash_maps(images["dce" if "dce" in images else "fatsat_dce"])
-    # enhancement shows in every DCE alike
-    unique = dict.fromkeys(_DYNAMIC, drawn.unique["dce"]) | {"dwi": drawn.unique["dwi"]}
-    label = {}
-    if "malignant" in lesions:
-        label["pcr"] = int(generator.random() < response_probability(drawn.tissues["malignant"]))
-    return CohortSubject(
-        {name: images[name] for name in examination.sequences},
-        drawn.truth,
-        "lesion",
-        {name: mask for name, mask in unique.items() if name in examination.sequences},
-        label=label,
-    )
 
 
 def draw_examinations(
@@ -211,21 +200,17 @@ def draw_examinations(
     mixed_count = int(np.ceil(mixed * count))
     newer_count = (count - mixed_count) // 2
     kinds = ["mixed"] * mixed_count + ["newer"] * newer_count + ["older"] * (count - mixed_count - newer_count)
-    with_diffusion = {"mixed": int(np.ceil(diffusion * mixed_count)), "newer": int(np.ceil(diffusion * newer_count))}
-    lacking = {
-        kind: draw_silenced(generator, _PROTOCOLS[kind], kinds.count(kind), *missing) for kind in ("older", "newer")
-    }
-    dealt = dict.fromkeys(_PROTOCOLS, 0)
-    examinations = []
-    for index in generator.permutation(count):
-        kind = kinds[index]
-        number = dealt[kind]
-        dealt[kind] += 1
-        diffusion_too = {"dwi"} if number < with_diffusion.get(kind, 0) else set()
-        acquired = set(_PROTOCOLS[kind]) | diffusion_too
-        present = acquired - lacking[kind][number] if kind in lacking else acquired
-        examinations.append(Examination(_ordered(present), _ordered(acquired), kind == "older"))
-    return examinations
+    examinations: dict[str, list[Examination]] = {}
+    for kind, protocol in _PROTOCOLS.items():
+        number = kinds.count(kind)
+        lacking = [set()] * number if kind == "mixed" else draw_silenced(generator, protocol, number, *missing)
+        with_diffusion = 0 if kind == "older" else int(np.ceil(diffusion * number))
+        protocols = [{*protocol, "dwi"}] * with_diffusion + [{*protocol}] * (number - with_diffusion)
+        examinations[kind] = [
+            Examination(_ordered(acquired - missed), _ordered(acquired), kind == "older")
+            for acquired, missed in zip(protocols, lacking, strict=True)
+        ]
+    return [examinations[kinds[index]].pop(0) for index in generator.permutation(count)]
 
 
 def _ordered(names: set[str]) -> tuple[str, ...]:

@@ -103,13 +103,13 @@ def paint_body(
     generator: np.random.Generator, points: np.ndarray, breasts: Sequence[Breast], width: float
 ) -> Fractions:
     """Draw a healthy body at points inside ``body_surface``; return the shares of the tissues of ``BREAST_LABELS``."""
-    fractions = Fractions.of_one("adipose", BREAST_LABELS, points.shape[1])
+    fractions = Fractions.of_one("adipose", BREAST_LABELS, points, width)
     for breast in breasts:
-        _paint_gland(generator, fractions, points, breast, width)
-    paint_chest(generator, fractions, points, width)
+        _paint_gland(generator, fractions, breast)
+    paint_chest(generator, fractions)
     for breast in breasts:
-        _paint_veins(generator, fractions, points, breast, width)
-        _paint_cysts(generator, fractions, points, breast, width)
+        _paint_veins(generator, fractions, breast)
+        _paint_cysts(generator, fractions, breast)
 
     surface = body_surface(points, breasts)
     thickness = np.full(points.shape[1], _SKIN, dtype=points.dtype)
@@ -117,14 +117,13 @@ def paint_body(
         # the areola is thicker, the nipple has no fat at all
         from_nipple = np.linalg.norm(points - breast.nipple[:, None], axis=0)
         thickness += 2.0 * coverage(13 - from_nipple, 4.0) + 6.0 * coverage(6 - from_nipple, 3.0)
-    fractions.paint("skin", coverage(thickness - surface, width))
+    fractions.fill("skin", thickness - surface)
     return fractions
 
 
-def _paint_gland(
-    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, breast: Breast, width: float
-) -> None:
+def _paint_gland(generator: np.random.Generator, fractions: Fractions, breast: Breast) -> None:
     """Paint lobes of fibroglandular tissue that run to the nipple, and the ligaments in the fat around them."""
+    points = fractions.points
     lobes = RandomField(generator, wavelength=17.0, bandwidth=0.4)
     regions = RandomField(generator, wavelength=60.0, bandwidth=0.5)
     sheets = RandomField(generator, wavelength=24.0, bandwidth=0.25)
@@ -142,22 +141,21 @@ def _paint_gland(
     if within.any():
         threshold = np.quantile(texture[within], 1 - breast.density)
         lobe = 4.0 * (texture - threshold)
-        share = coverage(np.minimum(lobe, cone + 4), max(width, 3.0))
+        share = coverage(np.minimum(lobe, cone + 4), max(fractions.width, 3.0))
         fractions.paint("fibroglandular", share)
         # ducts join behind the nipple
         x, y, z = breast.nipple
         ducts = tube(points, [(x, y - 16, z, 6.0), (x, y, z, 3.0)])
-        fractions.paint("fibroglandular", 0.8 * coverage(ducts, width))
+        fractions.paint("fibroglandular", 0.8 * fractions.within(ducts))
 
-    ligaments = coverage(0.7 - sheets.distance_to_zero(points), width)
-    reach = coverage(cone + 12, 8.0) * coverage(breast.surface(points), width)
-    fractions.paint("fibroglandular", 0.45 * ligaments * reach * coverage(CHEST_FAT - skin_of_chest(points), width))
+    ligaments = fractions.within(0.7 - sheets.distance_to_zero(points))
+    reach = coverage(cone + 12, 8.0) * fractions.within(breast.surface(points))
+    fractions.paint("fibroglandular", 0.45 * ligaments * reach * fractions.within(CHEST_FAT - skin_of_chest(points)))
 
 
-def _paint_veins(
-    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, breast: Breast, width: float
-) -> None:
+def _paint_veins(generator: np.random.Generator, fractions: Fractions, breast: Breast) -> None:
     """Paint veins that run below the skin from the armpit and from beside the sternum towards the areola."""
+    points = fractions.points
     centre, radii = np.array(breast.centre), np.array(breast.radii)
     # angles about the front-back axis, from lateral (0°) by cranial (90°) to medial (180°)
     for start in (generator.uniform(10, 50), generator.uniform(130, 200), generator.uniform(-60, -10)):
@@ -174,13 +172,11 @@ def _paint_veins(
             nodes.append((*(centre + inside * radii * unit), radius * (1 - 0.35 * step)))
         near = breast.surface(points) > 0
         share = np.zeros(points.shape[1], dtype=points.dtype)
-        share[near] = coverage(tube(points[:, near], nodes), width)
+        share[near] = fractions.within(tube(points[:, near], nodes))
         fractions.paint("vessel", share)
 
 
-def _paint_cysts(
-    generator: np.random.Generator, fractions: Fractions, points: np.ndarray, breast: Breast, width: float
-) -> None:
+def _paint_cysts(generator: np.random.Generator, fractions: Fractions, breast: Breast) -> None:
     """Paint cysts, in about half of the breasts."""
     for _ in range(min(int(generator.poisson(0.8)), 3)):
         direction = generator.standard_normal(3)
@@ -188,7 +184,7 @@ def _paint_cysts(
         offset = generator.uniform(0.2, 0.75) * direction * np.array(breast.gland_radii)
         # in front of the chest
         centre = np.array(breast.centre) + np.array([offset[0], abs(offset[1]), offset[2]])
-        radii = max(generator.uniform(3.0, 7.0), 0.9 * width) * np.exp(generator.normal(0, 0.1, 3))
-        cyst = ellipsoid(points, centre.tolist(), radii.tolist())
+        radii = max(generator.uniform(3.0, 7.0), 0.9 * fractions.width) * np.exp(generator.normal(0, 0.1, 3))
+        cyst = ellipsoid(fractions.points, centre.tolist(), radii.tolist())
         fractions.paint("fibroglandular", 0.7 * coverage(cyst + 3.0, 3.0))
-        fractions.paint("cyst", coverage(cyst, width))
+        fractions.fill("cyst", cyst)

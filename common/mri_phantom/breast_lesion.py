@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,67 +27,68 @@ _TISSUES_OF = {
 }
 
 
-@dataclass
 class Lesion:
-    """Where a lesion is and what it is like.
+    """A lesion drawn in the glandular cone of a breast, not so small that a grid of such voxels could miss it.
 
-    Attributes:
+    Args:
+        generator: source of randomness.
         kind: "benign" or "malignant".
         breast: the breast that it is in.
+        width: of a voxel, mm.
+
+    Attributes:
         centre: ``[3]``, mm, in the body's coordinates.
         radius: mean radius, mm; of a malignant lesion without its spicules and the enhancement around it.
         axes: ``[3, 3]`` matrix that turns an offset into the lesion's own stretched axes.
         isointense: of a benign lesion: whether it differs from fibroglandular tissue by its uptake alone.
     """
 
-    kind: str
-    breast: Breast
-    centre: np.ndarray
-    radius: float
-    axes: np.ndarray
-    isointense: bool
+    def __init__(self, generator: np.random.Generator, kind: str, breast: Breast, width: float) -> None:
+        self.kind, self.breast = kind, breast
+        radius = generator.uniform(6.0, 10.0) if kind == "benign" else generator.uniform(11.0, 17.0)
+        self.radius = max(radius, (1.7 if kind == "benign" else 2.4) * width)
+        direction = generator.standard_normal(3)
+        direction[1] = abs(direction[1]) + 0.3  # in front of the chest
+        direction /= np.linalg.norm(direction)
+        gland = np.maximum(np.array(breast.gland_radii) - 0.8 * self.radius, 5)
+        centre = np.array(breast.centre) + generator.uniform(0.25, 0.7) * direction * gland
+        self.centre = centre.astype(np.float32)
+        self.axes = draw_axes(generator, (0.25, -0.05, -0.2) if kind == "benign" else 0.12)
+        self.isointense = bool(generator.random() < 0.5)
 
-    def grow(self, generator: np.random.Generator, fractions: Fractions, points: np.ndarray, width: float) -> None:
+    def grow(self, generator: np.random.Generator, fractions: Fractions) -> None:
         """Paint the lesion, and the dense tissue that it lies in, in place.
 
         A benign lesion is a smooth oval. A malignant one is lobed and spiculated, with a core that is hardly perfused;
         patches of its rim are dense with cells, and differ from the rest in ADC alone. Towards the nipple, segments of
         the fibroglandular tissue take up contrast agent without being otherwise different (non-mass enhancement).
-        See ``breast_anatomy`` for points and width.
         """
-        nearby = np.flatnonzero(np.linalg.norm(points - self.centre[:, None], axis=0) < 4.5 * self.radius)
-        part = Fractions(fractions.names, fractions.values[:, nearby])
-        grow = self._grow_benign if self.kind == "benign" else self._grow_malignant
-        grow(generator, part, points[:, nearby], width)
-        fractions.values[:, nearby] = part.values
+        near = np.flatnonzero(np.linalg.norm(fractions.points - self.centre[:, None], axis=0) < 4.5 * self.radius)
+        part = replace(fractions, values=fractions.values[:, near], points=fractions.points[:, near])
+        distance = stretched_ball(part.points, self.centre, self.radius, self.axes)
+        if self.kind == "malignant":
+            self._grow_malignant(generator, part, distance)
+        else:
+            self._bed(generator, part, distance)
+            part.fill("benign_isointense" if self.isointense else "benign", distance)
+        fractions.values[:, near] = part.values
 
-    def _bed(
-        self, generator: np.random.Generator, fractions: Fractions, distance: np.ndarray, points: np.ndarray
-    ) -> None:
+    def _bed(self, generator: np.random.Generator, fractions: Fractions, distance: np.ndarray) -> None:
         """Surround the lesion with fibroglandular tissue, without which its outline in fat would tell where it is."""
-        ragged = RandomField(generator, wavelength=24.0, bandwidth=0.4)(points)
+        ragged = RandomField(generator, wavelength=24.0, bandwidth=0.4)(fractions.points)
         share = coverage(distance + 0.6 * self.radius + 0.25 * self.radius * ragged, 3.0)
-        share *= coverage(self.breast.surface(points) - 5, 3.0)
+        share *= coverage(self.breast.surface(fractions.points) - 5, 3.0)
         for name in ("adipose", "cyst", "vessel"):
             fractions.convert(name, "fibroglandular", share)
 
-    def _grow_benign(
-        self, generator: np.random.Generator, fractions: Fractions, points: np.ndarray, width: float
-    ) -> None:
-        distance = stretched_ball(points, self.centre, self.radius, self.axes)
-        self._bed(generator, fractions, distance, points)
-        fractions.paint("benign_isointense" if self.isointense else "benign", coverage(distance, width))
-
-    def _grow_malignant(
-        self, generator: np.random.Generator, fractions: Fractions, points: np.ndarray, width: float
-    ) -> None:
+    def _grow_malignant(self, generator: np.random.Generator, fractions: Fractions, distance: np.ndarray) -> None:
+        points = fractions.points
         spikes = RandomField(generator, wavelength=28.0, bandwidth=0.3)
         lobes = RandomField(generator, wavelength=75.0, bandwidth=0.3)
         patches = RandomField(generator, wavelength=19.0, bandwidth=0.3)
         segments = RandomField(generator, wavelength=22.0, bandwidth=0.4)
 
-        distance = stretched_ball(points, self.centre, self.radius, self.axes)
-        self._bed(generator, fractions, distance, points)
+        self._bed(generator, fractions, distance)
         # functions of direction alone make an outline that is a single-valued radius: lobes, and pointed spicules
         offset = points - self.centre[:, None]
         direction = 40 * offset / np.maximum(np.linalg.norm(offset, axis=0), 1e-3)
@@ -102,37 +103,34 @@ class Lesion:
         segment = tube(points, [(*self.centre, 1.25 * self.radius), (*end, 0.8 * self.radius)])
         clumps = 4 * (segments(points) + 0.5)
         fractions.convert("adipose", "fibroglandular", 0.85 * coverage(segment - 1, 4.0))
-        fractions.convert("fibroglandular", "non_mass", coverage(intersection(segment, clumps, 2.0), width))
+        fractions.convert("fibroglandular", "non_mass", fractions.within(intersection(segment, clumps, 2.0)))
 
-        fractions.paint("malignant", coverage(spicules, width))
-        rim = max(0.45 * self.radius, 1.2 * width)
+        fractions.fill("malignant", spicules)
+        rim = max(0.45 * self.radius, 1.2 * fractions.width)
         within = (mass > 0) & (mass < 1.3 * rim)
         inner = patches(points)
         if within.any():
             threshold = np.quantile(inner[within], 0.6)
-            fractions.convert("malignant", "malignant_cellular", coverage(8 * (inner - threshold), width))
+            fractions.convert("malignant", "malignant_cellular", fractions.within(8 * (inner - threshold)))
         core = mass - rim + 0.1 * self.radius * inner
-        fractions.paint("necrosis", coverage(core, width))
+        fractions.fill("necrosis", core)
 
         # a vein drains the lesion to the chest
         base = self.centre + np.array([self.breast.side * 25, -45, 15])
         bend = 0.5 * (self.centre + base) + generator.uniform(-8, 8, 3)
         vein = tube(points, [(*self.centre, 1.6), (*bend, 1.8), (*base, 1.8)])
-        fractions.paint("vessel", coverage(np.minimum(vein, -spicules), width))
+        fractions.fill("vessel", np.minimum(vein, -spicules))
 
 
 def draw_lesions(
     generator: np.random.Generator, kinds: Sequence[str], breasts: Sequence[Breast], width: float
 ) -> list[Lesion]:
-    """Draw lesions of these kinds, each in the glandular cone of one of the breasts, and apart from each other.
-
-    None is so small that a grid of voxels ``width`` mm wide could miss it.
-    """
+    """Draw lesions of these kinds, each in one of the breasts, and apart from each other."""
     lesions: list[Lesion] = []
     for kind in kinds:
         # In a small breast there may be no room; then the last place must do.
         for _ in range(_TRIES):
-            lesion = _draw_lesion(generator, kind, breasts[int(generator.integers(len(breasts)))], width)
+            lesion = Lesion(generator, kind, breasts[int(generator.integers(len(breasts)))], width)
             gaps = [
                 np.linalg.norm(lesion.centre - other.centre) - 1.6 * (lesion.radius + other.radius) for other in lesions
             ]
@@ -140,25 +138,6 @@ def draw_lesions(
                 break
         lesions.append(lesion)
     return lesions
-
-
-def _draw_lesion(generator: np.random.Generator, kind: str, breast: Breast, width: float) -> Lesion:
-    radius = generator.uniform(6.0, 10.0) if kind == "benign" else generator.uniform(11.0, 17.0)
-    radius = max(radius, (1.7 if kind == "benign" else 2.4) * width)
-    direction = generator.standard_normal(3)
-    direction[1] = abs(direction[1]) + 0.3  # in front of the chest
-    direction /= np.linalg.norm(direction)
-    gland = np.maximum(np.array(breast.gland_radii) - 0.8 * radius, 5)
-    centre = np.array(breast.centre) + generator.uniform(0.25, 0.7) * direction * gland
-    axes = draw_axes(generator, (0.25, -0.05, -0.2) if kind == "benign" else 0.12)
-    return Lesion(
-        kind=kind,
-        breast=breast,
-        centre=centre.astype(np.float32),
-        radius=radius,
-        axes=axes,
-        isointense=bool(generator.random() < 0.5),
-    )
 
 
 def lesion_labels(fractions: Fractions) -> np.ndarray:

@@ -17,45 +17,15 @@ from tqdm import tqdm
 
 from mri_phantom.grid import grid_affine
 from mri_phantom.scanner import Scan
+from mri_phantom.subject import SimulatedSubject
 from seq2seq_mri.files import atomic_path, check_writable_directory
 
-__all__ = [
-    "Cohort",
-    "CohortSubject",
-    "check_grid",
-    "check_missing",
-    "check_number",
-    "check_splits",
-    "draw_classes",
-    "draw_silenced",
-    "write_image",
-]
+__all__ = ["Cohort", "check_grid", "check_missing", "check_number", "check_splits", "draw_classes", "draw_silenced"]
 
 SECTIONS = ("training", "validation", "testing")
 _DEFAULT_SPLITS = (8, 2, 2)
 
 Plan = TypeVar("Plan")
-
-
-@dataclass
-class CohortSubject:
-    """What is written of one subject.
-
-    Attributes:
-        images: sequence's name → voxels, in the order of the sequence table.
-        truth: ending of a file's name → voxels.
-        lesion: which of ``truth`` is the mask of lesions.
-        unique: sequence's name → mask of what only this sequence shows.
-        withheld: sequences that are written, but that the datalist has under "withheld".
-        label: what the datalist has under "label", if anything.
-    """
-
-    images: Mapping[str, np.ndarray]
-    truth: Mapping[str, np.ndarray]
-    lesion: str
-    unique: Mapping[str, np.ndarray]
-    withheld: set[str] = field(default_factory=set)
-    label: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,6 +38,7 @@ class Cohort(Generic[Plan]):
         counts: numbers of subjects for training, validation and testing.
         seed: of all randomness.
         scan: of all subjects.
+        lesion: which of a subject's truth is the mask of lesions.
         plan: gives for the section of an index, with its number of subjects, what is special about each.
         draw: draws one of these subjects.
         endings: how files of sequences end that do not end in the sequence's name.
@@ -78,8 +49,9 @@ class Cohort(Generic[Plan]):
     counts: Sequence[int]
     seed: int
     scan: Scan
+    lesion: str
     plan: Callable[[np.random.Generator, int, int], Sequence[Plan]]
-    draw: Callable[[np.random.Generator, Plan], CohortSubject]
+    draw: Callable[[np.random.Generator, Plan], SimulatedSubject]
     endings: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, output_dir: str | os.PathLike, overwrite: bool) -> str:
@@ -111,7 +83,7 @@ class Cohort(Generic[Plan]):
             temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
         return str(datalist)
 
-    def _write_subject(self, folder: Path, name: str, subject: CohortSubject, overwrite: bool) -> dict:
+    def _write_subject(self, folder: Path, name: str, subject: SimulatedSubject, overwrite: bool) -> dict:
         """Write one subject's images and truth, and return its entry in the datalist."""
 
         def path(ending: str) -> str:
@@ -119,28 +91,36 @@ class Cohort(Generic[Plan]):
 
         images = {sequence: path(self.endings.get(sequence, sequence)) for sequence in subject.images}
         unique = {sequence: path(f"unique-{sequence}") for sequence in subject.unique}
-        affine = grid_affine(self.scan.shape, self.scan.spacing)
-        for sequence, voxels in subject.images.items():
-            step = self.scan.times[1] - self.scan.times[0] if sequence.endswith("dce") else None
-            write_image(folder / images[sequence], voxels, affine, time_step=step, overwrite=overwrite)
-        for ending, voxels in subject.truth.items():
-            write_image(folder / path(ending), voxels, affine, overwrite=overwrite)
-        for sequence, mask in subject.unique.items():
-            write_image(folder / unique[sequence], mask, affine, overwrite=overwrite)
+        truth = {ending: path(ending) for ending in subject.truth}
+        for paths, volumes in ((images, subject.images), (unique, subject.unique), (truth, subject.truth)):
+            for key, volume in volumes.items():
+                self._write_image(folder / paths[key], volume, paths is images and key.endswith("dce"), overwrite)
         if "dwi" in images:
             with atomic_path(folder / images["dwi"].replace(".nii.gz", ".bval"), overwrite=overwrite) as temporary:
                 # in one line, as FSL does
                 temporary.write_text(" ".join(f"{value:g}" for value in self.scan.b_values) + "\n", encoding="utf-8")
 
         # a mask without a voxel measures nothing, so it is written but not listed
-        lesion = {"lesion": path(subject.lesion)} if subject.truth[subject.lesion].any() else {}
+        lesion = {"lesion": truth[self.lesion]} if subject.truth[self.lesion].any() else {}
         shown = {sequence: images[sequence] for sequence in images if sequence not in subject.withheld}
         more = {
             "withheld": {sequence: images[sequence] for sequence in images if sequence in subject.withheld},
             "unique": {sequence: unique[sequence] for sequence, mask in subject.unique.items() if mask.any()},
-            "label": dict(subject.label),
+            "label": subject.label,
         }
         return {"subject": name} | lesion | shown | {key: value for key, value in more.items() if value}
+
+    def _write_image(self, path: Path, voxels: np.ndarray, dynamic: bool, overwrite: bool) -> None:
+        """Write a volume ``[X, Y, Z]``, or a series ``[T, X, Y, Z]`` as 4D NIfTI, in its own type and unscaled."""
+        affine = grid_affine(self.scan.shape, self.scan.spacing)
+        image = nibabel.Nifti1Image(voxels if voxels.ndim == 3 else np.moveaxis(voxels, 0, -1), affine)
+        image.header.set_xyzt_units("mm", "sec" if dynamic else None)
+        if dynamic:
+            image.header.set_zooms((*self.scan.spacing, self.scan.times[1] - self.scan.times[0]))
+        image.header.set_sform(affine, code="scanner")
+        image.header.set_qform(affine, code="scanner")
+        with atomic_path(path, overwrite=overwrite) as temporary:
+            nibabel.save(image, temporary)
 
 
 def check_splits(subjects: int | None, splits: Sequence[int] | None) -> tuple[int, ...]:
@@ -223,22 +203,3 @@ def draw_classes(generator: np.random.Generator, count: int) -> list[int]:
     subject keeps its class when others are added after it.
     """
     return [int(drawn) for _ in range(0, count, 2) for drawn in generator.permutation(2)][:count]
-
-
-def write_image(
-    path: Path, voxels: np.ndarray, affine: np.ndarray, *, time_step: float | None = None, overwrite: bool = False
-) -> None:
-    """Write a volume ``[X, Y, Z]``, or a series ``[T, X, Y, Z]`` as 4D NIfTI, in its own type and unscaled.
-
-    ``time_step`` are the seconds from frame to frame of a series in time.
-    """
-    image = nibabel.Nifti1Image(voxels if voxels.ndim == 3 else np.moveaxis(voxels, 0, -1), affine)
-    if time_step is None:
-        image.header.set_xyzt_units("mm")
-    else:
-        image.header.set_xyzt_units("mm", "sec")
-        image.header.set_zooms((*image.header.get_zooms()[:3], time_step))
-    image.header.set_sform(affine, code="scanner")
-    image.header.set_qform(affine, code="scanner")
-    with atomic_path(path, overwrite=overwrite) as temporary:
-        nibabel.save(image, temporary)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from mri_phantom.brain_anatomy import BrainAnatomy
@@ -13,7 +11,7 @@ from mri_phantom.shapes import coverage, draw_axes, stretched_ball
 from mri_phantom.signal import t1gd_signal
 from mri_phantom.tissue import Tissue
 
-__all__ = ["Glioma", "draw_glioma", "enhancement_change"]
+__all__ = ["Glioma", "enhancement_change"]
 
 # Of the texture of enhancement: crests 16 mm apart are blobs of about 8 mm, which voxels of 2 to 3 mm and their point
 # spread function still show; the period is wider than a tumour, with lattice points close enough for this wavelength.
@@ -21,9 +19,8 @@ _WAVELENGTH = 16.0
 _PERIOD = 96.0
 
 
-@dataclass
 class Glioma:
-    """Where a glioma is and how it grows.
+    """A glioma drawn in the white matter of one hemisphere.
 
     Attributes:
         centre: ``[3]``, mm, in the brain's own coordinates.
@@ -35,13 +32,16 @@ class Glioma:
         pressure: how strongly the tumour displaces its surroundings, in [0, 0.5].
     """
 
-    centre: np.ndarray
-    radius: float
-    axes: np.ndarray
-    rim: float
-    enhancing: float
-    oedema: float
-    pressure: float
+    def __init__(self, generator: np.random.Generator) -> None:
+        self.radius = generator.uniform(21, 28)
+        side = generator.choice([-1.0, 1.0])
+        centre = side * generator.uniform(24, 38), generator.uniform(-58, 32), generator.uniform(6, 36)
+        self.centre = np.array(centre, dtype=np.float32)
+        self.axes = draw_axes(generator, 0.15)
+        self.rim = generator.uniform(8.0, 13.0)
+        self.enhancing = generator.uniform(0.3, 0.42)
+        self.oedema = generator.uniform(4, 10)
+        self.pressure = generator.uniform(0.15, 0.35)
 
     def displaced(self, points: np.ndarray) -> np.ndarray:
         """Return which point of the healthy brain lies at each of ``points`` (``[3, N]``) under the mass effect."""
@@ -50,16 +50,14 @@ class Glioma:
         factor = 1 - self.pressure * np.exp(-squared / (2 * (1.6 * self.radius) ** 2))
         return (self.centre[:, None] + offset * factor).astype(points.dtype)
 
-    def grow(self, generator: np.random.Generator, points: np.ndarray, anatomy: BrainAnatomy, width: float) -> None:
-        """Paint the tumour over ``anatomy``, in place.
+    def grow(self, generator: np.random.Generator, anatomy: BrainAnatomy) -> None:
+        """Paint the tumour over ``anatomy``, in place: the displaced healthy brain, at the points where it lies now.
 
         Enhancement follows a random function of its own: the rest of the rim is tissue with the same proton density,
         T1 and T2, so that nothing but T1Gd tells where it is. At the ventricles a random part of the border becomes
         oedema so rich in free water that T1 and T2 show it almost as cerebrospinal fluid and only FLAIR separates it.
-        ``points`` (``[3, N]``, mm) are those before displacement, ``anatomy`` is the displaced healthy brain there, and
-        ``width`` that of a voxel in mm.
         """
-        fractions = anatomy.fractions
+        fractions, points = anatomy.fractions, anatomy.fractions.points
         ragged = RandomField(generator, wavelength=24.0, bandwidth=0.4)
         patches = RandomField(generator, wavelength=22.0, bandwidth=0.3)
         border = RandomField(generator, wavelength=44.0, bandwidth=0.3)
@@ -73,34 +71,17 @@ class Glioma:
         for tissue, susceptibility in (("white_matter", 1.0), ("brainstem", 0.5), ("thalamus", 0.4), ("putamen", 0.4)):
             fractions.convert(tissue, "oedema", reach * susceptibility)
 
-        band = coverage(anatomy.ventricle + 3.5 + outline, width) * coverage(3 * (border(points) - 0.9), 1.0)
+        band = fractions.within(anatomy.ventricle + 3.5 + outline) * coverage(3 * (border(points) - 0.9), 1.0)
         for tissue in ("white_matter", "oedema", "thalamus", "caudate"):
             fractions.convert(tissue, "fluid_oedema", band)
 
-        fractions.paint("tumour", coverage(tumour, width))
+        fractions.fill("tumour", tumour)
         inner = patches(points)
         within = (tumour > 0) & (tumour < self.rim)
         if within.any():
             threshold = np.quantile(inner[within], 1 - self.enhancing)
-            fractions.convert("tumour", "enhancing_tumour", coverage(6 * (inner - threshold), width))
-        fractions.paint("necrosis", coverage(tumour - self.rim, width))
-
-
-def draw_glioma(generator: np.random.Generator) -> Glioma:
-    """Draw a glioma in the white matter of one hemisphere."""
-    radius = generator.uniform(21, 28)
-    side = generator.choice([-1.0, 1.0])
-    centre = np.array([side * generator.uniform(24, 38), generator.uniform(-58, 32), generator.uniform(6, 36)])
-    axes = draw_axes(generator, 0.15)
-    return Glioma(
-        centre=centre.astype(np.float32),
-        radius=radius,
-        axes=axes,
-        rim=generator.uniform(8.0, 13.0),
-        enhancing=generator.uniform(0.3, 0.42),
-        oedema=generator.uniform(4, 10),
-        pressure=generator.uniform(0.15, 0.35),
-    )
+            fractions.convert("tumour", "enhancing_tumour", fractions.within(6 * (inner - threshold)))
+        fractions.fill("necrosis", tumour - self.rim)
 
 
 def enhancement_change(

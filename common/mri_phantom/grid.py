@@ -27,11 +27,9 @@ def grid_points(shape: Sequence[int], spacing: Sequence[float]) -> np.ndarray:
 
 
 def fill_volume(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Return the volume ``[..., X, Y, Z]`` that has ``values`` ``[..., N]`` at its N points inside, and 0 elsewhere.
+    """Return the volume ``[..., X, Y, Z]`` with ``values`` (``[..., N]``) at its N points inside, and 0 elsewhere.
 
-    Args:
-        values: of any type, which the volume takes over, in the order of a C array.
-        inside: bool ``[X, Y, Z]``.
+    The values are in the order of a C array; the volume has their type.
     """
     filled = np.zeros((*values.shape[:-1], *inside.shape), dtype=values.dtype)
     filled[..., inside] = values

@@ -93,9 +93,9 @@ class LabelMap:
         """Return the distance in mm, ``[N]``, into the brain with the fluid around it, without the spinal cord."""
         return np.minimum(self._distance(self._labels > 0, points), points[2] - _LOWEST)
 
-    def anatomy(self, points: np.ndarray) -> BrainAnatomy:
+    def anatomy(self, points: np.ndarray, width: float) -> BrainAnatomy:
         """Return the tissues at ``points`` (float32 ``[3, N]``, mm), as ``draw_anatomy`` does."""
-        fractions = Fractions(BRAIN_TISSUES, np.zeros((len(BRAIN_TISSUES), points.shape[1]), dtype=np.float32))
+        fractions = Fractions.of_one("csf", BRAIN_TISSUES, points, width)
         for name, numbers in _LABELS.items():
             fractions[name][:] = self._at(np.isin(self._labels, numbers).astype(np.float32), points)
         fractions["csf"][:] += 1 - fractions.values.sum(axis=0)  # at the border, in place of background

@@ -8,6 +8,8 @@ from scipy import ndimage
 
 __all__ = ["RandomField"]
 
+_SIZE = 48  # lattice points per period
+
 
 class RandomField:
     """A periodic Gaussian random function of space, of unit variance, with structure of one wavelength.
@@ -17,11 +19,10 @@ class RandomField:
 
     Args:
         generator: source of randomness.
-        wavelength: mean distance from crest to crest, in mm; at least four times ``period / size``, the lattice's
+        wavelength: mean distance from crest to crest, in mm; at least a twelfth of ``period``, four times the lattice's
             spacing, so that linear interpolation follows it.
         bandwidth: standard deviation of the spatial frequency, as a fraction of its mean.
         period: distance in mm after which the function repeats itself in each direction.
-        size: lattice points per period.
 
     Example:
         >>> field = RandomField(np.random.default_rng(0), wavelength=30.0)
@@ -30,21 +31,16 @@ class RandomField:
     """
 
     def __init__(
-        self,
-        generator: np.random.Generator,
-        wavelength: float,
-        bandwidth: float = 0.3,
-        period: float = 192.0,
-        size: int = 48,
+        self, generator: np.random.Generator, wavelength: float, bandwidth: float = 0.3, period: float = 192.0
     ) -> None:
-        self.step = period / size
-        noise = np.fft.rfftn(generator.standard_normal((size, size, size), dtype=np.float32))
-        along = np.fft.fftfreq(size, self.step)
-        half = np.fft.rfftfreq(size, self.step)
+        self.step = period / _SIZE
+        noise = np.fft.rfftn(generator.standard_normal((_SIZE, _SIZE, _SIZE), dtype=np.float32))
+        along = np.fft.fftfreq(_SIZE, self.step)
+        half = np.fft.rfftfreq(_SIZE, self.step)
         frequency = np.sqrt(along[:, None, None] ** 2 + along[None, :, None] ** 2 + half[None, None, :] ** 2)
         noise *= np.exp(-0.5 * ((frequency * wavelength - 1) / bandwidth) ** 2)
         noise[0, 0, 0] = 0
-        lattice = np.fft.irfftn(noise, s=(size, size, size), axes=(0, 1, 2))
+        lattice = np.fft.irfftn(noise, s=(_SIZE, _SIZE, _SIZE), axes=(0, 1, 2))
         self.lattice = (lattice / lattice.std()).astype(np.float32)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:

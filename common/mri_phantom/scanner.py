@@ -45,17 +45,12 @@ class Scan:
     b_values: Sequence[float] = (0, 150, 800, 1500)
 
 
-def bias_field(generator: np.random.Generator, points: np.ndarray, strength: float, extent: float = 90.0) -> np.ndarray:
-    """Return a smooth positive sensitivity, the exponential of a random polynomial of second degree.
+def bias_field(generator: np.random.Generator, points: np.ndarray, strength: float) -> np.ndarray:
+    """Return a smooth positive sensitivity, ``[N]``, the exponential of a random polynomial of second degree.
 
-    Args:
-        points: ``[3, N]``, mm.
-        strength: standard deviation of the logarithm at the distance ``extent`` (mm) from the origin along an axis.
-
-    Returns:
-        ``[N]`` factors about 1.
+    ``strength`` is the standard deviation of its logarithm 90 mm from the origin along an axis.
     """
-    x, y, z = points / np.asarray(extent, dtype=points.dtype)
+    x, y, z = points / np.float32(90)
     terms = np.stack([x, y, z, x * x, y * y, z * z, x * y, x * z, y * z])
     coefficients = generator.standard_normal(len(terms)).astype(points.dtype) * strength / np.sqrt(2)
     return np.exp(coefficients @ terms)
@@ -72,12 +67,10 @@ def rician_noise(generator: np.random.Generator, signal: np.ndarray, deviation: 
 
 
 def blurred(signal: np.ndarray, inside: np.ndarray, deviation: float | Sequence[float] = _DEVIATION) -> np.ndarray:
-    """Return the signal as seen with a Gaussian point spread function, nothing coming from outside.
+    """Return the signal ``[N]`` at the points inside as seen with a Gaussian point spread function.
 
-    Args:
-        signal: ``[N]``, at the points inside; a constant signal stays as it is.
-        inside: bool ``[X, Y, Z]``, the N points, in the order of a C array.
-        deviation: of the point spread function, voxels, one for all axes or one for each.
+    Nothing comes from outside, so that a constant signal stays as it is. The standard deviation is in voxels, one for
+    all axes or one for each.
     """
     received = ndimage.gaussian_filter(fill_volume(signal, inside), deviation)[inside]
     return received / ndimage.gaussian_filter(inside.astype(signal.dtype), deviation)[inside]

@@ -19,7 +19,6 @@ from mri_phantom.tissue import Tissue, parameters
 __all__ = [
     "brain_signals",
     "breast_signals",
-    "diffusion_weighted",
     "inversion_recovery",
     "relaxation_with_gadolinium",
     "spin_echo",
@@ -43,7 +42,6 @@ def spin_echo(
         >>> float(spin_echo(1.0, 1000.0, 100.0, repetition_time=1e9, echo_time=0.0))
         1.0
     """
-    t1, t2 = np.asarray(t1, dtype=float), np.asarray(t2, dtype=float)
     return proton_density * (1 - np.exp(-repetition_time / t1)) * np.exp(-echo_time / t2)
 
 
@@ -54,7 +52,6 @@ def inversion_recovery(
 
     With TI chosen to null water (FLAIR) this shows prolonged T2 without cerebrospinal fluid.
     """
-    t1, t2 = np.asarray(t1, dtype=float), np.asarray(t2, dtype=float)
     recovered = 1 - 2 * np.exp(-inversion_time / t1) + np.exp(-repetition_time / t1)
     return proton_density * np.abs(recovered) * np.exp(-echo_time / t2)
 
@@ -67,29 +64,20 @@ def spoiled_gradient_echo(
     This is the steady state without any transverse magnetisation left at the next pulse, in [0, ρ] for angles from 0 to
     180°; it is highest at the angle of Ernst & Anderson (Review of Scientific Instruments 37:93, 1966), cos α = E.
     """
-    t1, t2_star = np.asarray(t1, dtype=float), np.asarray(t2_star, dtype=float)
     angle = np.deg2rad(flip_angle)
     kept = np.exp(-repetition_time / t1)
     steady = np.sin(angle) * (1 - kept) / (1 - kept * np.cos(angle))
     return proton_density * steady * np.exp(-echo_time / t2_star)
 
 
-def diffusion_weighted(signal: Values, b_value: Values, adc: Values) -> np.ndarray:
-    """Return the signal that mono-exponential diffusion leaves, S exp(−b ADC); b in s/mm², ADC in 1e-3 mm²/s."""
-    return np.asarray(signal) * np.exp(-np.asarray(b_value, dtype=float) * np.asarray(adc, dtype=float) / 1000)
+def relaxation_with_gadolinium(t1: Values, t2: Values, concentration: Values) -> tuple[Values, Values]:
+    """Return T1 and T2 shortened by a contrast agent: 1/T' = 1/T + r C.
 
-
-def relaxation_with_gadolinium(
-    t1: Values, t2: Values, concentration: Values, *, r1: float = 3.7, r2: float = 5.2
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return T1 and T2 shortened by a contrast agent: 1/T' = 1/T + r C, with the relaxivities r in L/(mmol s).
-
-    By default those of gadopentetate dimeglumine in plasma at 3 T and 37 °C (Rohrer et al., Investigative Radiology
-    40:715, 2005).
+    The relaxivities r of 3.7 and 5.2 L/(mmol s) are those of gadopentetate dimeglumine in plasma at 3 T and 37 °C
+    (Rohrer et al., Investigative Radiology 40:715, 2005).
     """
-    t1, t2, concentration = (np.asarray(value, dtype=float) for value in (t1, t2, concentration))
     # 1/ms and L/(mmol s) differ by a factor of 1000
-    return 1 / (1 / t1 + r1 * concentration / 1000), 1 / (1 / t2 + r2 * concentration / 1000)
+    return 1 / (1 / t1 + 3.7 * concentration / 1000), 1 / (1 / t2 + 5.2 * concentration / 1000)
 
 
 def t1gd_signal(proton_density: Values, t1: Values, t2: Values, concentration: Values) -> np.ndarray:
@@ -106,7 +94,7 @@ def brain_signals(tissues: Mapping[str, Tissue]) -> dict[str, np.ndarray]:
     T1 and T1Gd: spin echo, TR 400 ms, TE 8 ms. T2: spin echo, TR 4500 ms, TE 60 ms. FLAIR: inversion recovery,
     TR 9000 ms, TI 2500 ms, TE 140 ms.
     """
-    values = parameters(tissues)
+    values = parameters(tissues.values())
     density, t1, t2 = values["proton_density"], values["t1"], values["t2"]
     return {
         "t1": spin_echo(density, t1, t2, **_T1_WEIGHTED),
@@ -151,7 +139,7 @@ def breast_signals(
     t1_after, t2_after = relaxation_with_gadolinium(
         t1, t2, dose * extended_tofts(minutes, *uptake, arrival=arrival / 60)
     )
-    saturated = 1 - np.asarray(tissues["fat"], dtype=float) * (1 - np.asarray(fat_residual, dtype=float))
+    saturated = 1 - tissues["fat"] * (1 - fat_residual)
 
     plain = spoiled_gradient_echo(density, t1, t2, repetition_time=10, echo_time=2.46, flip_angle=20)[None]
     dynamic = spoiled_gradient_echo(density, t1_after, t2_after, repetition_time=5.5, echo_time=2.46, flip_angle=12)
@@ -162,6 +150,7 @@ def breast_signals(
         "t2": spin_echo(density, t1, t2, repetition_time=4500, echo_time=90)[None],
         "dce": dynamic,
         "fatsat_dce": dynamic * saturated,
-        "dwi": diffusion_weighted(echo_planar, np.asarray(b_values, dtype=float)[:, None], tissues["adc"]),
+        # S exp(-b ADC), with the ADC in 1e-3 mm²/s
+        "dwi": echo_planar * np.exp(-np.asarray(b_values)[:, None] * tissues["adc"] / 1000),
     }
     return {name: signal.astype(np.float32) for name, signal in signals.items()}

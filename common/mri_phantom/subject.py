@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -13,7 +13,7 @@ from mri_phantom.brain_anatomy import BRAIN_CENTRE, BRAIN_RADII, brain_surface, 
 from mri_phantom.breast_anatomy import Breast, body_surface, draw_breasts, paint_body
 from mri_phantom.breast_lesion import draw_lesions, lesion_labels, unique_masks
 from mri_phantom.fractions import Fractions
-from mri_phantom.glioma import draw_glioma, enhancement_change
+from mri_phantom.glioma import Glioma, enhancement_change
 from mri_phantom.grid import fill_volume, grid_points
 from mri_phantom.label_map import LabelMap
 from mri_phantom.random_fields import RandomField
@@ -51,6 +51,8 @@ class SimulatedSubject:
         signals: sequence's name → float32, the images without blur, sensitivity, motion, the tissues' mottling and
             noise.
         tissues: name → parameters.
+        withheld: sequences that are written, but that the datalist has under "withheld".
+        label: what the datalist has under "label", if anything.
     """
 
     images: dict[str, np.ndarray]
@@ -58,6 +60,8 @@ class SimulatedSubject:
     unique: dict[str, np.ndarray]
     signals: dict[str, np.ndarray]
     tissues: dict[str, Tissue]
+    withheld: set[str] = field(default_factory=set)
+    label: dict[str, int] = field(default_factory=dict)
 
 
 def draw_brain(
@@ -85,16 +89,17 @@ def draw_brain(
 
     # streams of their own, so that a patient's anatomy is the same with and without a tumour, and whatever its texture
     lesion, scanner, uptake = generator.spawn(3)
-    tumour = draw_glioma(lesion) if glioma else None
+    tumour = Glioma(lesion) if glioma else None
     inside = (brain_surface(points) if label_map is None else label_map.surface(points)) > 0
     points, world = points[:, inside], world[:, inside]
     inside = inside.reshape(tuple(scan.shape))
     displaced = points if tumour is None else tumour.displaced(points)
-    anatomy = draw_anatomy(generator, displaced, width) if label_map is None else label_map.anatomy(displaced)
+    anatomy = draw_anatomy(generator, displaced, width) if label_map is None else label_map.anatomy(displaced, width)
     fractions = anatomy.fractions
-    grow_cortical_vessels(generator, points, fractions, width)
+    fractions.points = points  # what grows now is not displaced
+    grow_cortical_vessels(generator, fractions)
     if tumour is not None:
-        tumour.grow(lesion, points, anatomy, width)
+        tumour.grow(lesion, anatomy)
 
     tissues = draw_brain_tissues(generator)
     mottling = _mottling(generator, points)
@@ -163,7 +168,7 @@ def draw_breast(
     inside = inside.reshape(tuple(scan.shape))
     fractions = paint_body(generator, points, breasts, width)
     for lesion in draw_lesions(growth, lesions, shown, width):
-        lesion.grow(growth, fractions, points, width)
+        lesion.grow(growth, fractions)
 
     tissues = draw_breast_tissues(generator)
     arrival = float(scan.times[1]) - 15.0 + generator.uniform(-5.0, 5.0)
@@ -193,7 +198,7 @@ def draw_breast(
                 [scan.motion * name.endswith("dce") / step for step in scan.spacing],
             )
 
-    ktrans = parameters(tissues)["ktrans"].astype(np.float32) @ fractions.values * _UPTAKE_FACTORS[level]
+    ktrans = parameters(tissues.values())["ktrans"].astype(np.float32) @ fractions.values * _UPTAKE_FACTORS[level]
     labels = np.array(list(BREAST_LABELS.values()), dtype=np.uint8)[fractions.values.argmax(axis=0)]
     truth = {"tissue": labels, "ktrans": ktrans.astype(np.float32), "adc": adc, "lesion": lesion_labels(fractions)}
     return SimulatedSubject(
@@ -236,22 +241,14 @@ def _breast_signals(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return the noise-free signals, name → float32 ``[T, N]``, and the ADC, float32 ``[N]``.
 
-    Every tissue's signal is computed once for every uptake factor, and looked up where the tissue is.
-
-    Args:
-        tissues: name → parameters.
-        fractions: their shares at N points.
-        level: ``[N]``, which of the uptake factors K_trans is multiplied by.
-        residual: ``[N]``, the part of fat's signal that fat saturation leaves.
-        scan: times and b-values.
-        agent: arrival and dose of the contrast agent, see ``breast_signals``.
+    Every tissue's signal is computed once for every uptake factor, and looked up where the tissue is. ``level``
+    (``[N]``) says by which of these K_trans is multiplied, ``residual`` (``[N]``) which part of fat's signal fat
+    saturation leaves, ``agent`` has the arrival and the dose of the contrast agent.
     """
     table = parameters(
-        {
-            f"{name} {number}": replace(tissue, ktrans=tissue.ktrans * float(factor))
-            for name, tissue in tissues.items()
-            for number, factor in enumerate(_UPTAKE_FACTORS)
-        }
+        replace(tissue, ktrans=tissue.ktrans * float(factor))
+        for tissue in tissues.values()
+        for factor in _UPTAKE_FACTORS
     )
     # b = 0 in front of the others weighs the ADC of what shares a voxel
     suppressed, full = (
@@ -259,9 +256,9 @@ def _breast_signals(
     )
     signals = {name: np.zeros((len(suppressed[name]), len(level)), dtype=np.float32) for name in ACQUIRED}
     decay = np.zeros(len(level), dtype=np.float32)
-    for index, (name_of_tissue, tissue) in enumerate(tissues.items()):
-        where = np.flatnonzero(fractions[name_of_tissue])
-        share, entry = fractions[name_of_tissue][where], index * len(_UPTAKE_FACTORS) + level[where]
+    for index, (tissue, shares) in enumerate(zip(tissues.values(), fractions.values, strict=True)):
+        where = np.flatnonzero(shares)
+        share, entry = shares[where], index * len(_UPTAKE_FACTORS) + level[where]
         for name, signal in signals.items():
             part = suppressed[name][:, entry]
             if tissue.fat:
@@ -278,7 +275,7 @@ def _breast_signals(
 def _deformed(generator: np.random.Generator, points: np.ndarray) -> np.ndarray:
     """Return ``points`` (``[3, N]``, mm) moved by a smooth random deformation of 2 mm."""
     deformation = [RandomField(generator, wavelength=90.0, period=384.0) for _ in range(3)]
-    return points + np.stack([2.0 * field(points) for field in deformation])
+    return points + np.stack([2.0 * along(points) for along in deformation])
 
 
 def _mottling(generator: np.random.Generator, points: np.ndarray) -> np.ndarray:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 
@@ -111,11 +111,10 @@ _UPTAKE_SPREAD = {"fibroglandular": 0.5, "benign": 0.2, "malignant": 0.2, "non_m
 _ADC_SPREAD = {"benign": 0.08, "malignant": 0.1}
 
 
-def parameters(tissues: Mapping[str, Tissue]) -> dict[str, np.ndarray]:
-    """Return parameter → values ``[len(tissues)]``, in the order of ``tissues``."""
-    return {
-        field.name: np.array([getattr(tissue, field.name) for tissue in tissues.values()]) for field in fields(Tissue)
-    }
+def parameters(tissues: Iterable[Tissue]) -> dict[str, np.ndarray]:
+    """Return parameter → values ``[number of tissues]``, in the order of ``tissues``."""
+    columns = zip(*map(astuple, tissues), strict=True)
+    return {field.name: np.array(column) for field, column in zip(fields(Tissue), columns, strict=True)}
 
 
 def draw_brain_tissues(generator: np.random.Generator) -> dict[str, Tissue]:

@@ -8,29 +8,15 @@ import os
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
 
-__all__ = ["Answer", "ask", "free_port", "running", "start_orthanc", "wait_until"]
+import requests
+
+__all__ = ["ask", "free_port", "running", "start_orthanc", "wait_until"]
 
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-
-
-class Answer(NamedTuple):
-    """What a server answered: its status, the type of the content, and the content."""
-
-    status: int
-    content_type: str
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 def free_port() -> int:
@@ -39,27 +25,9 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def ask(
-    url: str,
-    *,
-    method: str = "GET",
-    form: Mapping[str, Any] | None = None,
-    body: Any = None,
-    content_type: str | None = None,
-) -> Answer:
-    """Send a request, with a form whose values become JSON, bytes, or another body that becomes JSON."""
-    headers = {} if content_type is None else {"Content-Type": content_type}
-    data = body
-    if form is not None:
-        data = urllib.parse.urlencode({name: json.dumps(value) for name, value in form.items()}).encode()
-    elif body is not None and not isinstance(body, bytes):
-        data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, data=data, method=method, headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=1800) as response:
-            return Answer(response.status, response.headers["Content-Type"] or "", response.read())
-    except urllib.error.HTTPError as error:
-        return Answer(error.code, error.headers["Content-Type"] or "", error.read())
+def ask(url: str, method: str = "GET", **options: object) -> requests.Response:
+    """Send a request, and wait for as long as an inference may take."""
+    return requests.request(method, url, timeout=1800, **options)
 
 
 def wait_until(condition: Callable[[], bool], otherwise: str, seconds: float = 60) -> None:
@@ -127,7 +95,6 @@ def start_orthanc(folder: Path) -> Iterator[str]:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=30):
-            return True
-    except (OSError, urllib.error.URLError):
+        return requests.get(url, timeout=30).ok
+    except requests.RequestException:
         return False

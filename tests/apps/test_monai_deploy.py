@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +20,16 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-from phantom import AVAILABLE, SUBJECT, write_datalist, write_dicom, write_phantom
+from phantom import AVAILABLE, RELATIVE, SUBJECT, assert_equal, run_bundle, write_datalist, write_dicom, write_phantom
 
 from seq2seq_mri.io.dicom.read_dicom import read_dicom_series
 
 pytestmark = pytest.mark.slow
-RELATIVE = 1e-5
 
 
 @dataclass
 class Hosts:
-    """Runs an application, and the bundle's own command.
-
-    Attributes:
-        python: interpreter with MONAI Deploy.
-        repository: the checkout.
-    """
+    """Runs the applications of a checkout by an interpreter with MONAI Deploy."""
 
     python: str
     repository: Path
@@ -69,22 +62,10 @@ class Hosts:
         assert "Traceback" not in done.stderr
         return done.stderr.strip().splitlines()[-1]
 
-    def bundle_run(self, bundle: Path, output: Path, **options: str) -> None:
-        """Run a bundle's inference in this environment."""
-        command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--output_dir", str(output)]
-        command += ["--config_file", str(bundle / "configs" / "inference.json"), "--bundle_root", str(bundle)]
-        for name, value in {"figures": "false", "num_workers": "0", **options}.items():
-            command += [f"--{name}", value]
-        if "classifier" in bundle.name:
-            place = command.index("--num_workers")
-            del command[place : place + 2]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
-        assert done.returncode == 0, done.stderr
-
 
 @pytest.fixture(scope="session")
 def hosts(repository: Path) -> Hosts:
-    """Both hosts, or a skip that says how to name the environment."""
+    """MONAI Deploy, or a skip that says how to name its environment."""
     python = os.environ.get("SEQ2SEQ_MRI_DEPLOY_PYTHON")
     if not python:
         pytest.skip("SEQ2SEQ_MRI_DEPLOY_PYTHON names no interpreter with MONAI Deploy (docs/monai_deploy.md)")
@@ -113,29 +94,21 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reference(hosts: Hosts, phantom: Path, brats: Path) -> nibabel.Nifti1Image:
     """What ``monai.bundle run`` makes of the phantom."""
-    hosts.bundle_run(brats, phantom / "reference", dataset_dir=str(phantom / "data"), targets="['t1gd']")
-    return nibabel.load(phantom / "reference" / SUBJECT / f"{SUBJECT}_t1gd.nii.gz")
+    output = run_bundle(brats, phantom / "data", phantom / "reference", targets="['t1gd']")
+    return nibabel.load(output / SUBJECT / f"{SUBJECT}_t1gd.nii.gz")
 
 
-def check_equal(path: Path, expected: nibabel.Nifti1Image, affine_tolerance: float = 0.0) -> np.ndarray:
-    """Check that a float32 NIfTI file is ``expected``, voxels and grid, and return its voxels."""
-    image = nibabel.load(path)
-    assert image.get_data_dtype() == np.float32
-    np.testing.assert_allclose(image.affine, expected.affine, rtol=0, atol=affine_tolerance)
-    voxels, truth = np.asanyarray(image.dataobj), np.asanyarray(expected.dataobj)
-    assert truth.max() > 0.1
-    assert np.abs(voxels - truth).max() <= RELATIVE * np.abs(truth).max()
-    return voxels
-
-
-def check_series(folder: Path, voxels: np.ndarray, affine: np.ndarray, study: Path) -> None:
-    """Check that a derived series holds the volume, is marked, and names its sources."""
+def check_from_dicom(folder: Path, name: str, expected: nibabel.Nifti1Image, study: Path) -> None:
+    """Check that an image is ``expected``, and that the DICOM series of it is marked and names its sources."""
+    image = nibabel.load(folder / f"{name}.nii.gz")
+    assert_equal(image, expected, affine_tolerance=1e-5)
+    voxels, folder = np.asanyarray(image.dataobj), folder / f"{name}_dicom"
     series = read_dicom_series(folder, "derived")
     files = [pydicom.dcmread(path) for path in sorted(folder.iterdir())]
     step = float(files[0].RescaleSlope)
     assert step <= 1000 * voxels.max() / 65000
     assert np.abs(series.voxels[0] - 1000 * voxels).max() <= 0.51 * step
-    np.testing.assert_allclose(series.affine, affine, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(series.affine, expected.affine, rtol=0, atol=1e-5)
     sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(study.rglob("*.dcm"))]
     instances = {source.SOPInstanceUID for source in sources}
     for file in files:
@@ -155,7 +128,7 @@ def check_series(folder: Path, voxels: np.ndarray, affine: np.ndarray, study: Pa
 
 def test_phantom_as_nifti(hosts, phantom, brats, reference, tmp_path) -> None:
     hosts.succeed("app.py", phantom / "data" / SUBJECT, tmp_path / "output", brats)
-    check_equal(tmp_path / "output" / SUBJECT / f"{SUBJECT}_t1gd.nii.gz", reference)
+    assert_equal(nibabel.load(tmp_path / "output" / SUBJECT / f"{SUBJECT}_t1gd.nii.gz"), reference)
     report = json.loads((tmp_path / "output" / SUBJECT / f"{SUBJECT}_synthesis.json").read_text())
     assert "research only" in report["notice"]
     assert [entry["sequence"] for entry in report["inputs"]] == list(AVAILABLE)
@@ -172,9 +145,7 @@ def test_phantom_as_nifti(hosts, phantom, brats, reference, tmp_path) -> None:
 
 def test_phantom_as_dicom(hosts, phantom, brats, reference, tmp_path) -> None:
     hosts.succeed("app.py", phantom / "study", tmp_path / "output", brats)
-    folder = tmp_path / "output" / SUBJECT
-    voxels = check_equal(folder / f"{SUBJECT}_t1gd.nii.gz", reference, affine_tolerance=1e-5)
-    check_series(folder / f"{SUBJECT}_t1gd_dicom", voxels, reference.affine, phantom / "study")
+    check_from_dicom(tmp_path / "output" / SUBJECT, f"{SUBJECT}_t1gd", reference, phantom / "study")
 
 
 def test_two_targets_and_a_study_in_one_folder(hosts, phantom, brats, tmp_path) -> None:
@@ -184,15 +155,12 @@ def test_two_targets_and_a_study_in_one_folder(hosts, phantom, brats, tmp_path) 
         if path.parent.name != "flair":
             shutil.copy(path, mixed / f"IM{index:04d}")
     hosts.succeed("app.py", mixed, tmp_path / "output", brats)
-    options = {"targets": "['t1gd','flair']", "dataset_dir": str(tmp_path)}
     files = {name: phantom / "data" / SUBJECT / f"{SUBJECT}_{name}.nii.gz" for name in ("t1", "t2")}
     write_datalist(tmp_path, {SUBJECT: files})
-    hosts.bundle_run(brats, tmp_path / "reference", **options)
-    for target in ("t1gd", "flair"):
-        name = f"{SUBJECT}_{target}"
+    run_bundle(brats, tmp_path, tmp_path / "reference", targets="['t1gd','flair']")
+    for name in (f"{SUBJECT}_t1gd", f"{SUBJECT}_flair"):
         expected = nibabel.load(tmp_path / "reference" / SUBJECT / f"{name}.nii.gz")
-        voxels = check_equal(tmp_path / "output" / SUBJECT / f"{name}.nii.gz", expected, affine_tolerance=1e-5)
-        check_series(tmp_path / "output" / SUBJECT / f"{name}_dicom", voxels, expected.affine, phantom / "study")
+        check_from_dicom(tmp_path / "output" / SUBJECT, name, expected, phantom / "study")
 
 
 @pytest.mark.real_data
@@ -205,15 +173,13 @@ def test_real_patient(hosts, shared_data, brats, tmp_path) -> None:
     for path in files.values():
         (tmp_path / patient / path.name).symlink_to(path)
     write_datalist(tmp_path, {patient: files})
-    hosts.bundle_run(brats, tmp_path / "reference", dataset_dir=str(tmp_path), targets="['t1gd']")
-    expected = nibabel.load(tmp_path / "reference" / patient / f"{patient}_t1gd.nii.gz")
+    output = run_bundle(brats, tmp_path, tmp_path / "reference", targets="['t1gd']")
+    expected = nibabel.load(output / patient / f"{patient}_t1gd.nii.gz")
     hosts.succeed("app.py", tmp_path / patient, tmp_path / "output", brats, "--targets", "t1gd")
-    check_equal(tmp_path / "output" / patient / f"{patient}_t1gd.nii.gz", expected)
+    assert_equal(nibabel.load(tmp_path / "output" / patient / f"{patient}_t1gd.nii.gz"), expected)
     write_dicom(files, tmp_path / "study", subject=patient)
     hosts.succeed("app.py", tmp_path / "study", tmp_path / "from_dicom", brats, "--targets", "t1gd")
-    folder = tmp_path / "from_dicom" / patient
-    voxels = check_equal(folder / f"{patient}_t1gd.nii.gz", expected, affine_tolerance=1e-5)
-    check_series(folder / f"{patient}_t1gd_dicom", voxels, expected.affine, tmp_path / "study")
+    check_from_dicom(tmp_path / "from_dicom" / patient, f"{patient}_t1gd", expected, tmp_path / "study")
 
 
 def test_classifier(hosts, phantom, repository, tmp_path) -> None:
@@ -225,8 +191,8 @@ def test_classifier(hosts, phantom, repository, tmp_path) -> None:
     files = {name: subject / f"{SUBJECT}_{name}.nii.gz" for name in (*AVAILABLE, "t1gd")}
     write_datalist(tmp_path / "data", {SUBJECT: files})
     bundle = repository / "bundles" / "differentiation_classifier"
-    hosts.bundle_run(bundle, tmp_path / "reference", dataset_dir=str(tmp_path / "data"))
-    expected = float(pd.read_csv(tmp_path / "reference" / "predictions.csv").probability[0])
+    output = run_bundle(bundle, tmp_path / "data", tmp_path / "reference")
+    expected = float(pd.read_csv(output / "predictions.csv").probability[0])
     write_dicom(files, tmp_path / "study")
     for name, source in (("nifti", subject), ("dicom", tmp_path / "study")):
         hosts.succeed("classifier_app.py", source, tmp_path / name, bundle)
@@ -243,27 +209,20 @@ def test_classifier(hosts, phantom, repository, tmp_path) -> None:
     assert "no bundle of a classifier" in message
 
 
-def ct_study(phantom: Path, folder: Path) -> tuple[Path, list[str]]:
-    files = {"t1": phantom / "data" / SUBJECT / f"{SUBJECT}_t1.nii.gz"}
-    write_dicom(files, folder / "study", modalities={"t1": "CT"})
-    return folder / "study", []
+def study(*names: str, **about: dict[str, str]) -> Callable[[Path, Path], tuple[Path, list[str]]]:
+    """Return what writes a study of some of the phantom's images."""
 
+    def write(phantom: Path, folder: Path) -> tuple[Path, list[str]]:
+        files = {name: phantom / "data" / SUBJECT / f"{SUBJECT}_{name}.nii.gz" for name in names}
+        write_dicom(files, folder / "study", **about)
+        return folder / "study", []
 
-def scout(phantom: Path, folder: Path) -> tuple[Path, list[str]]:
-    files = {"t1": phantom / "data" / SUBJECT / f"{SUBJECT}_t1.nii.gz"}
-    write_dicom(files, folder / "study", descriptions={"t1": "scout"})
-    return folder / "study", []
-
-
-def two_candidates(phantom: Path, folder: Path) -> tuple[Path, list[str]]:
-    files = {name: phantom / "data" / SUBJECT / f"{SUBJECT}_{name}.nii.gz" for name in ("t1", "t2")}
-    write_dicom(files, folder / "study", descriptions={"t1": "AX T1", "t2": "SAG T1"})
-    return folder / "study", []
+    return write
 
 
 def missing_slice(phantom: Path, folder: Path) -> tuple[Path, list[str]]:
     shutil.copytree(phantom / "study", folder / "study")
-    (folder / "study" / "t2" / "0010.dcm").unlink()
+    (folder / "study" / "t2" / "IM0010.dcm").unlink()
     return folder / "study", []
 
 
@@ -279,9 +238,15 @@ def option(*options: str) -> Callable[[Path, Path], tuple[Path, list[str]]]:
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (ct_study, "no MR series, only 1 of modality CT"),
-        (scout, "No series of the study is recognised as one of t1, t1gd, t2, flair"),
-        (two_candidates, r"2 series look like t1: series 1 'AX T1' .* Choose one by --sequences t1="),
+        (study("t1", modalities={"t1": "CT"}), "no MR series, only 1 of modality CT"),
+        (
+            study("t1", descriptions={"t1": "scout"}),
+            "No series of the study is recognised as one of t1, t1gd, t2, flair",
+        ),
+        (
+            study("t1", "t2", descriptions={"t1": "AX T1", "t2": "SAG T1"}),
+            r"2 series look like t1: series 1 'AX T1' .* Choose one by --sequences t1=",
+        ),
         (missing_slice, r"Subject 'phantom': t2: .*a slice is missing"),
         (empty_folder, "has no DICOM image"),
         (option("--targets", "t3"), "Unknown sequence 't3'; the sequence table has t1, t1gd, t2, flair"),
@@ -293,8 +258,8 @@ def option(*options: str) -> Callable[[Path, Path], tuple[Path, list[str]]]:
     ids=["CT", "scout", "two", "slice", "empty", "target", "source", "series", "rules", "fusion"],
 )
 def test_mistakes(hosts, phantom, brats, tmp_path, prepare, message) -> None:
-    study, options = prepare(phantom, tmp_path)
-    line = hosts.fail("app.py", study, tmp_path / "output", brats, *options)
+    folder, options = prepare(phantom, tmp_path)
+    line = hosts.fail("app.py", folder, tmp_path / "output", brats, *options)
     assert line.startswith("Error: ")
     assert re.search(message, line), line
 
@@ -325,4 +290,4 @@ def test_rules_of_the_user(hosts, phantom, brats, reference, tmp_path) -> None:
         "app.py", phantom / "study", tmp_path / "output", brats,
         "--rules", str(rules), "--sequences", "flair=3", "--targets", "t1gd",
     )  # fmt: skip
-    check_equal(tmp_path / "output" / SUBJECT / f"{SUBJECT}_t1gd.nii.gz", reference, affine_tolerance=1e-5)
+    check_from_dicom(tmp_path / "output" / SUBJECT, f"{SUBJECT}_t1gd", reference, phantom / "study")

@@ -8,10 +8,10 @@ its interpreter.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,9 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-from phantom import AVAILABLE, SUBJECT, write_datalist, write_dicom, write_phantom
-from servers import Answer, ask, free_port, running, start_orthanc, wait_until
+import requests
+from phantom import AVAILABLE, SUBJECT, assert_equal, run_bundle, write_datalist, write_dicom, write_phantom
+from servers import ask, free_port, running, start_orthanc, wait_until
 
 from seq2seq_mri.io.dicom.read_dicom import read_dicom_series
 
@@ -39,17 +40,6 @@ needs_orthanc = pytest.mark.skipif(
 )
 
 
-def run_bundle(bundle: Path, dataset_dir: Path, output: Path, **options: object) -> Path:
-    """Run a bundle's inference as the README says, in this environment, and return its output folder."""
-    command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--bundle_root", str(bundle)]
-    command += ["--config_file", str(bundle / "configs" / "inference.json"), "--dataset_dir", str(dataset_dir)]
-    command += ["--output_dir", str(output), "--figures", "False"]
-    command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    finished = subprocess.run(command, capture_output=True, text=True, cwd=output.parent)
-    assert finished.returncode == 0, finished.stderr[-4000:]
-    return output
-
-
 @dataclass(frozen=True)
 class Label:
     """A running server, the folder of its studies, and those where it may leave something behind."""
@@ -59,9 +49,9 @@ class Label:
     temporary: Path
     trainings: Path
 
-    def infer(self, model: str, image: str, output: str = "image", **params: object) -> Answer:
+    def infer(self, model: str, image: str, output: str = "image", **params: object) -> requests.Response:
         query = urlencode({"image": image, "output": output})
-        return ask(f"{self.url}/infer/{model}?{query}", method="POST", form={"params": params})
+        return ask(f"{self.url}/infer/{model}?{query}", method="POST", data={"params": json.dumps(params)})
 
     def contents(self) -> list[str]:
         """Return what is in the studies, when nothing is left in the folder for temporary files.
@@ -113,12 +103,8 @@ def start(repository, label_python, bundles, tmp_path_factory):
         }
         url = f"http://127.0.0.1:{port}"
         with running(command, f"{url}/info/", folder / "label.log", environment=environment):
-            yield Label(
-                url,
-                studies if isinstance(studies, Path) else folder / "cache",
-                folder / "temporary",
-                folder / "trainings",
-            )
+            local = studies if isinstance(studies, Path) else folder / "cache"
+            yield Label(url, local, folder / "temporary", folder / "trainings")
 
     return serve
 
@@ -168,7 +154,7 @@ def orthanc(phantom, tmp_path_factory) -> Iterator[str]:
             write_dicom({"odd": t1}, folder / "odd", subject="odd", descriptions={"odd": "post t1"}),
         ]
         for path in (path for series in written for place in series.values() for path in place.iterdir()):
-            assert ask(f"{url}/instances", method="POST", body=path.read_bytes()).status == 200
+            assert ask(f"{url}/instances", method="POST", data=path.read_bytes()).status_code == 200
         yield url
 
 
@@ -179,23 +165,14 @@ def dicomweb(start, orthanc) -> Iterator[Label]:
 
 def series_of(orthanc: str, patient: str) -> dict[str, str]:
     """Return a patient's series: description → UID."""
-    found = ask(f"{orthanc}/dicom-web/series?includefield=PatientID&PatientID={patient}").json
+    found = ask(f"{orthanc}/dicom-web/series?includefield=PatientID&PatientID={patient}").json()
     return {series["0008103E"]["Value"][0]: series["0020000E"]["Value"][0] for series in found}
 
 
-def volume_of(answer: Answer, path: Path) -> nibabel.Nifti1Image:
-    assert answer.status == 200, answer.body
-    path.write_bytes(answer.body)
+def volume_of(answer: requests.Response, path: Path) -> nibabel.Nifti1Image:
+    assert answer.status_code == 200, answer.content
+    path.write_bytes(answer.content)
     return nibabel.load(path)
-
-
-def assert_equal(image: nibabel.Nifti1Image, expected: nibabel.Nifti1Image, affine_tolerance: float = 0.0) -> None:
-    assert image.get_data_dtype() == np.float32
-    assert image.shape == expected.shape
-    np.testing.assert_allclose(image.affine, expected.affine, rtol=0, atol=affine_tolerance)
-    largest = np.abs(expected.get_fdata()).max()
-    assert largest > 0.1
-    np.testing.assert_allclose(image.get_fdata(), expected.get_fdata(), rtol=0, atol=1e-5 * largest)
 
 
 class TestLocal:
@@ -213,17 +190,17 @@ class TestLocal:
         saved = f"{SUBJECT}_{TARGET}_synthetic"
         try:
             answer = local.infer("seq2seq_brats", f"{SUBJECT}_t1", "json", **request)
-            assert answer.status == 200, answer.body
-            assert answer.json == {"target": TARGET, "sources": list(AVAILABLE), "saved": saved}
+            assert answer.status_code == 200, answer.content
+            assert answer.json() == {"target": TARGET, "sources": list(AVAILABLE), "saved": saved}
             assert_equal(
                 volume_of(ask(f"{local.url}/datastore/image?image={saved}"), tmp_path / "saved.nii.gz"), reference
             )
-            assert ask(f"{local.url}/datastore/image/info?image={saved}").json["synthetic"] is True
+            assert ask(f"{local.url}/datastore/image/info?image={saved}").json()["synthetic"] is True
             again = local.infer("seq2seq_brats", f"{SUBJECT}_t1", "json", **request)
-            assert again.status == 409
-            assert saved in again.json["detail"]
+            assert again.status_code == 409
+            assert saved in again.json()["detail"]
             # It is no source of the next request.
-            assert local.infer("seq2seq_brats", saved).status == 400
+            assert local.infer("seq2seq_brats", saved).status_code == 400
         finally:
             ask(f"{local.url}/datastore/image?id={saved}", method="DELETE")
 
@@ -231,8 +208,8 @@ class TestLocal:
         bundle = bundles / "differentiation_classifier"
         table = pd.read_csv(run_bundle(bundle, complete.parent, tmp_path / "classified") / "predictions.csv")
         answer = local.infer("differentiation_classifier", "complete_t1", "json")
-        assert answer.status == 200, answer.body
-        (prediction,) = answer.json["prediction"]
+        assert answer.status_code == 200, answer.content
+        (prediction,) = answer.json()["prediction"]
         assert prediction["score"] == pytest.approx(table["probability"][0], rel=1e-5)
         assert 0 < prediction["score"] < 1
 
@@ -266,8 +243,8 @@ class TestLocal:
     def test_errors_reach_the_client(self, local, model, image, params, status, message) -> None:
         before = local.contents()
         answer = local.infer(model, image, **params)
-        assert answer.status == status, answer.body
-        assert any(part in answer.json["detail"] for part in message.split("|")), answer.json["detail"]
+        assert answer.status_code == status, answer.content
+        assert any(part in answer.json()["detail"] for part in message.split("|")), answer.json()["detail"]
         assert local.contents() == before
 
     def test_uploaded_file_of_all_channels(self, local, phantom, reference, tmp_path) -> None:
@@ -278,49 +255,40 @@ class TestLocal:
         ]
         stacked = nibabel.Nifti1Image(np.stack(channels, -1).astype(np.int16), reference.affine)
         nibabel.save(stacked, tmp_path / "all.nii.gz")
-        boundary, content = "boundary7", (tmp_path / "all.nii.gz").read_bytes()
-        body = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="all.nii.gz"\r\n'
-            "Content-Type: application/gzip\r\n\r\n"
-        ).encode() + content
-        answer = ask(
-            f"{local.url}/infer/seq2seq_brats?output=image",
-            method="POST",
-            body=body + f"\r\n--{boundary}--\r\n".encode(),
-            content_type=f"multipart/form-data; boundary={boundary}",
-        )
+        file = ("all.nii.gz", (tmp_path / "all.nii.gz").read_bytes(), "application/gzip")
+        answer = ask(f"{local.url}/infer/seq2seq_brats?output=image", method="POST", files={"file": file})
         assert_equal(volume_of(answer, tmp_path / "t1gd.nii.gz"), reference)
 
     def test_batch_inference_is_refused(self, local) -> None:
-        answer = ask(f"{local.url}/batch/infer/seq2seq_brats?run_sync=true", method="POST", body={})
-        assert answer.status == 400
-        assert "one request for each" in answer.json["detail"]
+        answer = ask(f"{local.url}/batch/infer/seq2seq_brats?run_sync=true", method="POST", json={})
+        assert answer.status_code == 400
+        assert "one request for each" in answer.json()["detail"]
 
     def test_training_leaves_the_shipped_weights_alone(self, local, bundles) -> None:
         shipped = bundles / "seq2seq_brats" / "models" / "model.pt"
         checksum = hashlib.sha256(shipped.read_bytes()).hexdigest()
         files = sorted(bundles.rglob("*"))
         url = f"{local.url}/train/seq2seq_brats?run_sync=true"
-        answer = ask(url, method="POST", body={"max_epochs": 1, "name": "first"})
-        assert answer.status == 200, answer.body
-        assert answer.json["model_filename"] == "first/best.pt"
+        answer = ask(url, method="POST", json={"max_epochs": 1, "name": "first"})
+        assert answer.status_code == 200, answer.content
+        assert answer.json()["model_filename"] == "first/best.pt"
         best = local.trainings / "seq2seq_brats" / "first" / "checkpoints" / "best.pt"
         assert best.stat().st_size > 1e6
         assert hashlib.sha256(shipped.read_bytes()).hexdigest() == checksum
         assert [path for path in sorted(bundles.rglob("*")) if "__pycache__" not in path.parts] == files
-        weights = ask(f"{local.url}/info/").json["models"]["seq2seq_brats"]["config"]["model_filename"]
+        weights = ask(f"{local.url}/info/").json()["models"]["seq2seq_brats"]["config"]["model_filename"]
         assert weights == ["model.pt", "wrong.pt", "first/best.pt"]
-        again = ask(url, method="POST", body={"max_epochs": 1, "name": "first"})
-        assert again.status == 409
-        assert "resume it" in again.json["detail"]
+        again = ask(url, method="POST", json={"max_epochs": 1, "name": "first"})
+        assert again.status_code == 409
+        assert "resume it" in again.json()["detail"]
         for body, status, message in (
             ({"name": "../x"}, 400, "name of a training"),
             ({"max_epochs": "$1"}, 400, "max_epochs"),
             ({"resume": True, "name": "other"}, 404, "no training 'other'"),
         ):
-            refused = ask(url, method="POST", body=body)
-            assert (refused.status, message in refused.json["detail"]) == (status, True), refused.body
-        assert ask(f"{local.url}/train/nothing", method="POST", body={}).status == 404
+            refused = ask(url, method="POST", json=body)
+            assert (refused.status_code, message in refused.json()["detail"]) == (status, True), refused.content
+        assert ask(f"{local.url}/train/nothing", method="POST", json={}).status_code == 404
 
 
 @needs_orthanc
@@ -333,11 +301,11 @@ class TestDicomWeb:
         found = series_of(orthanc, SUBJECT)
         assert found.keys() - series.keys() == {f"synthetic {TARGET}, research only"}
         uid = found[f"synthetic {TARGET}, research only"]
-        (identifier,) = ask(f"{orthanc}/tools/lookup", method="POST", body=uid.encode()).json
+        (identifier,) = ask(f"{orthanc}/tools/lookup", method="POST", data=uid.encode()).json()
         folder = tmp_path / "series"
         folder.mkdir()
-        for number, instance in enumerate(ask(f"{orthanc}/series/{identifier['ID']}").json["Instances"]):
-            (folder / f"{number}.dcm").write_bytes(ask(f"{orthanc}/instances/{instance}/file").body)
+        for number, instance in enumerate(ask(f"{orthanc}/series/{identifier['ID']}").json()["Instances"]):
+            (folder / f"{number}.dcm").write_bytes(ask(f"{orthanc}/instances/{instance}/file").content)
         volume = read_dicom_series(folder, SUBJECT)
         expected = reference.get_fdata()
         np.testing.assert_allclose(volume.affine, reference.affine, atol=1e-5)
@@ -349,7 +317,7 @@ class TestDicomWeb:
         assert header.ImageType[0] == "DERIVED"
         # It is no source of the next request, and the same request makes the same series.
         again = dicomweb.infer("seq2seq_brats", series["t2"], "json", save=True)
-        assert again.json == {"target": TARGET, "sources": list(AVAILABLE), "saved": uid}
+        assert again.json() == {"target": TARGET, "sources": list(AVAILABLE), "saved": uid}
         assert series_of(orthanc, SUBJECT) == found
 
     @pytest.mark.parametrize(
@@ -364,11 +332,11 @@ class TestDicomWeb:
         ],
     )
     def test_errors_reach_the_client(self, dicomweb, orthanc, patient, description, params, status, message) -> None:
-        instances = ask(f"{orthanc}/instances").json
+        instances = ask(f"{orthanc}/instances").json()
         answer = dicomweb.infer("seq2seq_brats", series_of(orthanc, patient)[description], save=True, **params)
-        assert answer.status == status, answer.body
-        assert message in answer.json["detail"]
-        assert ask(f"{orthanc}/instances").json == instances
+        assert answer.status_code == status, answer.content
+        assert message in answer.json()["detail"]
+        assert ask(f"{orthanc}/instances").json() == instances
         assert not list(dicomweb.temporary.rglob("*.nii.gz"))
 
     @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -399,7 +367,7 @@ def test_real_patient(start, bundles, shared_data, tmp_path) -> None:
     with start_orthanc(tmp_path) as url:
         for series in write_dicom(files, tmp_path / "dicom", subject=name).values():
             for path in series.iterdir():
-                assert ask(f"{url}/instances", method="POST", body=path.read_bytes()).status == 200
+                assert ask(f"{url}/instances", method="POST", data=path.read_bytes()).status_code == 200
         for label in start(f"{url}/dicom-web"):
             answer = label.infer("seq2seq_brats", series_of(url, name)["flair"])
             assert_equal(volume_of(answer, tmp_path / "dicom.nii.gz"), expected, affine_tolerance=1e-5)

@@ -13,8 +13,6 @@ from mri_phantom.tissue import BREAST_LABELS
 
 SHAPE = (44, 40, 36)
 SPACING = (3.6, 3.6, 3.6)
-TIMES = (0, 90, 180, 270, 360, 450)
-B_VALUES = (0, 150, 800, 1500)
 
 
 def draw(seed: int, **options) -> SimulatedSubject:
@@ -23,7 +21,7 @@ def draw(seed: int, **options) -> SimulatedSubject:
     return draw_breast(np.random.default_rng(seed), scan, **examination)
 
 
-@pytest.fixture(scope="module", params=[0, 1, 2])
+@pytest.fixture(scope="module", params=[0, 1])
 def patient(request: pytest.FixtureRequest) -> SimulatedSubject:
     return draw(request.param, lesions=("malignant", "benign"))
 
@@ -38,9 +36,7 @@ def test_images_are_integers_with_background_exactly_zero(patient: SimulatedSubj
     for name, image in patient.images.items():
         assert image.dtype == np.int16
         assert image.shape == ({"dce": 6, "fatsat_dce": 6, "dwi": 4}.get(name, 1), *SHAPE)
-        for frame in image:
-            np.testing.assert_array_equal(frame > 0, body)
-        assert image.min() == 0
+        np.testing.assert_array_equal(image > 0, np.broadcast_to(body, image.shape))
     for truth in (*patient.truth.values(), *patient.unique.values()):
         assert truth.shape == SHAPE
         assert not truth[~body].any()
@@ -50,26 +46,18 @@ def test_the_breast_hangs_forward_in_air(patient: SimulatedSubject) -> None:
     body = patient.truth["tissue"] > 0
     assert not body[:, -1].any(), "air in front of the nipple"
     assert body[:, 0].mean() > 0.9, "the chest fills the back"
-    pieces, count = ndimage.label(body)
-    assert count == 1 or np.bincount(pieces.ravel())[1:].max() > 0.99 * body.sum()
+    pieces, _ = ndimage.label(body)
+    assert np.bincount(pieces.ravel())[1:].max() > 0.99 * body.sum()
     # from front to back: skin, then fat or gland, then muscle
     front = [np.argwhere(region(patient, name))[:, 1].mean() for name in ("fibroglandular", "muscle", "lung")]
     assert front == sorted(front, reverse=True)
-
-
-def test_the_core_of_a_cancer_is_hardly_perfused(patient: SimulatedSubject) -> None:
-    core, rim = region(patient, "necrosis"), region(patient, "malignant", "malignant_cellular")
-    assert core.sum() > 5
-    assert np.median(patient.truth["ktrans"][core]) < 0.5 * np.median(patient.truth["ktrans"][rim])
-    assert np.median(patient.signals["t2"][0][core]) > np.median(patient.signals["t2"][0][rim])
 
 
 def test_non_mass_enhancement_is_seen_after_the_injection_alone(patient: SimulatedSubject) -> None:
     unique = patient.unique["dce"] > 0
     assert unique.sum() > 10
     assert (patient.truth["lesion"][unique] > 0).all()
-    hidden = region(patient, "non_mass")
-    gland = region(patient, "fibroglandular")
+    hidden, gland = region(patient, "non_mass"), region(patient, "fibroglandular")
     for name in ("t1", "fatsat_t1", "t2", "dwi"):
         first, second = (np.median(patient.signals[name][:, mask], axis=1) for mask in (hidden, gland))
         np.testing.assert_allclose(first, second, rtol=0.08, err_msg=name)
@@ -91,35 +79,28 @@ def test_restricted_diffusion_is_seen_in_dwi_alone(patient: SimulatedSubject) ->
 
 
 def test_half_of_the_benign_lesions_are_seen_after_the_injection_alone() -> None:
-    found = {"benign": 0, "benign_isointense": 0}
-    for seed in range(12):
+    unique = 0
+    for seed in range(8):
         subject = draw(seed, shape=(32, 32, 32), spacing=(5.0, 5.0, 5.0), lesions=("benign",), sequences=())
-        assert (subject.truth["lesion"] == 1).any()
-        assert not (subject.truth["lesion"] == 2).any()
-        kind = "benign_isointense" if subject.unique["dce"].any() else "benign"
-        found[kind] += 1
-        assert region(subject, kind).any()
-    assert min(found.values()) >= 3
+        assert set(np.unique(subject.truth["lesion"])) == {0, 1}
+        unique += subject.unique["dce"].any()
+        assert region(subject, "benign_isointense" if subject.unique["dce"].any() else "benign").any()
+    assert 2 <= unique <= 6
 
 
-def test_adc_is_that_of_the_signals() -> None:
+def test_adc_and_uptake_are_those_of_the_tissues_and_signals() -> None:
     subject = draw(0)
+    assert tuple(subject.tissues) == tuple(BREAST_LABELS)
+    blood, fat = region(subject, "heart_blood", "vessel"), region(subject, "adipose")
+    assert subject.truth["adc"][blood].max() == pytest.approx(subject.tissues["vessel"].adc, rel=1e-3)
+    assert np.median(subject.truth["ktrans"][fat]) == pytest.approx(subject.tissues["adipose"].ktrans, rel=0.3)
     series = subject.signals["dwi"]
     body = subject.truth["tissue"] > 0
     # where tissues mix, the decay bends: the truth is its beginning
-    slope = -np.log(series[1][body] / series[0][body]) / B_VALUES[1] * 1000
+    slope = -np.log(series[1][body] / series[0][body]) / 150 * 1000
     assert np.percentile(np.abs(slope - subject.truth["adc"][body]), 95) < 0.1
-    whole = -np.log(series[3][body] / series[0][body]) / B_VALUES[3] * 1000
+    whole = -np.log(series[3][body] / series[0][body]) / 1500 * 1000
     assert (whole <= subject.truth["adc"][body] + 1e-3).all()
-
-
-def test_truth_of_pure_tissue_is_the_tissue() -> None:
-    subject = draw(0)
-    blood = region(subject, "heart_blood", "vessel")
-    assert subject.truth["adc"][blood].max() == pytest.approx(subject.tissues["vessel"].adc, rel=1e-3)
-    fat = region(subject, "adipose")
-    assert np.median(subject.truth["ktrans"][fat]) == pytest.approx(subject.tissues["adipose"].ktrans, rel=0.3)
-    assert tuple(subject.tissues) == tuple(BREAST_LABELS)
 
 
 def test_a_healthy_subject_is_the_patient_without_lesions() -> None:
@@ -139,7 +120,7 @@ def test_a_sequence_does_not_depend_on_the_others() -> None:
 
 
 def test_coronal_slices_blur_from_front_to_back() -> None:
-    options = {"noise": 0.0, "motion": 0.0, "spacing": (2.0, 2.0, 2.0), "shape": (72, 64, 64)}
+    options = {"noise": 0.0, "motion": 0.0, "spacing": (2.5, 2.5, 2.5), "shape": (56, 50, 50)}
     thin, thick = (draw(0, coronal=coronal, **options).images for coronal in (False, True))
     body = thin["t1"][0] > 0
 
@@ -175,11 +156,7 @@ def test_noise_is_the_fraction_of_the_gland_that_was_asked() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "spacing"),
-    [
-        ((32, 32, 32), (2.0, 2.0, 2.0)),
-        ((33, 47, 40), (5.0, 4.0, 4.0)),
-        ((64, 40, 32), (5.0, 5.0, 5.0)),
-    ],
+    [((32, 32, 32), (2.0, 2.0, 2.0)), ((33, 47, 40), (5.0, 4.0, 4.0)), ((64, 40, 32), (5.0, 5.0, 5.0))],
 )
 def test_it_fits_any_grid(shape: tuple[int, ...], spacing: tuple[float, ...]) -> None:
     subject = draw(0, shape=shape, spacing=spacing, sequences=("fatsat_dce",))
@@ -188,12 +165,8 @@ def test_it_fits_any_grid(shape: tuple[int, ...], spacing: tuple[float, ...]) ->
     assert not body[:, -1].any()
     assert (subject.truth["lesion"] == 2).sum() > 10
     assert all(mask.any() for mask in subject.unique.values())
+    if shape[0] == 64:
+        edges = np.diff(body[:, 28, 16].astype(int))
+        assert (edges == 1).sum() == 2, "two breasts, and air between them"
     for name in ("fibroglandular", "adipose", "skin", "muscle", "malignant"):
         assert region(subject, name).any(), name
-
-
-def test_a_wide_grid_shows_both_breasts() -> None:
-    wide = draw(0, shape=(64, 40, 32), spacing=(5.0, 5.0, 5.0), sequences=()).truth["tissue"] > 0
-    row = wide[:, 28, 16]
-    edges = np.flatnonzero(np.diff(row.astype(int)) == 1)
-    assert len(edges) == 2, "air between the breasts"

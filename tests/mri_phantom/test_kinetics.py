@@ -27,33 +27,24 @@ def integrated(time: float, ktrans: float, ve: float, vp: float) -> float:
     return vp * float(population_arterial_input(np.array(time))) + ktrans * sum(pieces)
 
 
-@pytest.mark.parametrize("vp", [0.0, 0.05])
 @pytest.mark.parametrize(("ktrans", "ve"), [(0.4, 0.4), (0.05, 0.8), (1e-4, 0.3), (0.002, 1.0), (2.0, 0.1)])
-def test_extended_tofts_is_the_integral(ktrans: float, ve: float, vp: float) -> None:
-    expected = [integrated(time - 0.5, ktrans, ve, vp) for time in TIMES]
-    concentration = extended_tofts(TIMES, ktrans, ve, vp, arrival=0.5)
+def test_extended_tofts_is_the_integral(ktrans: float, ve: float) -> None:
+    expected = [integrated(time - 0.5, ktrans, ve, 0.05) for time in TIMES]
+    concentration = extended_tofts(TIMES, ktrans, ve, 0.05, arrival=0.5)
     np.testing.assert_allclose(concentration, expected, rtol=4e-3)
     assert (concentration[:2] == 0).all()
 
 
-@pytest.mark.parametrize("rate", [1e-9, 1e-4, 0.3, 0.99, 1.01, 40.0, 1e6])
-def test_constant_arterial_input_has_a_closed_form(rate: float) -> None:
-    ve = 0.3
-    elapsed = np.maximum(np.array(TIMES) - 0.5, 0)
-    expected = np.where(elapsed > 0, -2 * ve * np.expm1(-rate * elapsed), 0)
-    concentration = extended_tofts(
-        TIMES, rate * ve, ve, 0.0, arrival=0.5, arterial_input=lambda times: np.full_like(times, 2.0)
-    )
-    np.testing.assert_allclose(concentration, expected, rtol=1e-9)
-
-
 def test_linear_arterial_input_is_integrated_exactly() -> None:
-    # one or two steps for each rate: the series, its border and the closed form of the weights
-    rates = np.array([0.0, 0.5, 0.999, 1.001, 3.0, 400.0])
-    time, ve = 0.01, 0.2
-    concentration = extended_tofts([time], rates * ve, ve, 0.0, arterial_input=lambda times: 1 + 5 * times)
-    expected = [rate * ve * quad(lambda s, k=rate: (1 + 5 * s) * np.exp(-k * (time - s)), 0, time)[0] for rate in rates]
-    np.testing.assert_allclose(concentration[0], expected, rtol=1e-9)
+    # steps of 0.005 minutes: the series, its border and the closed form of the weights
+    rates, times, ve = [0.0, 1e-9, 0.5, 1.999, 2.001, 3.0, 400.0], [0.01, 0.4], 0.2
+    concentration = extended_tofts(times, np.multiply(rates, ve), ve, 0.0, arterial_input=lambda t: 1 + 5 * t)
+
+    def leaked(time: float, rate: float) -> float:
+        return rate * ve * quad(lambda s: (1 + 5 * s) * np.exp(-rate * (time - s)), 0, time)[0]
+
+    expected = [[leaked(time, rate) for rate in rates] for time in times]
+    np.testing.assert_allclose(concentration, expected, rtol=1e-9)
 
 
 def test_limits() -> None:
@@ -64,10 +55,6 @@ def test_limits() -> None:
         np.testing.assert_allclose(extended_tofts(minutes, ktrans, ve, 0.1), 0.1 * plasma, rtol=1e-12)
     # exchange so fast that the space follows plasma
     np.testing.assert_allclose(extended_tofts(minutes, 1e7, 0.3, 0.0)[1:], 0.3 * plasma[1:], rtol=1e-3)
-    # what leaks into an endless space stays there: the integral of the arterial input
-    kept = [integrated(time, 1e-3, 1e9, 0.0) for time in TIMES]
-    np.testing.assert_allclose(extended_tofts(minutes, 1e-3, 1e9, 0.0), kept, rtol=4e-3)
-    assert (np.diff(kept) > 0).all()
 
 
 def test_shapes_and_equal_voxels() -> None:
@@ -91,4 +78,3 @@ def test_arterial_input_is_a_bolus_in_plasma() -> None:
     assert plasma.max() * 0.58 == pytest.approx(0.809 / (0.0563 * np.sqrt(2 * np.pi)) + 0.33, rel=0.02)
     late = times > 2
     np.testing.assert_allclose(plasma[late], 1.05 * np.exp(-0.1685 * times[late]) / 0.58, rtol=1e-6)
-    assert population_arterial_input(np.zeros((2, 3))).shape == (2, 3)

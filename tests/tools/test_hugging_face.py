@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from folder_contents import folder_contents
 
 from tools import hugging_face
-from tools.archive import write_archive
 from tools.hugging_face import push_to_hf_hub
-from tools.release import BuiltBundle
 
 
 class Hub:
@@ -40,8 +38,7 @@ class Hub:
         self.calls.append(("repo", repo_id, private))
 
     def upload_folder(self, repo_id, folder_path):
-        folder = Path(folder_path)
-        self.uploaded = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        self.uploaded = folder_contents(Path(folder_path))
         return f"https://hub.example/{repo_id}"
 
     def create_tag(self, repo_id, tag, exist_ok):
@@ -58,16 +55,13 @@ def hub(monkeypatch) -> Hub:
 
 
 @pytest.fixture
-def checked(monkeypatch, tmp_path) -> list:
+def checked(monkeypatch, built) -> list:
     """Lets checks pass; the list has what was checked."""
     calls = []
 
-    @contextmanager
     def build(repository, names, schema):
         calls.append((names, schema))
-        files = {"LICENSE": b"Apache License, Version 2.0", "docs/README.md": b"# A bundle\n", "models/model.pt": b"1"}
-        write_archive(files, tmp_path / "a.zip", names[0])
-        yield [BuiltBundle(names[0], f"{names[0]}_v0.1.0", tmp_path / "a.zip", files)]
+        return built(repository, names, schema)
 
     monkeypatch.setattr(hugging_face, "build_archives", build)
     return calls
@@ -79,11 +73,7 @@ def test_what_is_uploaded(hub, checked, small_repository, tags, latest) -> None:
     address = push_to_hf_hub("seq2seq_brats", "owner/name", repository=small_repository, latest=latest, schema="a.json")
     assert address == "https://hub.example/owner/name"
     assert checked == [(("seq2seq_brats",), "a.json")]
-    assert hub.calls == [
-        ("repo", "owner/name", True),
-        ("tag", "0.1.0"),
-        *([("tag", "latest_version")] if latest else []),
-    ]
+    assert hub.calls == [("repo", "owner/name", True), ("tag", "0.1.0"), ("tag", "latest_version")][: 2 + latest]
     assert set(hub.uploaded) == {"LICENSE", "README.md", "docs/README.md", "models/model.pt"}
     assert b"license: apache-2.0" in hub.uploaded["README.md"]
 
@@ -103,7 +93,6 @@ def test_failing_checks_upload_nothing(hub, changed_repository) -> None:
     with pytest.raises(ValueError, match=r"patient\.nii\.gz is not a file that a bundle publishes"):
         push_to_hf_hub("seq2seq_brats", "owner/name", repository=changed_repository)
     assert not hub.calls
-    assert not hub.uploaded
 
 
 @pytest.mark.parametrize("repo", ["name", "a/b/c", "/name", "owner/"])

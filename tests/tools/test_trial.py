@@ -52,19 +52,17 @@ def test_failure_is_told_with_its_last_lines(bundle) -> None:
     assert "\n10\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["seq2seq_brats", "seq2seq_breast"])
-def test_cohort_has_the_sequences_of_the_bundle(small_repository, tmp_path, name) -> None:
-    bundle = small_repository / "bundles" / name
-    cohort = simulate_for(bundle, tmp_path / "cohort")
-    (subject,) = json.loads((cohort / "datalist.json").read_text())["testing"]
-    assert set(json.loads((bundle / "configs" / "inference.json").read_text())["sequences"]) <= set(subject)
-
-
-def test_cohort_that_cannot_be_simulated(changed_repository, tmp_path) -> None:
-    path = changed_repository / "bundles" / "seq2seq_brats" / "configs" / "inference.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"sequences": {"t1": 1, "swi": 1}}))
-    with pytest.raises(ValueError, match="seq2seq_brats: no cohort can be simulated with the sequences t1, swi"):
-        simulate_for(path.parents[1], tmp_path / "cohort")
+def test_cohort_has_the_sequences_of_the_bundle(bundle, tmp_path) -> None:
+    path = bundle / "configs" / "inference.json"
+    path.parent.mkdir()
+    for sequences in ({"t1": 1, "flair": 1}, {"t1": 1, "dce": 6, "dwi": 4}):
+        path.write_text(json.dumps({"sequences": sequences}))
+        cohort = simulate_for(bundle, tmp_path / "_".join(sequences))
+        (subject,) = json.loads((cohort / "datalist.json").read_text())["testing"]
+        assert sequences.keys() <= subject.keys()
+    path.write_text(json.dumps({"sequences": {"t1": 1, "swi": 1}}))
+    with pytest.raises(ValueError, match="bundle: no cohort can be simulated with the sequences t1, swi"):
+        simulate_for(bundle, tmp_path / "cohort")
 
 
 def write(folder, name, values) -> None:
@@ -84,13 +82,11 @@ def test_images(tmp_path) -> None:
             check_predictions(tmp_path, "brain", "t2")
 
 
-@pytest.mark.parametrize(
-    "text", [None, "subject,probability\n", "subject,probability\na,1.5\n", "subject,probability\na,\n"]
-)
-def test_probabilities(tmp_path, text) -> None:
-    if text is not None:
-        (tmp_path / "predictions.csv").write_text(text)
-    with pytest.raises(ValueError, match="gave no probability between 0 and 1"):
-        check_predictions(tmp_path, "classifier", None)
+def test_probabilities(tmp_path) -> None:
+    for rows in (None, "", "a,1.5\n", "a,\n"):
+        if rows is not None:
+            (tmp_path / "predictions.csv").write_text(f"subject,probability\n{rows}")
+        with pytest.raises(ValueError, match="gave no probability between 0 and 1"):
+            check_predictions(tmp_path, "classifier", None)
     (tmp_path / "predictions.csv").write_text("subject,probability\na,0.5\n")
     check_predictions(tmp_path, "classifier", None)
