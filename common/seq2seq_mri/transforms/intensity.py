@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Intensities of MRI sequences: to a common range, and at random to other contrasts."""
+"""The transform that brings the arbitrary intensities of MRI sequences to a common range."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import MapTransform, RandomizableTransform
+from monai.transforms import MapTransform
 
 from seq2seq_mri.sequences import channel_slices, check_sequences, sequence_index
 
-__all__ = ["NormalizeSequencesd", "RandSequenceContrastd"]
+__all__ = ["NormalizeSequencesd"]
 
 
 # Interpolation makes a few voxels negative: of six real patients, at most 0.04 % of a sequence's voxels are below -5 %
@@ -125,41 +125,3 @@ def _check_negative(sequence: torch.Tensor, bright: float, where: str) -> None:
             "[-1, 1]; all of them would become background. Give intensities before such a scaling, or add a constant "
             "to the whole image, so that air is 0 and tissue positive."
         )
-
-
-class RandSequenceContrastd(RandomizableTransform, MapTransform):
-    """Give each sequence of a normalised image another contrast, as another scanner would: ``min(1, s x ** g)``.
-
-    Factor ``s`` and exponent ``g`` are drawn for each sequence on its own, uniformly on a logarithmic scale. Where they
-    are 1 nothing changes; background, which is 0, always stays. All timepoints of a sequence have one curve. Sources
-    and targets change alike: a network learns to copy whatever contrast it is given, and of another sequence
-    no more than what the anatomy tells.
-
-    Args:
-        sequences: the sequence table.
-        prob: share of the samples that are changed.
-        exponent: the largest ``g``; the least is its reciprocal. At least 1.
-        factor: the largest ``s``, likewise.
-
-    Raises:
-        ValueError: when ``exponent`` or ``factor`` is below 1.
-    """
-
-    def __init__(self, sequences: Mapping[str, int], prob: float, exponent: float = 1.4, factor: float = 1.15) -> None:
-        RandomizableTransform.__init__(self, prob)
-        MapTransform.__init__(self, keys="image")
-        if min(exponent, factor) < 1:
-            raise ValueError(f"exponent is {exponent} and factor {factor}; give numbers of at least 1.")
-        self.sequences = check_sequences(sequences)
-        self.limits = np.log([exponent, factor])
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Change a sample's ``"image"``, ``[ΣT, *spatial]`` in [0, 1]."""
-        self.randomize(None)
-        if not self._do_transform:
-            return dict(data)
-        image = data["image"].clone()
-        for part in channel_slices(self.sequences).values():
-            exponent, factor = np.exp(self.R.uniform(-self.limits, self.limits))
-            image[part] = (image[part].float().clamp_min(0) ** exponent * factor).clamp_max(1)
-        return {**data, "image": image}

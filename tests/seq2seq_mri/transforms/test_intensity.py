@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Normalisation against a few lines of NumPy, and random contrasts by what a power law keeps."""
+"""NormalizeSequencesd against a few lines of NumPy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from monai.data import MetaTensor
 
 from seq2seq_mri.io.datalists.scan import scan_dataset
-from seq2seq_mri.transforms.intensity import NormalizeSequencesd, RandSequenceContrastd
+from seq2seq_mri.transforms.intensity import NormalizeSequencesd
 
 TABLE = {"t1": 1, "dce": 3, "t2": 1}
 
@@ -157,39 +157,3 @@ def test_a_real_patient_with_a_few_negative_voxels(shared_data) -> None:
         assert normalize_one(image).min() == 0
         with pytest.raises(ValueError, match=r"negative in [3-6]\d% "):
             normalize_one(z_scores(image))
-
-
-def test_random_contrasts_are_one_power_law_for_each_sequence() -> None:
-    image = torch.linspace(0, 0.6, 5 * 7 * 6 * 3).reshape(5, 7, 6, 3)
-    image[0, 0] = 0
-    transform = RandSequenceContrastd(TABLE, prob=1.0, exponent=1.5, factor=1.2)
-    transform.set_random_state(seed=1)
-    laws = []
-    for _ in range(40):
-        sample = {"image": image.half(), "subject": "p"}
-        result = transform(sample)["image"].double()
-        assert result.shape == image.shape
-        assert (result[image == 0] == 0).all()
-        assert torch.equal(sample["image"], image.half())
-        for part in (slice(0, 1), slice(1, 4), slice(4, 5)):
-            # log y = log s + g log x: a line, the same for all timepoints of a sequence
-            inside = (image[part] > 0.01) & (result[part] < 1)
-            x, y = image[part][inside].double().log().numpy(), result[part][inside].log().numpy()
-            exponent, logarithm = np.polyfit(x, y, 1)
-            np.testing.assert_allclose(y, exponent * x + logarithm, atol=5e-3)
-            laws.append((exponent, np.exp(logarithm)))
-    exponents, factors = np.array(laws).T
-    for values, limit in ((exponents, 1.5), (factors, 1.2)):
-        assert 1 / limit - 0.01 < values.min() < 1 / limit + 0.05
-        assert limit - 0.07 < values.max() < limit + 0.01
-        assert abs(np.log(values).mean()) < 0.05  # neither brighter nor darker in the mean
-    assert len(np.unique(exponents.round(4))) > 100
-
-
-def test_random_contrasts_leave_the_rest_as_it_is() -> None:
-    image = torch.rand(5, 3, 3, 3)
-    transform = RandSequenceContrastd(TABLE, prob=0.3).set_random_state(seed=0)
-    changed = [not torch.equal(transform({"image": image})["image"], image) for _ in range(200)]
-    assert 40 < sum(changed) < 80
-    with pytest.raises(ValueError, match="give numbers of at least 1"):
-        RandSequenceContrastd(TABLE, prob=0.3, factor=0.9)
