@@ -237,12 +237,6 @@ def breast_runs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> B
 
 
 @pytest.fixture(params=GENERATORS)
-def generator_bundle(request: pytest.FixtureRequest, repository: Path) -> Path:
-    """The folder of each generator bundle in turn."""
-    return repository / "bundles" / request.param
-
-
-@pytest.fixture(params=GENERATORS)
 def generator_runs(request: pytest.FixtureRequest) -> BundleRuns:
     """Each generator bundle in turn."""
     return request.getfixturevalue({"seq2seq_brats": "runs", "seq2seq_breast": "breast_runs"}[request.param])

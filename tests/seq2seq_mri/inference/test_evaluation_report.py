@@ -79,14 +79,6 @@ def test_figures(evaluated) -> None:
     assert {path.name for path in (evaluated / "figures").iterdir()} == SUMMARY_FIGURES | of_subjects
 
 
-def test_an_evaluation_is_not_overwritten_unasked(evaluated) -> None:
-    before = contents(evaluated)
-    with pytest.raises(FileExistsError, match=r"metrics\.csv exists; give another --output_dir, or --overwrite true"):
-        EvaluationReport(evaluated, SEQUENCES)
-    evaluate(evaluated, figure_subjects=0, overwrite=True)
-    assert contents(evaluated) == before
-
-
 def test_region_ranks_by_the_whole_volume(evaluated, tmp_path) -> None:
     evaluate(tmp_path, figure_subjects=0, region="whole")
     assert (tmp_path / "metrics.csv").read_bytes() == (evaluated / "metrics.csv").read_bytes()
