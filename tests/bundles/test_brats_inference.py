@@ -43,35 +43,21 @@ def test_what_is_missing_is_written_in_float32_on_the_grid_of_the_source(runs, t
         assert 0 < image.get_fdata().max() <= 1
 
 
-def test_withheld_sequences_are_no_input(runs, tmp_path, write_datalist) -> None:
-    entry = runs.subject(0, without=("t1gd",))
-    withheld = entry | {"withheld": {"t1gd": runs.subject(0)["t1gd"]}}
-    results = []
-    for name, subject in (("absent", entry), ("withheld", withheld)):
-        runs.infer(tmp_path / name, datalist=write_datalist(subject))
-        results.append((tmp_path / name / entry["subject"] / f"{entry['subject']}_t1gd.nii.gz").read_bytes())
-    assert results[0] == results[1]
-
-
 def test_fusion_weighs_sources_by_their_adjacency(runs, tmp_path, write_datalist) -> None:
     """A source that is far better than the others decides alone."""
     table = pd.DataFrame(0.0, index=SEQUENCES, columns=SEQUENCES)
     table.loc["t2", "t1gd"] = 60
     path = tmp_path / "adjacency.csv"
     table.rename_axis("source").to_csv(path)
-    entry = runs.subject(0, without=("t1gd",))
-    alone = {name: value for name, value in entry.items() if name in ("subject", "t2")}
+    entry = runs.subject(0, without=("t1gd",)) | {"subject": "all"}
+    alone = {"subject": "alone", "t2": entry["t2"]}
     images = {}
-    for name, subject, fusion in (
-        ("mean", entry, "mean"),
-        ("adjacency", entry, str(path)),
-        ("alone", alone, "mean"),
-    ):
-        runs.infer(tmp_path / name, datalist=write_datalist(subject), fusion=fusion, targets="t1gd")
-        image = nibabel.load(tmp_path / name / entry["subject"] / f"{entry['subject']}_t1gd.nii.gz")
-        images[name] = image.get_fdata()
-    np.testing.assert_allclose(images["adjacency"], images["alone"], atol=1e-6)
-    assert np.abs(images["adjacency"] - images["mean"]).max() > 1e-4
+    for fusion in ("mean", str(path)):
+        runs.infer(tmp_path, datalist=write_datalist(entry, alone), fusion=fusion, targets="t1gd", existing="overwrite")
+        for name in ("all", "alone"):
+            images[fusion, name] = nibabel.load(tmp_path / name / f"{name}_t1gd.nii.gz").get_fdata()
+    np.testing.assert_allclose(images[str(path), "all"], images[str(path), "alone"], atol=1e-6)
+    assert np.abs(images["mean", "all"] - images["mean", "alone"]).max() > 1e-4
 
 
 def test_a_stopped_job_goes_on_with_what_is_left_and_replaces_only_when_asked(runs, tmp_path, write_datalist) -> None:

@@ -46,7 +46,9 @@ def test_inference_gives_the_probabilities_of_the_evaluation_whatever_happens_to
     del content["testing"][1]["t1gd"]
     (tmp_path / "datalist.json").write_text(json.dumps(content))
     options = {"output_dir": str(tmp_path / "out"), "checkpoint": str(trained / "checkpoints" / "best.pt")}
-    error = classifier_runs.error("inference", datalist=str(tmp_path / "datalist.json"), figures=False, **options)
+    error = classifier_runs.error(
+        classifier_runs.run, "inference", datalist=str(tmp_path / "datalist.json"), figures=False, **options
+    )
     assert content["testing"][1]["subject"] in str(error)
     assert "does not have the sequence 't1gd'" in str(error)
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 3
@@ -59,7 +61,7 @@ def test_inference_gives_the_probabilities_of_the_evaluation_whatever_happens_to
     # Training and evaluation keep their images in half precision.
     pd.testing.assert_series_equal(found.sort_index(), expected.sort_index(), atol=2e-3, rtol=0)
     assert len(list((tmp_path / "out").glob("*/*_gradcam.png"))) == 1
-    error = classifier_runs.error("inference", **options)
+    error = classifier_runs.error(classifier_runs.run, "inference", **options)
     assert isinstance(error, FileExistsError)
     assert "has 4 of these subjects already" in str(error)
 
@@ -107,7 +109,7 @@ def test_crops_to_the_lesion(classifier_runs, trained, tmp_path) -> None:
 )
 def test_mistakes_are_named(classifier_runs, tmp_path, monkeypatch, changed, kind, message) -> None:
     monkeypatch.chdir(tmp_path)
-    error = classifier_runs.error("train", output_dir=str(tmp_path / "output"), **QUICK | changed)
+    error = classifier_runs.error(classifier_runs.run, "train", output_dir=str(tmp_path / "output"), **QUICK | changed)
     assert isinstance(error, kind)
     assert message in str(error)
 

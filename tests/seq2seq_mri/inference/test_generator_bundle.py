@@ -13,7 +13,6 @@ import torch
 
 from seq2seq_mri.inference.generator_bundle import load_bundle, sibling_bundle
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
-from seq2seq_mri.io.load import LoadImageSequencesd
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.training.checkpoint import save_weights
 
@@ -115,14 +114,6 @@ def test_the_fingerprint(bundle, tmp_path):
     save_weights(make_network(seed=1), bundle / "models" / "model.pt", overwrite=True)
     others.append(load_bundle(bundle).fingerprint)
     assert len({first, *others}) == 6
-
-
-@pytest.mark.parametrize("name", ["seq2seq_brats", "seq2seq_breast"])
-def test_the_bundles_of_this_repository(repository, name):
-    generator = load_bundle(repository / "bundles" / name)
-    assert dict(generator.network.sequences) == generator.sequences
-    assert generator.inferer.spatial_dims == generator.network.spatial_dims
-    assert isinstance(generator.preprocessing.transforms[0], LoadImageSequencesd)
 
 
 def test_no_such_bundle_or_weights(bundle):
