@@ -16,7 +16,7 @@ from figures import Bar, BarPanel, bar_figure
 from machine import checked_device
 from naive_generator import naive_copy
 from naive_inference import naive_translations
-from networks import BRAIN, build_generator
+from networks import AUTOCAST, BRAIN, build_generator
 from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
 from seq2seq_mri.inference.fusion import MeanFusion
@@ -28,9 +28,7 @@ from training import NaiveStep, OurStep, random_vgg19
 __all__ = ["Measurement", "measure_memory", "memory"]
 
 GIBIBYTE = 2**30
-AUTOCAST = {"naive": None, "fp32": None, "bf16": "bfloat16"}
 PARTS = ("inference", "training", "training3d")
-NAIVE_BATCH_SIZE = 8
 TARGET = "t1gd"
 
 
@@ -162,7 +160,7 @@ def _inference(measurement: Measurement, generator: Any, device: torch.device) -
     with PeakMemory(device) as peak:
         if measurement.variant == "naive":
             pairs = [(source, target) for source in sources for target in targets]
-            volumes = naive_translations(network, image, pairs, NAIVE_BATCH_SIZE)
+            volumes = naive_translations(network, image, pairs)
             if one_missing:
                 torch.stack(list(volumes.values())).mean(0)
         else:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from figures import Bar, BarPanel, bar_figure
 from machine import checked_device, matrix_products
 from naive_generator import NaiveGenerator, naive_copy
-from networks import BRAIN, build_generator
+from networks import AUTOCAST, BRAIN, build_generator
 from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
 from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
@@ -24,18 +24,11 @@ from seq2seq_mri.training.trainer import autocast
 from seq2seq_mri.training.translation_step import TranslationStep
 from seq2seq_mri.transforms.slice_stack import network_input
 from seq2seq_studies.comparison.resources import count_gmacs
-from timing import (
-    describe_products,
-    fraction_of_peak,
-    interleaved_seconds,
-    ratios,
-    summary,
-)
+from timing import describe_products, fraction_of_peak, interleaved_seconds, ratios, summary
 from training_cost import step_costs
 
 __all__ = ["NaiveStep", "OurStep", "random_vgg19", "training"]
 
-VARIANTS = {"naive": None, "fp32": None, "bf16": "bfloat16"}
 LAMBDA_RECONSTRUCTION, LAMBDA_PERCEPTUAL, LAMBDA_CYCLE = 10.0, 0.01, 10.0
 LEARNING_RATE = 2e-4
 SLICES = 3
@@ -74,7 +67,7 @@ def training(
     """
     settings = dict(locals())
     where = checked_device(device)
-    names = chosen(variants, list(VARIANTS), "variants")
+    names = chosen(variants, list(AUTOCAST), "variants")
     check_count(rounds=rounds, batch_size=batch_size)
     check_image_size(image_size=image_size)
     check_network_size(size=size)
@@ -86,7 +79,7 @@ def training(
             generator = build_generator(size).to(where).train()
             images = torch.rand(batch_size, len(BRAIN), image_size, image_size, SLICES, device=where)
             kind: Any = NaiveStep if name == "naive" else OurStep
-            steps[name] = kind(generator, images, weights, cycle, VARIANTS[name])
+            steps[name] = kind(generator, images, weights, cycle, AUTOCAST[name])
             del generator
     gmacs = {name: count_gmacs(step) for name, step in steps.items()}
     products = matrix_products(where, quick=size == "tiny")
@@ -100,7 +93,7 @@ def training(
             "gmacs": gmacs[name],
             "fraction_of_peak": fraction_of_peak(gmacs[name], seconds[name], products[dtype].gmacs, seconds[dtype]),
         }
-        for name, dtype in ((name, VARIANTS[name] or "float32") for name in names)
+        for name, dtype in ((name, AUTOCAST[name] or "float32") for name in names)
     ]
     costs = {
         name: step_costs(step, rounds, where, title=name) for name, step in steps.items() if isinstance(step, OurStep)

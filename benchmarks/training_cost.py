@@ -15,8 +15,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import EMAHandler
 from tqdm import tqdm
 
-from machine import synchronize
-from timing import seconds_of
+from machine import seconds_of, synchronize
 
 __all__ = ["step_costs"]
 
