@@ -247,8 +247,3 @@ class TestSynthesis:
             evaluator.run()
         assert "p1 has every sequence; nothing is missing" in caplog.text
         assert evaluator.report.added == {}
-
-    @pytest.mark.parametrize("targets", ["swi", ["t1", "swi"]])
-    def test_unknown_target(self, targets) -> None:
-        with pytest.raises(ValueError, match="swi"):
-            synthesis_evaluator([], targets=targets)
