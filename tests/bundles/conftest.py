@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from engine_parts import bundle_workflow
 from monai.bundle import ConfigParser, ConfigWorkflow
 from wiring import keep_slices
 
@@ -33,9 +34,9 @@ TINY_NETWORK = {
 # Of networks so small, slices one by one take four times as long.
 TINY = {f"network_def#{name}": value for name, value in TINY_NETWORK.items()} | {"slice_batch_size": 8}
 KINDS = {
-    "train": (["train.json"], "train", "training"),
-    "evaluate": (["train.json", "evaluate.json"], "eval", "evaluating"),
-    "inference": (["inference.json"], "infer", "inference"),
+    "train": (["train.json"], "training"),
+    "evaluate": (["train.json", "evaluate.json"], "evaluating"),
+    "inference": (["inference.json"], "inference"),
 }
 
 
@@ -67,17 +68,9 @@ class Runs:
     def workflow(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
         """Return the initialized workflow of ``kind`` in ``KINDS``."""
         places = {"dataset_dir": str(self.dataset_dir), "output_dir": str(self.dataset_dir.parent / "output")}
-        names, workflow_type, run_id = KINDS[kind]
-        workflow = ConfigWorkflow(
-            [str(self.bundle / "configs" / name) for name in (*names, *overlays)],
-            workflow_type=workflow_type,
-            run_id=run_id,
-            # MONAI's logging.conf binds the root logger to the standard output of the moment.
-            logging_file=False,
-            **({"bundle_root": str(self.bundle)} | places | self.options | overrides),
-        )
-        workflow.initialize()
-        return workflow
+        names, run_id = KINDS[kind]
+        files = [self.bundle / "configs" / name for name in (*names, *overlays)]
+        return bundle_workflow(run_id, files, {"bundle_root": str(self.bundle)} | places | self.options | overrides)
 
     def run(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
         """Run a workflow from beginning to end, and leave the search path as it was."""
