@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from figures import Bar, BarPanel, bar_figure
@@ -151,7 +152,7 @@ def _psnr(truth: torch.Tensor, other: torch.Tensor) -> float | None:
     return None if error == 0 else float(10 * torch.log10(peak.square() / error))
 
 
-def _figure(title: str, rows: list[dict[str, Any]]) -> Any:
+def _figure(title: str, rows: list[dict[str, Any]]) -> Figure:
     whole = [row for row in rows if row["part"] == "forward"]
     parts = [row for row in rows if row["part"] != "forward"]
     panels = [

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from figures import Bar, BarPanel, bar_figure
@@ -22,6 +23,7 @@ from report import ResultFiles, command_line
 from seq2seq_mri.inference.fusion import MeanFusion
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.checkpointing import checkpoint_activations
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_studies.comparison.resources import PeakMemory, in_fresh_process
 from training import NaiveStep, OurStep, random_vgg19
 
@@ -134,23 +136,23 @@ def measure_memory(measurement: Measurement) -> dict[str, int | None]:
     return {"weights": weights, "peak_over_weights": _inference(measurement, generator, device)}
 
 
-def training_step(measurement: Measurement, device: torch.device) -> Any:
+def training_step(measurement: Measurement, device: torch.device) -> NaiveStep | OurStep:
     """Return the step of a variant, not yet run."""
     generator = _generator(measurement, device).train()
     if measurement.checkpointing:
         generator = checkpoint_activations(generator)
     images = torch.rand(1, len(BRAIN), *measurement.shape, device=device)
-    kind: Any = NaiveStep if measurement.variant == "naive" else OurStep
+    kind: type[NaiveStep] | type[OurStep] = NaiveStep if measurement.variant == "naive" else OurStep
     with tempfile.TemporaryDirectory() as scratch:
         weights = random_vgg19(Path(scratch)) if measurement.perceptual else None
         return kind(generator, images, weights, False, AUTOCAST[measurement.variant])
 
 
-def _generator(measurement: Measurement, device: torch.device) -> Any:
+def _generator(measurement: Measurement, device: torch.device) -> Seq2SeqGenerator:
     return build_generator(measurement.size, spatial_dims=measurement.spatial_dims).to(device)
 
 
-def _inference(measurement: Measurement, generator: Any, device: torch.device) -> int | None:
+def _inference(measurement: Measurement, generator: Seq2SeqGenerator, device: torch.device) -> int | None:
     image = torch.rand(len(BRAIN), *measurement.shape)
     one_missing = measurement.task == "one missing"
     sources = [name for name in BRAIN if name != TARGET or not one_missing]
@@ -169,7 +171,7 @@ def _inference(measurement: Measurement, generator: Any, device: torch.device) -
     return peak.over
 
 
-def _figure(title: str, rows: Sequence[dict[str, Any]]) -> Any:
+def _figure(title: str, rows: Sequence[dict[str, Any]]) -> Figure:
     panels = []
     for task, dims in dict.fromkeys((row["task"], row["spatial_dims"]) for row in rows):
         bars = [

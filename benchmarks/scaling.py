@@ -16,6 +16,7 @@ from networks import AUTOCAST, BRAIN, build_generator
 from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from timing import describe_products, interleaved_seconds, ratios, summary
 
 __all__ = ["scaling"]
@@ -124,7 +125,7 @@ def _run(
     return lambda: specialised(images.to(dtype), code)
 
 
-def _volume_run(variant: str, generator: Any, image: torch.Tensor) -> Callable[[], torch.Tensor | dict]:
+def _volume_run(variant: str, generator: Seq2SeqGenerator, image: torch.Tensor) -> Callable[[], torch.Tensor | dict]:
     if variant == "naive":
         naive = naive_copy(generator)
         pairs = [(source, target) for source in generator.sequences for target in generator.sequences]

@@ -14,6 +14,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from figures import Bar, BarPanel, bar_figure
@@ -263,7 +264,7 @@ def _gib(runs: Sequence[dict[str, Any]], key: str) -> float | None:
     return max(values) / 2**30 if values else None
 
 
-def _figure(title: str, rows: Sequence[dict[str, Any]]) -> Any:
+def _figure(title: str, rows: Sequence[dict[str, Any]]) -> Figure:
     def ratio(row: dict[str, Any]) -> str:
         return "" if row["ratio"] is None else f"{row['ratio']:.2f}x"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 
 from figures import Bar, BarPanel, bar_figure
 from machine import checked_device, matrix_products
@@ -20,6 +21,7 @@ from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
 from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
 from seq2seq_mri.losses.perceptual import BLOCKS, SequencePerceptualLoss
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.training.trainer import autocast
 from seq2seq_mri.training.translation_step import TranslationStep
 from seq2seq_mri.transforms.slice_stack import network_input
@@ -78,7 +80,7 @@ def training(
         for name in names:
             generator = build_generator(size).to(where).train()
             images = torch.rand(batch_size, len(BRAIN), image_size, image_size, SLICES, device=where)
-            kind: Any = NaiveStep if name == "naive" else OurStep
+            kind: type[NaiveStep] | type[OurStep] = NaiveStep if name == "naive" else OurStep
             steps[name] = kind(generator, images, weights, cycle, AUTOCAST[name])
             del generator
     gmacs = {name: count_gmacs(step) for name, step in steps.items()}
@@ -117,7 +119,7 @@ class NaiveStep:
 
     def __init__(
         self,
-        generator: Any,
+        generator: Seq2SeqGenerator,
         images: torch.Tensor,
         weights: Path | None,
         cycle: bool,
@@ -158,7 +160,7 @@ class OurStep:
 
     def __init__(
         self,
-        generator: Any,
+        generator: Seq2SeqGenerator,
         images: torch.Tensor,
         weights: Path | None,
         cycle: bool,
@@ -207,7 +209,7 @@ def random_vgg19(folder: Path) -> Path:
     return path
 
 
-def _figure(title: str, rows: Sequence[dict[str, Any]], costs: dict[str, dict[str, float]]) -> Any:
+def _figure(title: str, rows: Sequence[dict[str, Any]], costs: dict[str, dict[str, float]]) -> Figure:
     def note(row: dict[str, Any]) -> str:
         rate = f"{row['steps_per_second']:.2g}/s"
         return rate if row["ratio"] is None else f"{row['ratio']:.2f}x  {rate}"
