@@ -157,7 +157,7 @@ def _inference(measurement: Measurement, generator: Seq2SeqGenerator, device: to
     one_missing = measurement.task == "one missing"
     sources = [name for name in BRAIN if name != TARGET or not one_missing]
     targets = [TARGET] if one_missing else list(BRAIN)
-    network = naive_copy(generator) if measurement.variant == "naive" else generator
+    network: Any = naive_copy(generator) if measurement.variant == "naive" else generator
     del generator
     with PeakMemory(device) as peak:
         if measurement.variant == "naive":
