@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import nibabel
@@ -94,9 +95,13 @@ def test_other_timepoints_are_refused_or_resampled(breast_runs, tmp_path, write_
 
 @pytest.mark.slow
 def test_volumes_in_3d(breast_runs, tmp_path) -> None:
-    three = {"network_def#in_channels": 1, "spatial_dims": 3, "crop_size": [40, 36, 8]}
+    few = breast_runs.subject(0, without=tuple(set(breast_runs.sequences) - {"t1", "dce", "dwi"}))
+    path = tmp_path / "datalist.json"
+    sections = {"validation": [few], "testing": [few | {"subject": "another"}]}
+    path.write_text(json.dumps(breast_runs.datalist | sections))
+    three = {"network_def#in_channels": 1, "spatial_dims": 3, "crop_size": [40, 36, 8], "datalist": str(path)}
     breast_runs.train(tmp_path, ("volumes.json",), **three)
     options = {"output_dir": str(tmp_path), "lpips": "none", "figure_subjects": 0, "dataloader#num_workers": 0}
     workflow = breast_runs.run("evaluate", ("volumes.json",), **three, **options)
     assert workflow.check_properties() == []
-    assert len(pd.read_csv(tmp_path / "evaluation" / "metrics.csv")) == 56
+    assert len(pd.read_csv(tmp_path / "evaluation" / "metrics.csv")) == 5 * 4  # with the wash maps of dce

@@ -38,10 +38,6 @@ def evaluate(
     translation_evaluator(samples, sequences=sequences, differentiation=True, **engine).run()
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("evaluation")
@@ -167,5 +163,5 @@ def test_figures_are_limited_over_all_processes(tmp_path, monkeypatch, drawn, ra
 def test_subjects_that_fail_or_have_no_pair(tmp_path, samples, message, measured) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(tmp_path, samples, figure_subjects=0)
-    assert bool(contents(tmp_path)) == bool(measured)
+    assert any(path.is_file() for path in tmp_path.rglob("*")) == bool(measured)
     assert not measured or pd.read_csv(tmp_path / "metrics.csv").subject.unique().tolist() == measured
