@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -57,14 +57,12 @@ class CurvePanel:
     Attributes:
         title: what grows.
         x_label: the horizontal axis, with its unit.
-        y_label: the vertical axis, with its unit.
-        curves: name → (x, y) of each point.
+        curves: name → (x, seconds) of each point.
     """
 
     title: str
     x_label: str
-    y_label: str
-    curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[tuple[float, float]]]
 
 
 @publication_style()
@@ -171,7 +169,7 @@ def curve_figure(title: str, panels: Sequence[CurvePanel]) -> Figure:
         axes.minorticks_off()
         axes.set_title(content.title, loc="left", pad=4)
         axes.set_xlabel(content.x_label, labelpad=2)
-        axes.set_ylabel(content.y_label, labelpad=2)
+        axes.set_ylabel("seconds", labelpad=2)
         axes.grid(color=GRID_COLOUR, linewidth=0.5)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper left", ncols=len(labels), bbox_to_anchor=(0.01, 1 - 0.2 / height))

@@ -3,26 +3,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from figures import Bar, BarPanel, bar_figure
-from machine import checked_device, matrix_products
+from machine import checked_device, matrix_products, seconds_of
 from networks import VARIANTS, build_generator, inference_network, variant_dtype
 from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
 from seq2seq_studies.comparison.resources import count_gmacs
-from timing import (
-    describe_products,
-    fraction_of_peak,
-    interleaved_seconds,
-    ratios,
-    summary,
-)
+from timing import describe_products, fraction_of_peak, interleaved_seconds, ratios, summary
 
 __all__ = ["forward"]
 
@@ -144,11 +138,11 @@ def _count(networks: dict[str, nn.Module], runs: dict[tuple[str, str], Callable]
 
 def _compiled(network: nn.Module, image: torch.Tensor, code: torch.Tensor) -> tuple[Callable, float]:
     compiled = torch.compile(network)
-    start = time.perf_counter()
-    compiled(image, code)
-    if image.device.type == "cuda":
-        torch.cuda.synchronize()
-    return lambda: compiled(image, code), time.perf_counter() - start
+
+    def run() -> torch.Tensor:
+        return compiled(image, code)
+
+    return run, seconds_of(run, image.device)
 
 
 def _psnr(truth: torch.Tensor, other: torch.Tensor) -> float | None:
@@ -158,7 +152,7 @@ def _psnr(truth: torch.Tensor, other: torch.Tensor) -> float | None:
     return None if error == 0 else float(10 * torch.log10(peak.square() / error))
 
 
-def _figure(title: str, rows: list[dict[str, Any]]) -> Any:
+def _figure(title: str, rows: list[dict[str, Any]]) -> Figure:
     whole = [row for row in rows if row["part"] == "forward"]
     parts = [row for row in rows if row["part"] != "forward"]
     panels = [

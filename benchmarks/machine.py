@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -23,6 +23,7 @@ __all__ = [
     "describe_machine",
     "machine_name",
     "matrix_products",
+    "seconds_of",
     "synchronize",
 ]
 
@@ -51,6 +52,15 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has done what it was asked to."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def seconds_of(run: Callable[[], Any], device: torch.device) -> float:
+    """Return how long ``run`` takes, the device's work included."""
+    synchronize(device)
+    start = time.perf_counter()
+    run()
+    synchronize(device)
+    return time.perf_counter() - start
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
@@ -107,14 +117,7 @@ def matrix_products(device: torch.device, quick: bool = False) -> dict[str, Matr
             for size in sizes:
                 product = MatrixProduct(device, dtype, size)
                 product()
-                seconds = []
-                for _ in range(TRIALS):
-                    synchronize(device)
-                    start = time.perf_counter()
-                    product()
-                    synchronize(device)
-                    seconds.append(time.perf_counter() - start)
-                rates[size] = product.gmacs / min(seconds)
+                rates[size] = product.gmacs / min(seconds_of(product, device) for _ in range(TRIALS))
                 bar.update()
             best[name] = MatrixProduct(device, dtype, max(rates, key=lambda size: rates[size]))
     return best

@@ -10,27 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from figures import Bar, BarPanel, bar_figure
 from machine import checked_device
 from naive_generator import naive_copy
 from naive_inference import naive_translations
-from networks import BRAIN, build_generator
+from networks import AUTOCAST, BRAIN, build_generator
 from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
 from seq2seq_mri.inference.fusion import MeanFusion
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
 from seq2seq_mri.networks.checkpointing import checkpoint_activations
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_studies.comparison.resources import PeakMemory, in_fresh_process
 from training import NaiveStep, OurStep, random_vgg19
 
 __all__ = ["Measurement", "measure_memory", "memory"]
 
 GIBIBYTE = 2**30
-AUTOCAST = {"naive": None, "fp32": None, "bf16": "bfloat16"}
 PARTS = ("inference", "training", "training3d")
-NAIVE_BATCH_SIZE = 8
 TARGET = "t1gd"
 
 
@@ -136,33 +136,33 @@ def measure_memory(measurement: Measurement) -> dict[str, int | None]:
     return {"weights": weights, "peak_over_weights": _inference(measurement, generator, device)}
 
 
-def training_step(measurement: Measurement, device: torch.device) -> Any:
+def training_step(measurement: Measurement, device: torch.device) -> NaiveStep | OurStep:
     """Return the step of a variant, not yet run."""
     generator = _generator(measurement, device).train()
     if measurement.checkpointing:
         generator = checkpoint_activations(generator)
     images = torch.rand(1, len(BRAIN), *measurement.shape, device=device)
-    kind: Any = NaiveStep if measurement.variant == "naive" else OurStep
+    kind: type[NaiveStep] | type[OurStep] = NaiveStep if measurement.variant == "naive" else OurStep
     with tempfile.TemporaryDirectory() as scratch:
         weights = random_vgg19(Path(scratch)) if measurement.perceptual else None
         return kind(generator, images, weights, False, AUTOCAST[measurement.variant])
 
 
-def _generator(measurement: Measurement, device: torch.device) -> Any:
+def _generator(measurement: Measurement, device: torch.device) -> Seq2SeqGenerator:
     return build_generator(measurement.size, spatial_dims=measurement.spatial_dims).to(device)
 
 
-def _inference(measurement: Measurement, generator: Any, device: torch.device) -> int | None:
+def _inference(measurement: Measurement, generator: Seq2SeqGenerator, device: torch.device) -> int | None:
     image = torch.rand(len(BRAIN), *measurement.shape)
     one_missing = measurement.task == "one missing"
     sources = [name for name in BRAIN if name != TARGET or not one_missing]
     targets = [TARGET] if one_missing else list(BRAIN)
-    network = naive_copy(generator) if measurement.variant == "naive" else generator
+    network: Any = naive_copy(generator) if measurement.variant == "naive" else generator
     del generator
     with PeakMemory(device) as peak:
         if measurement.variant == "naive":
             pairs = [(source, target) for source in sources for target in targets]
-            volumes = naive_translations(network, image, pairs, NAIVE_BATCH_SIZE)
+            volumes = naive_translations(network, image, pairs)
             if one_missing:
                 torch.stack(list(volumes.values())).mean(0)
         else:
@@ -171,7 +171,7 @@ def _inference(measurement: Measurement, generator: Any, device: torch.device) -
     return peak.over
 
 
-def _figure(title: str, rows: Sequence[dict[str, Any]]) -> Any:
+def _figure(title: str, rows: Sequence[dict[str, Any]]) -> Figure:
     panels = []
     for task, dims in dict.fromkeys((row["task"], row["spatial_dims"]) for row in rows):
         bars = [

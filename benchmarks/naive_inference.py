@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from tqdm import tqdm
 
 from naive_generator import NaiveGenerator
 from seq2seq_mri.sequences import channel_slices, sequence_codes
@@ -20,8 +19,7 @@ def naive_translations(
     naive: NaiveGenerator,
     image: torch.Tensor,
     pairs: Iterable[tuple[str, str]],
-    batch_size: int,
-    progress: bool = False,
+    batch_size: int = 8,
 ) -> dict[tuple[str, str], torch.Tensor]:
     """Translate a subject's sequences.
 
@@ -33,7 +31,6 @@ def naive_translations(
         image: ``[ΣT, X, Y, Z]``, in [0, 1], X and Y multiples of what the network divides them by.
         pairs: source and target of each translation.
         batch_size: number of slices that are translated at once.
-        progress: whether to show a progress bar.
 
     Returns:
         (source, target) → float32 ``[T, X, Y, Z]``, on the CPU.
@@ -42,7 +39,7 @@ def naive_translations(
     channels = channel_slices(naive.sequences)
     foreground = (image != 0).any(dim=0)
     translations = {}
-    for source, target in tqdm(list(pairs), unit="pair", disable=not progress):
+    for source, target in pairs:
         code = sequence_codes(naive.sequences, [target])[0].to(device)
         parts = []
         for slices in torch.arange(image.shape[-1]).split(batch_size):

@@ -16,7 +16,7 @@ from options import check_network_size
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.networks.winograd import use_winograd
 
-__all__ = ["BRAIN", "VARIANTS", "build_generator", "inference_network", "variant_dtype"]
+__all__ = ["AUTOCAST", "BRAIN", "VARIANTS", "build_generator", "inference_network", "variant_dtype"]
 
 BRAIN = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
 
@@ -29,6 +29,9 @@ VARIANTS = {
     "winograd": "float32",
     "bf16": "bfloat16",
 }
+
+#: The variants of whole programs, which this project's autocast runs, and its type.
+AUTOCAST = {"naive": None, "fp32": None, "bf16": "bfloat16"}
 
 BUNDLE_CONFIG = Path(__file__).resolve().parents[1] / "bundles" / "seq2seq_brats" / "configs" / "inference.json"
 

@@ -12,10 +12,11 @@ from figures import CurvePanel, curve_figure
 from machine import checked_device, matrix_products
 from naive_generator import naive_copy
 from naive_inference import naive_translations
-from networks import BRAIN, build_generator
+from networks import AUTOCAST, BRAIN, build_generator
 from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from timing import describe_products, interleaved_seconds, ratios, summary
 
 __all__ = ["scaling"]
@@ -33,8 +34,6 @@ X_LABELS = {
     "sequences": "sequences S, all S² translations of 2 slices",
     "timepoints": "timepoints T, one translation of one slice",
 }
-VARIANTS = {"naive": None, "fp32": None, "bf16": "bfloat16"}
-NAIVE_BATCH_SIZE = 8
 
 
 @torch.no_grad()
@@ -66,7 +65,7 @@ def scaling(
     """
     settings = dict(locals())
     where = checked_device(device)
-    names = chosen(variants, list(VARIANTS), "variants")
+    names = chosen(variants, list(AUTOCAST), "variants")
     wanted = chosen(axes, list(AXES), "axes")
     check_count(rounds=rounds)
     check_image_size(image_size=image_size)
@@ -90,7 +89,6 @@ def scaling(
         CurvePanel(
             axis,
             X_LABELS[axis],
-            "seconds",
             {
                 name: [(row["number"], row["seconds"]) for row in rows if (row["axis"], row["variant"]) == (axis, name)]
                 for name in names
@@ -122,17 +120,17 @@ def _run(
     if variant == "naive":
         naive = naive_copy(generator)
         return lambda: naive(images, code[0])
-    dtype = torch.bfloat16 if VARIANTS[variant] else torch.float32
+    dtype = torch.bfloat16 if AUTOCAST[variant] else torch.float32
     specialised = generator.specialise(list(sequences)[:1]).to(dtype)
     return lambda: specialised(images.to(dtype), code)
 
 
-def _volume_run(variant: str, generator: Any, image: torch.Tensor) -> Callable[[], torch.Tensor | dict]:
+def _volume_run(variant: str, generator: Seq2SeqGenerator, image: torch.Tensor) -> Callable[[], torch.Tensor | dict]:
     if variant == "naive":
         naive = naive_copy(generator)
         pairs = [(source, target) for source in generator.sequences for target in generator.sequences]
-        return lambda: naive_translations(naive, image, pairs, NAIVE_BATCH_SIZE)
-    inferer = SliceTranslationInferer(autocast_dtype=VARIANTS[variant])
+        return lambda: naive_translations(naive, image, pairs)
+    inferer = SliceTranslationInferer(autocast_dtype=AUTOCAST[variant])
     return lambda: inferer(image[None], generator)
 
 

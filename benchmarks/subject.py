@@ -14,10 +14,11 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from figures import Bar, BarPanel, bar_figure
-from machine import checked_device, matrix_products, synchronize
+from machine import checked_device, matrix_products, seconds_of, synchronize
 from naive_generator import naive_copy
 from naive_inference import naive_translations
 from networks import BRAIN, build_generator
@@ -31,13 +32,12 @@ from seq2seq_mri.sequences import channel_slices
 from seq2seq_mri.transforms.intensity import NormalizeSequencesd
 from seq2seq_studies.comparison.resources import PeakMemory, count_gmacs, in_fresh_process
 from simulated_subject import write_subject
-from timing import describe_products, fraction_of_peak, ratios, seconds_of, summary
+from timing import describe_products, fraction_of_peak, ratios, summary
 
 __all__ = ["analyse", "subject"]
 
 VARIANTS = {"naive": "float32", "fp32": "float32", "bf16": "bfloat16"}
 STAGES = ("reading", "network", "maps", "writing")
-NAIVE_BATCH_SIZE = 8
 
 
 @dataclass
@@ -193,7 +193,7 @@ def _pairs(include_self: bool) -> list[tuple[str, str]]:
 
 def _translate(task: Task, network: Any, image: torch.Tensor) -> dict[tuple[str, str], torch.Tensor]:
     if task.variant == "naive":
-        return naive_translations(network, image, _pairs(task.include_self), NAIVE_BATCH_SIZE)
+        return naive_translations(network, image, _pairs(task.include_self))
     options: dict[str, Any] = {
         "autocast_dtype": None if task.variant == "fp32" else VARIANTS[task.variant],
         "include_self": task.include_self,
@@ -264,7 +264,7 @@ def _gib(runs: Sequence[dict[str, Any]], key: str) -> float | None:
     return max(values) / 2**30 if values else None
 
 
-def _figure(title: str, rows: Sequence[dict[str, Any]]) -> Any:
+def _figure(title: str, rows: Sequence[dict[str, Any]]) -> Figure:
     def ratio(row: dict[str, Any]) -> str:
         return "" if row["ratio"] is None else f"{row['ratio']:.2f}x"
 

@@ -4,36 +4,25 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
 
-from machine import MatrixProduct, synchronize
+from machine import MatrixProduct, seconds_of
 
 __all__ = [
     "describe_products",
     "fraction_of_peak",
     "interleaved_seconds",
     "ratios",
-    "seconds_of",
     "summary",
 ]
 
 Key = TypeVar("Key")
 
 QUIET = 0.9  # least share of the processor at which a result counts
-
-
-def seconds_of(run: Callable[[], Any], device: torch.device) -> float:
-    """Return how long ``run`` takes, the device's work included."""
-    synchronize(device)
-    start = time.perf_counter()
-    run()
-    synchronize(device)
-    return time.perf_counter() - start
 
 
 def interleaved_seconds(

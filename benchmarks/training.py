@@ -11,31 +11,26 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 
 from figures import Bar, BarPanel, bar_figure
 from machine import checked_device, matrix_products
 from naive_generator import NaiveGenerator, naive_copy
-from networks import BRAIN, build_generator
+from networks import AUTOCAST, BRAIN, build_generator
 from options import check_count, check_image_size, check_network_size, chosen
 from report import ResultFiles, command_line
 from seq2seq_mri.losses.generator_loss import Seq2SeqLoss
 from seq2seq_mri.losses.perceptual import BLOCKS, SequencePerceptualLoss
+from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.training.trainer import autocast
 from seq2seq_mri.training.translation_step import TranslationStep
 from seq2seq_mri.transforms.slice_stack import network_input
 from seq2seq_studies.comparison.resources import count_gmacs
-from timing import (
-    describe_products,
-    fraction_of_peak,
-    interleaved_seconds,
-    ratios,
-    summary,
-)
+from timing import describe_products, fraction_of_peak, interleaved_seconds, ratios, summary
 from training_cost import step_costs
 
 __all__ = ["NaiveStep", "OurStep", "random_vgg19", "training"]
 
-VARIANTS = {"naive": None, "fp32": None, "bf16": "bfloat16"}
 LAMBDA_RECONSTRUCTION, LAMBDA_PERCEPTUAL, LAMBDA_CYCLE = 10.0, 0.01, 10.0
 LEARNING_RATE = 2e-4
 SLICES = 3
@@ -74,7 +69,7 @@ def training(
     """
     settings = dict(locals())
     where = checked_device(device)
-    names = chosen(variants, list(VARIANTS), "variants")
+    names = chosen(variants, list(AUTOCAST), "variants")
     check_count(rounds=rounds, batch_size=batch_size)
     check_image_size(image_size=image_size)
     check_network_size(size=size)
@@ -85,8 +80,8 @@ def training(
         for name in names:
             generator = build_generator(size).to(where).train()
             images = torch.rand(batch_size, len(BRAIN), image_size, image_size, SLICES, device=where)
-            kind: Any = NaiveStep if name == "naive" else OurStep
-            steps[name] = kind(generator, images, weights, cycle, VARIANTS[name])
+            kind: type[NaiveStep] | type[OurStep] = NaiveStep if name == "naive" else OurStep
+            steps[name] = kind(generator, images, weights, cycle, AUTOCAST[name])
             del generator
     gmacs = {name: count_gmacs(step) for name, step in steps.items()}
     products = matrix_products(where, quick=size == "tiny")
@@ -100,7 +95,7 @@ def training(
             "gmacs": gmacs[name],
             "fraction_of_peak": fraction_of_peak(gmacs[name], seconds[name], products[dtype].gmacs, seconds[dtype]),
         }
-        for name, dtype in ((name, VARIANTS[name] or "float32") for name in names)
+        for name, dtype in ((name, AUTOCAST[name] or "float32") for name in names)
     ]
     costs = {
         name: step_costs(step, rounds, where, title=name) for name, step in steps.items() if isinstance(step, OurStep)
@@ -124,7 +119,7 @@ class NaiveStep:
 
     def __init__(
         self,
-        generator: Any,
+        generator: Seq2SeqGenerator,
         images: torch.Tensor,
         weights: Path | None,
         cycle: bool,
@@ -165,7 +160,7 @@ class OurStep:
 
     def __init__(
         self,
-        generator: Any,
+        generator: Seq2SeqGenerator,
         images: torch.Tensor,
         weights: Path | None,
         cycle: bool,
@@ -214,7 +209,7 @@ def random_vgg19(folder: Path) -> Path:
     return path
 
 
-def _figure(title: str, rows: Sequence[dict[str, Any]], costs: dict[str, dict[str, float]]) -> Any:
+def _figure(title: str, rows: Sequence[dict[str, Any]], costs: dict[str, dict[str, float]]) -> Figure:
     def note(row: dict[str, Any]) -> str:
         rate = f"{row['steps_per_second']:.2g}/s"
         return rate if row["ratio"] is None else f"{row['ratio']:.2f}x  {rate}"

@@ -8,29 +8,31 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import EMAHandler
 from tqdm import tqdm
 
-from machine import synchronize
-from timing import seconds_of
+from machine import seconds_of, synchronize
+
+if TYPE_CHECKING:
+    from training import OurStep
 
 __all__ = ["step_costs"]
 
 EMA_MOMENTUM = 0.002
 
 
-def step_costs(step: Any, rounds: int, device: torch.device, title: str = "") -> dict[str, float]:
+def step_costs(step: OurStep, rounds: int, device: torch.device, title: str = "") -> dict[str, float]:
     """Return the median seconds of each term of a step, and of what is left.
 
     Encoding, unrolling and decoding include those of the cycle term; its share of them is the difference of a run with
     it. The moving average of the weights, which the trainer keeps after each step, is timed by itself.
 
     Args:
-        step: an ``OurStep``; it has made a step before.
+        step: it has been made before.
         rounds: number of steps.
         device: whose work is waited for after each term.
         title: of the progress bar.

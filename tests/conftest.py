@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +59,26 @@ def device() -> Iterator[torch.device]:
         yield torch.device(name)
     for backend, allowed in zip(backends, before, strict=True):
         backend.allow_tf32 = allowed
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a program as if these words were typed; returns exit code, standard output and standard error."""
+    # Help must not need one where there is no terminal.
+    monkeypatch.setenv("PAGER", "no-such-pager")
+
+    def run(program: Callable[[], object], *words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", list(words))
+        code: object = 0
+        try:
+            program()
+        except SystemExit as exit:
+            code = exit.code or 0
+        captured = capsys.readouterr()
+        # As the interpreter does with a message.
+        return (code, captured.out, captured.err) if isinstance(code, int) else (1, captured.out, f"{code}\n")
+
+    return run
 
 
 @pytest.fixture

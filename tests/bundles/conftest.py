@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from engine_parts import bundle_workflow
 from monai.bundle import ConfigParser, ConfigWorkflow
 from wiring import keep_slices
 
@@ -30,39 +31,13 @@ TINY_NETWORK = {
     "code_channels": 8,
     "weight_code_channels": 2,
 }
-TINY = {f"network_def#{name}": value for name, value in TINY_NETWORK.items()}
+# Of networks so small, slices one by one take four times as long.
+TINY = {f"network_def#{name}": value for name, value in TINY_NETWORK.items()} | {"slice_batch_size": 8}
 KINDS = {
-    "train": (["train.json"], "train", "training"),
-    "evaluate": (["train.json", "evaluate.json"], "eval", "evaluating"),
-    "inference": (["inference.json"], "infer", "inference"),
+    "train": (["train.json"], "training"),
+    "evaluate": (["train.json", "evaluate.json"], "evaluating"),
+    "inference": (["inference.json"], "inference"),
 }
-
-
-def start(bundle: Path, kind: str, overlays: tuple[str, ...], options: dict[str, Any]) -> ConfigWorkflow:
-    """Return the initialized workflow of ``kind`` in ``KINDS``."""
-    names, workflow_type, run_id = KINDS[kind]
-    workflow = ConfigWorkflow(
-        [str(bundle / "configs" / name) for name in (*names, *overlays)],
-        workflow_type=workflow_type,
-        run_id=run_id,
-        # MONAI's logging.conf binds the root logger to the standard output of the moment.
-        logging_file=False,
-        **options,
-    )
-    workflow.initialize()
-    return workflow
-
-
-def finish(make_workflow: Callable[..., ConfigWorkflow], *arguments: Any, **overrides: Any) -> ConfigWorkflow:
-    """Run a workflow from beginning to end, and leave the search path as it was."""
-    search_path = list(sys.path)
-    try:
-        workflow = make_workflow(*arguments, **overrides)
-        workflow.run()
-        workflow.finalize()
-    finally:
-        sys.path[:] = search_path
-    return workflow
 
 
 def original_error(run: Callable, *arguments: Any, **overrides: Any) -> BaseException:
@@ -76,22 +51,49 @@ def original_error(run: Callable, *arguments: Any, **overrides: Any) -> BaseExce
 
 
 @dataclass
-class BundleRuns:
-    """Runs a generator bundle on a cohort.
+class Runs:
+    """Runs a bundle on a cohort.
 
     Attributes:
         bundle: the bundle's folder.
         dataset_dir: the cohort's.
         options: values of the configurations for all runs.
-        weights: a checkpoint of the tiny generator, random.
     """
 
     bundle: Path
     dataset_dir: Path
     options: dict[str, Any]
+    error = staticmethod(original_error)
+
+    def workflow(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
+        """Return the initialized workflow of ``kind`` in ``KINDS``."""
+        places = {"dataset_dir": str(self.dataset_dir), "output_dir": str(self.dataset_dir.parent / "output")}
+        names, run_id = KINDS[kind]
+        files = [self.bundle / "configs" / name for name in (*names, *overlays)]
+        return bundle_workflow(run_id, files, {"bundle_root": str(self.bundle)} | places | self.options | overrides)
+
+    def run(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
+        """Run a workflow from beginning to end, and leave the search path as it was."""
+        search_path = list(sys.path)
+        try:
+            workflow = self.workflow(kind, overlays, **overrides)
+            workflow.run()
+            workflow.finalize()
+        finally:
+            sys.path[:] = search_path
+        return workflow
+
+
+@dataclass
+class BundleRuns(Runs):
+    """Runs a generator's bundle.
+
+    Attributes:
+        weights: a checkpoint of the tiny generator, random.
+    """
+
     weights: Path
     datalist: dict[str, Any] = field(init=False)
-    error = staticmethod(original_error)
 
     def __post_init__(self) -> None:
         self.datalist = json.loads((self.dataset_dir / "datalist.json").read_text())
@@ -111,24 +113,14 @@ class BundleRuns:
         """Return the paths of config files."""
         return [str(self.bundle / "configs" / name) for name in names]
 
-    def workflow(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
-        """Return the initialized workflow of ``kind`` in ``KINDS``."""
-        places = {"dataset_dir": str(self.dataset_dir), "output_dir": str(self.dataset_dir.parent / "output")}
-        options = {"bundle_root": str(self.bundle)} | places | self.options | overrides
-        return start(self.bundle, kind, overlays, options)
-
-    def run(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
-        """Run a workflow from beginning to end."""
-        return finish(self.workflow, kind, overlays, **overrides)
-
     def train(self, output_dir: Path, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
         """Train for an epoch."""
         quick = {"max_epochs": 1, "val_interval": 1, "val_slices": 12, "num_workers": 0, "samples_per_subject": 2}
         return self.run("train", overlays, **({"output_dir": str(output_dir)} | quick | overrides))
 
     def evaluate(self, output_dir: Path, **overrides: Any) -> ConfigWorkflow:
-        """Evaluate the training in ``output_dir``."""
-        quick = {"lpips": "none", "dataloader#num_workers": 0}
+        """Evaluate the training in ``output_dir``, without figures of subjects."""
+        quick = {"lpips": "none", "figure_subjects": 0, "dataloader#num_workers": 0}
         return self.run("evaluate", **({"output_dir": str(output_dir)} | quick | overrides))
 
     def infer(self, output_dir: Path, **overrides: Any) -> ConfigWorkflow:
@@ -151,33 +143,6 @@ class BundleRuns:
         return {"subject": entry["subject"], **kept}
 
 
-@dataclass
-class ClassifierRuns:
-    """Runs the classifier's bundle on a cohort, with maps of a tiny generator.
-
-    Attributes:
-        bundle: the bundle's folder.
-        dataset_dir: the cohort's.
-        options: values of the configurations for all runs.
-    """
-
-    bundle: Path
-    dataset_dir: Path
-    options: dict[str, Any]
-
-    def workflow(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
-        """Return the initialized workflow of ``kind`` in ``KINDS``."""
-        return start(self.bundle, kind, overlays, {"dataset_dir": str(self.dataset_dir)} | self.options | overrides)
-
-    def run(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> ConfigWorkflow:
-        """Run a workflow from beginning to end."""
-        return finish(self.workflow, kind, overlays, **overrides)
-
-    def error(self, kind: str, overlays: tuple[str, ...] = (), **overrides: Any) -> BaseException:
-        """Return what a run ends with."""
-        return original_error(self.run, kind, overlays, **overrides)
-
-
 def copy_generator_bundle(runs: BundleRuns, folder: Path) -> Path:
     """Write a generator's bundle whose own configuration is that of the tiny generator."""
     bundle = folder / runs.bundle.name
@@ -194,20 +159,19 @@ def copy_generator_bundle(runs: BundleRuns, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def classifier_runs(runs: BundleRuns, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> ClassifierRuns:
+def classifier_runs(runs: BundleRuns, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Differentiation_classifier: six subjects to train on, four to validate, four to test."""
     folder = tmp_path_factory.mktemp("classified")
     cohort = {"shape": (36, 40, 32), "spacing": 5.0, "splits": (6, 4, 4), "missing": 0, "healthy": 0.0}
     SimulateBrain(folder / "data", texture=0.7, **cohort)()
     keep_slices(folder / "data", 9, 28)
     options = {
-        "bundle_root": str(repository / "bundles" / "differentiation_classifier"),
         "generator_dir": str(copy_generator_bundle(runs, folder)),
         "spacing": [5.0, 5.0, 5.0],
         "spatial_size": [33, 40, 20],
         "widen_factor": 0.0625,
     }
-    return ClassifierRuns(repository / "bundles" / "differentiation_classifier", folder / "data", options)
+    return Runs(repository / "bundles" / "differentiation_classifier", folder / "data", options)
 
 
 @pytest.fixture(scope="session")
@@ -233,12 +197,6 @@ def breast_runs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> B
     keep_slices(folder / "data", 11, 22)
     options = TINY | {"slice_size": [40, 36], "spacing": [7.0, 7.0, 7.0]}
     return BundleRuns(repository / "bundles" / "seq2seq_breast", folder / "data", options, folder / "random.pt")
-
-
-@pytest.fixture(params=GENERATORS)
-def generator_bundle(request: pytest.FixtureRequest, repository: Path) -> Path:
-    """The folder of each generator bundle in turn."""
-    return repository / "bundles" / request.param
 
 
 @pytest.fixture(params=GENERATORS)

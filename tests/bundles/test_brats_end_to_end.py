@@ -3,64 +3,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
 import sys
 
-import nibabel
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-
-from seq2seq_mri.evaluation.image_quality.quality_table import METRIC_COLUMNS
-from seq2seq_mri.training.checkpoint import read_checkpoint
 
 SEQUENCES = ["t1", "t1gd", "t2", "flair"]
-PAIRS = list(itertools.permutations(SEQUENCES, 2))
-TESTED = ["SimBrain-00003", "SimBrain-00004"]
-
-
-def test_training_leaves_checkpoints_history_and_images(trained) -> None:
-    last = read_checkpoint(trained / "checkpoints" / "last.pt")
-    best = read_checkpoint(trained / "checkpoints" / "best.pt")
-    assert last["epoch"] == 2
-    assert best.keys() == last["ema_network"].keys()
-    history = pd.read_csv(trained / "history.csv")
-    assert history.epoch.tolist() == [1, 2]
-    assert np.isfinite(history[["loss", "reconstruction", "val_psnr", "val_ssim"]]).to_numpy().all()
-    assert list((trained / "tensorboard").iterdir())
-    assert not list(trained.rglob("*.partial*"))  # of an atomic writing that was not finished
-
-
-def test_metrics_have_every_pair_of_every_subject(trained) -> None:
-    table = pd.read_csv(trained / "evaluation" / "metrics.csv")
-    assert tuple(table.columns) == METRIC_COLUMNS
-    expected = [(subject, *pair) for subject in TESTED for pair in PAIRS]
-    assert list(table[["subject", "source", "target"]].itertuples(index=False, name=None)) == expected
-    measured = table[["psnr", "ssim", "psnr_foreground", "ssim_foreground", "data_range"]]
-    assert np.isfinite(measured).to_numpy().all()
-    assert (table.data_range == 1).all()
-    assert table.lpips.isna().all()
-
-
-def test_differentiation_maps_lie_on_the_grid_of_the_source(trained, runs) -> None:
-    for entry in runs.datalist["testing"]:
-        source = nibabel.load(runs.dataset_dir / entry["t1"])
-        foreground = np.asarray(source.dataobj) > 0
-        for name in SEQUENCES:
-            folder = trained / "evaluation" / "differentiation"
-            image = nibabel.load(folder / f"{entry['subject']}_{name}_md.nii.gz")
-            assert image.shape == source.shape
-            assert image.get_data_dtype() == np.float32
-            np.testing.assert_array_equal(image.affine, source.affine)
-            assert nibabel.aff2axcodes(image.affine) == nibabel.aff2axcodes(source.affine)
-            values = image.get_fdata()
-            assert values.min() >= 0
-            assert values.max() <= 1
-            assert values[foreground].mean() > 0
 
 
 def test_differentiation_is_measured_where_it_is_known(trained, runs) -> None:
@@ -84,6 +36,8 @@ def test_resumed_training_goes_on(trained, runs, copied) -> None:
     folder = copied(trained)
     runs.train(folder, max_epochs=3, resume=True)
     assert pd.read_csv(folder / "history.csv").epoch.tolist() == [1, 2, 3]
+    assert list((folder / "tensorboard").iterdir())
+    assert not list(folder.rglob("*.partial*"))  # of an atomic writing that was not finished
 
 
 def test_released_protocol_measures_withheld_targets_from_available_sources(trained, runs, copied) -> None:
@@ -99,27 +53,10 @@ def test_released_protocol_measures_withheld_targets_from_available_sources(trai
     assert table.source.tolist() == [name for name in SEQUENCES if name != withheld]
 
 
-def test_validation_passes_over_a_subject_that_has_nothing_to_compare(runs, tmp_path) -> None:
-    alone = runs.subject(0, without=("t1gd", "t2", "flair"))
-    datalist = dict(runs.datalist, validation=[*runs.datalist["validation"], alone], testing=[])
-    path = tmp_path / "datalist.json"
-    path.write_text(json.dumps(datalist))
-    runs.train(tmp_path / "output", datalist=str(path))
-    assert np.isfinite(pd.read_csv(tmp_path / "output" / "history.csv").val_psnr).all()
-
-
-def test_unpaired_training_updates_every_discriminator(runs, tmp_path) -> None:
-    quick = {"max_epochs": 6, "val_interval": 6, "val_slices": 12, "num_workers": 0}
-    workflow = runs.workflow("train", ("unpaired.json",), output_dir=str(tmp_path), **quick)
-    discriminators = workflow.parser.get_parsed_content("train#discriminators")
-    before = {name: value.clone() for name, value in discriminators.named_parameters()}
-    workflow.run()
-    workflow.finalize()
-    changed = {name for name, value in discriminators.named_parameters() if not torch.equal(value, before[name])}
-    assert changed == before.keys()
-    stored = read_checkpoint(tmp_path / "checkpoints" / "last.pt")["discriminators"]
-    assert all(torch.equal(stored[name], value) for name, value in discriminators.named_parameters())
-    assert {"adversarial", "cycle", "discriminator"} <= set(pd.read_csv(tmp_path / "history.csv").columns)
+def test_unpaired_training_learns_by_discriminators_and_cycles(runs, tmp_path) -> None:
+    runs.train(tmp_path, ("unpaired.json",))
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert np.isfinite(history[["adversarial", "cycle", "discriminator"]]).all(axis=None)
 
 
 @pytest.mark.slow

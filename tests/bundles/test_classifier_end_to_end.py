@@ -6,13 +6,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from monai.bundle import ConfigParser
-
-from seq2seq_mri.evaluation.classification.classification_metrics import binary_metrics, youden_threshold
 
 QUICK = {"max_epochs": 2, "num_workers": 0}
 
@@ -21,37 +18,52 @@ QUICK = {"max_epochs": 2, "num_workers": 0}
 def trained(classifier_runs, tmp_path_factory) -> Path:
     """The output folder of a training and its evaluation."""
     folder = tmp_path_factory.mktemp("classifier")
-    classifier_runs.run("train", output_dir=str(folder), **QUICK)
-    classifier_runs.run("evaluate", output_dir=str(folder), **QUICK)
+    for kind in ("train", "evaluate"):
+        assert classifier_runs.run(kind, output_dir=str(folder), **QUICK).check_properties() == []
     return folder
 
 
-@pytest.mark.parametrize(
-    ("kind", "overlays"),
-    [("train", ()), ("train", ("demo.json",)), ("evaluate", ()), ("evaluate", ("demo.json",)), ("inference", ())],
-)
-def test_no_property_is_missing(classifier_runs, trained, tmp_path, kind, overlays) -> None:
-    places = {"output_dir": str(tmp_path / "output"), "dataset_dir": str(classifier_runs.dataset_dir)}
-    if kind != "inference":
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_no_property_is_missing_in_the_demonstration(classifier_runs, trained, tmp_path, kind) -> None:
+    workflow = classifier_runs.workflow(
+        kind,
+        ("demo.json",),
+        output_dir=str(tmp_path),
+        dataset_dir=str(classifier_runs.dataset_dir),
         # Preparing the images again takes long; demo.json pads slices otherwise for the generator.
-        places |= {"prepared_dir": str(trained / "prepared"), "generator_options": {}}
-    weights = {} if kind == "train" else {"checkpoint": str(trained / "checkpoints" / "best.pt")}
-    workflow = classifier_runs.workflow(kind, overlays, **places, **weights)
+        prepared_dir=str(trained / "prepared"),
+        generator_options={},
+        checkpoint=str(trained / "checkpoints" / "best.pt"),
+    )
     assert workflow.check_properties() == []
     workflow.finalize()
 
 
-def test_evaluation_is_what_the_predictions_say(trained) -> None:
-    predictions = pd.read_csv(trained / "evaluation" / "predictions.csv")
-    assert predictions["section"].value_counts().to_dict() == {"validation": 4, "testing": 4}
-    validation, testing = (predictions[predictions["section"] == name] for name in ("validation", "testing"))
-    threshold = youden_threshold(validation["label"], validation["probability"])
-    np.testing.assert_allclose(predictions["threshold"], threshold)
-    expected = binary_metrics(testing["label"], testing["probability"], threshold)
-    measured = pd.read_csv(trained / "evaluation" / "metrics.csv").iloc[0]
-    for name, value in expected.items():
-        assert measured[name] == pytest.approx(value, nan_ok=True), name
-    assert all((trained / "evaluation" / name).stat().st_size > 0 for name in ("roc.png", "gradcam.png"))
+def test_inference_gives_the_probabilities_of_the_evaluation_whatever_happens_to_others(
+    classifier_runs, trained, tmp_path
+) -> None:
+    content = json.loads((classifier_runs.dataset_dir / "datalist.json").read_text())
+    del content["testing"][1]["t1gd"]
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    options = {"output_dir": str(tmp_path / "out"), "checkpoint": str(trained / "checkpoints" / "best.pt")}
+    error = classifier_runs.error(
+        classifier_runs.run, "inference", datalist=str(tmp_path / "datalist.json"), figures=False, **options
+    )
+    assert content["testing"][1]["subject"] in str(error)
+    assert "does not have the sequence 't1gd'" in str(error)
+    assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 3
+    assert classifier_runs.run("inference", existing="skip", **options).check_properties() == []
+
+    found = pd.read_csv(tmp_path / "out" / "predictions.csv").set_index("subject")["probability"]
+    evaluated = pd.read_csv(trained / "evaluation" / "predictions.csv")
+    assert evaluated["section"].value_counts().to_dict() == {"validation": 4, "testing": 4}
+    expected = evaluated[evaluated["section"] == "testing"].set_index("subject")["probability"]
+    # Training and evaluation keep their images in half precision.
+    pd.testing.assert_series_equal(found.sort_index(), expected.sort_index(), atol=2e-3, rtol=0)
+    assert len(list((tmp_path / "out").glob("*/*_gradcam.png"))) == 1
+    error = classifier_runs.error(classifier_runs.run, "inference", **options)
+    assert isinstance(error, FileExistsError)
+    assert "has 4 of these subjects already" in str(error)
 
 
 def test_a_resumed_training_gives_the_same_weights(classifier_runs, trained, tmp_path) -> None:
@@ -62,36 +74,6 @@ def test_a_resumed_training_gives_the_same_weights(classifier_runs, trained, tmp
     expected, found = (torch.load(folder / "checkpoints" / "last.pt")["network"] for folder in (trained, tmp_path))
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
-
-
-def test_inference_gives_the_probabilities_of_the_evaluation(classifier_runs, trained, tmp_path) -> None:
-    weights = str(trained / "checkpoints" / "best.pt")
-    classifier_runs.run("inference", output_dir=str(tmp_path), checkpoint=weights)
-    found = pd.read_csv(tmp_path / "predictions.csv").set_index("subject")["probability"]
-    evaluated = pd.read_csv(trained / "evaluation" / "predictions.csv")
-    expected = evaluated[evaluated["section"] == "testing"].set_index("subject")["probability"]
-    # Training and evaluation keep their images in half precision.
-    pd.testing.assert_series_equal(found.sort_index(), expected.sort_index(), atol=2e-3, rtol=0)
-    assert len(list(tmp_path.glob("*/*_gradcam.png"))) == len(expected)
-    error = classifier_runs.error("inference", output_dir=str(tmp_path), checkpoint=weights)
-    assert isinstance(error, FileExistsError)
-    assert "has 4 of these subjects already" in str(error)
-
-
-def test_inference_goes_on_after_a_subject_that_cannot_be_read(classifier_runs, trained, tmp_path) -> None:
-    content = json.loads((classifier_runs.dataset_dir / "datalist.json").read_text())
-    del content["testing"][1]["t1gd"]
-    (tmp_path / "datalist.json").write_text(json.dumps(content))
-    error = classifier_runs.error(
-        "inference",
-        output_dir=str(tmp_path / "output"),
-        datalist=str(tmp_path / "datalist.json"),
-        checkpoint=str(trained / "checkpoints" / "best.pt"),
-        figures=False,
-    )
-    assert f"{content['testing'][1]['subject']}" in str(error)
-    assert "does not have the sequence 't1gd'" in str(error)
-    assert len(pd.read_csv(tmp_path / "output" / "predictions.csv")) == 3
 
 
 def test_classifier_of_images_alone_needs_no_maps(classifier_runs, tmp_path) -> None:
@@ -116,32 +98,18 @@ def test_crops_to_the_lesion(classifier_runs, trained, tmp_path) -> None:
     assert float(differences.min()) == 0
 
 
-def test_labels_of_a_csv_file(classifier_runs, trained, tmp_path) -> None:
-    content = json.loads((classifier_runs.dataset_dir / "datalist.json").read_text())
-    rows = ["subject,other"]
-    for section in ("training", "validation", "testing"):
-        rows += [f"{entry['subject']},{index % 2}" for index, entry in enumerate(content[section])]
-    (tmp_path / "labels.csv").write_text("\n".join(rows))
-    places = {"output_dir": str(tmp_path), "prepared_dir": str(trained / "prepared")}
-    workflow = classifier_runs.workflow("train", labels=str(tmp_path / "labels.csv"), label="other", **places)
-    found = [entry["label"] for entry in workflow.parser.get_parsed_content("train#data")]
-    assert found == [0, 1, 0, 1, 0, 1]
-    workflow.finalize()
-
-
 @pytest.mark.parametrize(
     ("changed", "kind", "message"),
     [
         ({"generator_dir": "nowhere"}, FileNotFoundError, "There is no generator bundle nowhere"),
         ({"label": "idh"}, ValueError, "has no label 'idh'; it has mgmt"),
-        ({"inputs": ["t1gd", "t9_md"]}, ValueError, "Unknown channel 't9_md'"),
         ({"labels": "nowhere.csv"}, FileNotFoundError, "nowhere.csv"),
         ({"shortcut_type": "B", "pretrained": "resnet_18.pth"}, ValueError, "set these, or leave out pretrained"),
     ],
 )
 def test_mistakes_are_named(classifier_runs, tmp_path, monkeypatch, changed, kind, message) -> None:
     monkeypatch.chdir(tmp_path)
-    error = classifier_runs.error("train", output_dir=str(tmp_path / "output"), **QUICK | changed)
+    error = classifier_runs.error(classifier_runs.run, "train", output_dir=str(tmp_path / "output"), **QUICK | changed)
     assert isinstance(error, kind)
     assert message in str(error)
 
@@ -152,11 +120,11 @@ def test_alphabet_experiment_goes_on_where_it_was(repository, tmp_path) -> None:
     tiny = {
         "output_dir": str(tmp_path),
         "shape": [32, 35],
-        "generator_subjects": 10,
-        "generator_epochs": 2,
-        "sizes": [8, 12],
-        "validation_subjects": 6,
-        "test_subjects": 6,
+        "generator_subjects": 4,
+        "generator_epochs": 1,
+        "sizes": [3, 5],
+        "validation_subjects": 3,
+        "test_subjects": 3,
         "max_epochs": 1,
         "widen_factor": 0.0625,
     }
@@ -172,8 +140,7 @@ def test_alphabet_experiment_goes_on_where_it_was(repository, tmp_path) -> None:
         written.append([path.read_bytes() for path in files])
     assert written[0] == written[1]
     assert len(pd.read_csv(tmp_path / "learning_curve.csv")) == 2 * 2 * 2
-    assert len(pd.read_csv(tmp_path / "generator" / "history.csv")) == 2
-    assert (tmp_path / "learning_curve.png").stat().st_size > 0
+    assert len(pd.read_csv(tmp_path / "generator" / "history.csv")) == 1
 
 
 @pytest.mark.slow
@@ -181,7 +148,7 @@ def test_nested_cross_validation(classifier_runs, trained, tmp_path) -> None:
     """All six input combinations of Table 4, each patient tested once."""
     names = ["t1", "t1gd", "t2", "flair", "t1_md", "t1gd_md", "t2_md", "flair_md"]
     options = {"output_dir": str(tmp_path), "outer_folds": 2, "inner_folds": 2, **QUICK, "max_epochs": 1}
-    classifier_runs.run("train", ("mgmt.json",), inputs=names, **options)
+    classifier_runs.run("train", ("mgmt.json",), inputs=names, spatial_size=[16, 16, 16], **options)
     predictions = pd.read_csv(tmp_path / "predictions.csv")
     testing = predictions[predictions["section"] == "testing"]
     assert testing["inputs"].nunique() == 6
@@ -204,9 +171,10 @@ def test_response_from_a_breast_cohort(classifier_runs, breast_runs, make_genera
         "simulate#splits": [0, 0, 10],
         "simulate#seed": 1001,  # six of label 1 and four of label 0
         "repeats": 2,
-        "spacing": [7.0, 7.0, 7.0],
+        # Coarser than the images: their maps are what takes long.
+        "spacing": [12.0, 12.0, 12.0],
+        "generator_options": {"spacing": [12.0, 12.0, 12.0], "slice_size": [24, 24]},
         "spatial_size": [16, 16, 16],
-        "generator_options": {},
         "output_dir": str(tmp_path / "output"),
         **QUICK,
         "max_epochs": 1,

@@ -107,8 +107,7 @@ def options(classifier_runs, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     assert len(content["training"]) == 4
     darken_the_left(folder, content["training"])
     (folder / "datalist.json").write_text(json.dumps(content))
-    rest = {key: value for key, value in classifier_runs.options.items() if key != "bundle_root"}
-    return rest | {"dataset_dir": str(folder), "device": "cpu", "num_workers": 0}
+    return classifier_runs.options | {"dataset_dir": str(folder), "device": "cpu", "num_workers": 0}
 
 
 @pytest.fixture(scope="session")

@@ -43,19 +43,6 @@ def test_training_sees_slices_of_inference(generator_runs, tmp_path, write_datal
         assert float((stacks - sample["image"].float()).abs().amax(dim=(1, 2, 3, 4)).min()) <= TOLERANCE
 
 
-def test_validation_sees_the_volume_of_inference(generator_runs, tmp_path, write_datalist) -> None:
-    workflow = generator_runs.workflow("train", output_dir=str(tmp_path), num_workers=0, val_slices=200)
-    (sample,) = workflow.parser.get_parsed_content("validate#dataset")
-    entry = available_only(generator_runs.subject(0, section="validation"))
-    image = inference_image(generator_runs, entry, tmp_path, write_datalist)
-    before = (200 - image.shape[-1]) // 2
-    assert sample["image"].shape == (*image.shape[:3], 200)
-    found = sample["image"].as_tensor()
-    assert float((found[..., before : before + image.shape[-1]] - image).abs().max()) <= TOLERANCE
-    assert not found[..., :before].any()
-    assert not found[..., before + image.shape[-1] :].any()
-
-
 def enlarged(entry: dict, folder, margins: tuple[tuple[int, int], ...]) -> dict:
     """Write a subject's images with more background around them."""
     result = dict(entry)

@@ -65,38 +65,15 @@ def test_mlflow_gets_the_losses(runs, tmp_path) -> None:
     assert run.data.metrics["reconstruction"] > 0
 
 
-def network(bundle: Path, *configs: str) -> Seq2SeqGenerator:
-    """Return ``network_def`` of the configs, without memory for its weights."""
-    parser = ConfigParser()
-    parser.read_config([str(bundle / "configs" / name) for name in configs])
-    with torch.device("meta"):
-        return parser.get_parsed_content("network_def")
-
-
-def parameters(module: torch.nn.Module, of: tuple[type, ...] = (torch.nn.Module,)) -> float:
-    """Return the number of parameters in the modules of some types, in millions."""
-    own = (p.numel() for part in module.modules() if isinstance(part, of) for p in part.parameters(recurse=False))
-    return sum(own) / 1e6
-
-
 def test_published_overlay_has_the_published_size(brats) -> None:
-    generator = network(brats, "train.json", "published.json")
-    convolutions = (torch.nn.Conv2d, torch.nn.Linear)
-    assert parameters(generator) == pytest.approx(155.09, abs=0.005)
-    assert parameters(generator, convolutions) == pytest.approx(35.79, abs=0.005)
-
-
-def test_published_overlay_has_the_class_defaults(brats) -> None:
+    parser = ConfigParser()
+    parser.read_config([str(brats / "configs" / name) for name in ("train.json", "published.json")])
     with torch.device("meta"):
-        default = Seq2SeqGenerator(spatial_dims=2, sequences={"t1": 1, "t1gd": 1, "t2": 1, "flair": 1})
-    shapes = {name: value.shape for name, value in default.state_dict().items()}
-    published = network(brats, "train.json", "published.json").state_dict()
-    assert {name: value.shape for name, value in published.items()} == shapes
-
-
-@pytest.mark.parametrize("configs", [("train.json",), ("inference.json",)])
-def test_weights_of_the_bundle_fit_into_the_model_zoo(generator_bundle, configs) -> None:
-    assert parameters(network(generator_bundle, *configs)) * 2 < 24  # MB in bfloat16
+        network = parser.get_parsed_content("network_def")
+    of_convolutions = (part for part in network.modules() if isinstance(part, (torch.nn.Conv2d, torch.nn.Linear)))
+    of_all = (part.parameters(recurse=False) for part in of_convolutions)
+    assert sum(value.numel() for value in network.parameters()) == pytest.approx(155.09e6, abs=5e3)
+    assert sum(value.numel() for values in of_all for value in values) == pytest.approx(35.79e6, abs=5e3)
 
 
 @pytest.mark.parametrize("config", ["train.json", "inference.json"])

@@ -48,20 +48,6 @@ def test_batches_mix_subjects_and_are_plain(generator_runs, tmp_path) -> None:
     assert not all(torch.equal(first[0], other) for other in first[1:])
 
 
-def test_an_epoch_does_not_depend_on_workers_or_on_epochs_before(runs, tmp_path) -> None:
-    alone = dataloader(runs, tmp_path, batch_size=2)
-    epochs = {epoch: epoch_of(alone, epoch) for epoch in (1, 2)}
-    assert not torch.equal(epochs[1][0]["image"], epochs[2][0]["image"])
-    persistent = dataloader(runs, tmp_path, batch_size=2, num_workers=2)
-    assert persistent.persistent_workers
-    for loader, numbers in ((persistent, (2, 1)), (dataloader(runs, tmp_path, batch_size=2), (2,))):
-        for epoch in numbers:
-            for one, other in zip(epoch_of(loader, epoch), epochs[epoch], strict=True):
-                assert one["subject"] == other["subject"]
-                assert torch.equal(one["image"], other["image"])
-                assert torch.equal(one["available"], other["available"])
-
-
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_loading_draws_no_random_number_of_the_training(runs, tmp_path, num_workers) -> None:
     """Else a resumed training, whose workers start anew, would choose other pairs."""

@@ -34,19 +34,6 @@ def command(text: str) -> list[str]:
     return words[3:]
 
 
-def tables(text: str) -> list[list[str]]:
-    """Return the tables of a page, each as its lines."""
-    found: list[list[str]] = []
-    inside = False
-    for line in text.splitlines():
-        if line.startswith("|"):
-            if not inside:
-                found.append([])
-            found[-1].append(line)
-        inside = line.startswith("|")
-    return found
-
-
 def test_there_are_pages() -> None:
     assert PAGES
 
@@ -75,16 +62,6 @@ def test_the_command_exists_and_has_these_options(page) -> None:
     assert needed <= options | set(positional)
     # The command writes this page.
     assert f"docs/results/{page.name}" in words
-
-
-def test_every_table_has_numbers_and_equal_columns(page) -> None:
-    found = tables(page.read_text(encoding="utf-8"))
-    assert found
-    for lines in found:
-        assert len(lines) >= 3
-        assert re.fullmatch(r"(\|\s*:?-+:?\s*)+\|", lines[1])
-        assert len({line.count("|") for line in lines}) == 1
-        assert any(re.search(r"\d", line) for line in lines[2:])
 
 
 def test_what_a_page_links_to_is_there(page) -> None:

@@ -105,21 +105,26 @@ def synthesis_evaluator(samples: Sequence[Mapping[str, Any]], **arguments: Any) 
     return SynthesisEvaluator(SEQUENCES, **(engine_settings(samples) | arguments))
 
 
+def bundle_workflow(run_id: str, config_files: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigWorkflow:
+    """Return the initialized workflow of a bundle."""
+    workflow = ConfigWorkflow(
+        [str(path) for path in config_files],
+        workflow_type={"training": "train", "evaluating": "eval", "inference": "infer"}[run_id],
+        run_id=run_id,
+        # MONAI's logging.conf binds the root logger to the standard output of the moment.
+        logging_file=False,
+        **overrides,
+    )
+    workflow.initialize()
+    return workflow
+
+
 def run_bundle_here(run_id: str, config_files: Sequence[Path], overrides: Mapping[str, Any]) -> None:
     """Run a bundle in this process, which saves the start of another, computing the same bits as a command does."""
     threads, search_path = torch.get_num_threads(), list(sys.path)
     torch.set_num_threads(1)
-    kinds = {"training": "train", "evaluating": "eval", "inference": "infer"}
     try:
-        workflow = ConfigWorkflow(
-            [str(path) for path in config_files],
-            workflow_type=kinds[run_id],
-            run_id=run_id,
-            # MONAI's logging.conf binds the root logger to the standard output of the moment.
-            logging_file=False,
-            **overrides,
-        )
-        workflow.initialize()
+        workflow = bundle_workflow(run_id, config_files, overrides)
         workflow.run()
         workflow.finalize()
     finally:

@@ -25,24 +25,10 @@ PROGRAMS = {
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(typed, monkeypatch, tmp_path):
     """Runs a command in an empty folder; returns exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
-    # Help must not need one where there is no terminal.
-    monkeypatch.setenv("PAGER", "no-such-pager")
-
-    def run_command(program: str, *arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [program, *arguments])
-        code: object = 0
-        try:
-            run_command_line(PROGRAMS[program], program)
-        except SystemExit as exit:
-            code = exit.code or 0
-        captured = capsys.readouterr()
-        # As the interpreter does with a message.
-        return (code, captured.out, captured.err) if isinstance(code, int) else (1, captured.out, f"{code}\n")
-
-    return run_command
+    return lambda program, *words: typed(lambda: run_command_line(PROGRAMS[program], program), program, *words)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

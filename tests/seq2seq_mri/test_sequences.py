@@ -20,12 +20,9 @@ def test_check_keeps_the_order_and_copies() -> None:
 
 
 @pytest.mark.parametrize("timepoints", [0, -1, 1.0, True, "1", None])
-def test_check_refuses_timepoints_that_are_no_positive_number(timepoints) -> None:
+def test_check_refuses_no_sequence_and_no_positive_number_of_timepoints(timepoints) -> None:
     with pytest.raises(ValueError, match=r"Sequence 'dce' has .* timepoints; give a positive whole number"):
         check_sequences({"t1": 1, "dce": timepoints})
-
-
-def test_check_refuses_an_empty_table() -> None:
     with pytest.raises(ValueError, match="sequence table is empty"):
         check_sequences({})
 

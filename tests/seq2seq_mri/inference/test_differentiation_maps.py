@@ -8,12 +8,11 @@ import pytest
 import torch
 from engine_parts import SEQUENCES, make_sample
 from monai.data import MetaTensor
-from monai.transforms import Compose, ResizeWithPadOrCropd, Spacingd
 from slow_translation import slow_translation
 
 from seq2seq_mri.inference.differentiation_maps import AddDifferentiationMapsd, translated_differentiation_maps
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
-from seq2seq_mri.networks.generator import Seq2SeqGenerator, SpecialisedGenerator
+from seq2seq_mri.networks.generator import SpecialisedGenerator
 from seq2seq_mri.sequences import channel_slices
 
 SHAPE = (9, 11, 3)
@@ -78,15 +77,6 @@ def test_only_the_pairs_that_are_needed(volume, generator, sources, targets, inc
     assert bool(maps.any()) == (pairs > 0)
 
 
-def test_the_prepared_network_is_kept(volume, generator):
-    inferer = SliceTranslationInferer(include_self=False)
-    specialise = Seq2SeqGenerator.specialise
-    with patch.object(Seq2SeqGenerator, "specialise", autospec=True, side_effect=specialise) as specialised:
-        for _ in range(2):
-            translated_differentiation_maps(volume, generator, inferer, None, ["t2"])
-    assert specialised.call_count == 1
-
-
 class Unloaded:
     """A generator that must not be used."""
 
@@ -119,6 +109,7 @@ def test_maps_of_the_available_targets(loaded, present, targets, computed, optio
     expected = translated_differentiation_maps(before, loaded.network, loaded.inferer, present, computed, include_self)
     maps = result["differentiation"].as_tensor()
     assert torch.equal(maps, expected)
+    assert torch.equal(result["differentiation"].affine, sample["image"].affine)
     assert all(bool(maps[CHANNELS[name]].any()) == (name in computed) for name in NAMES)
     assert torch.equal(result["image"], before)
     assert "differentiation" not in sample
@@ -137,16 +128,6 @@ def test_without_availability_all_are_available(loaded, volume):
     assert not isinstance(maps, MetaTensor)
     expected = AddDifferentiationMapsd(loaded, SEQUENCES)(make_sample("p1", NAMES, shape=SHAPE))["differentiation"]
     assert torch.equal(maps, expected.as_tensor())
-
-
-def test_spatial_transforms_after_it_take_both(loaded):
-    keys = ["image", "differentiation"]
-    spatial = [Spacingd(keys, pixdim=(1.5, 1.5, 1.5)), ResizeWithPadOrCropd(keys, (8, 8, 4))]
-    sample = Compose([AddDifferentiationMapsd(loaded, SEQUENCES), *spatial])(make_sample("p1", ["t1", "dce"]))
-    assert sample["image"].shape == sample["differentiation"].shape == (5, 8, 8, 4)
-    assert torch.equal(sample["image"].affine, sample["differentiation"].affine)
-    # The background of both is the same.
-    assert torch.equal((sample["image"] == 0).all(0).as_tensor(), (sample["differentiation"] == 0).all(0).as_tensor())
 
 
 def test_the_generator_is_released(loaded):

@@ -38,10 +38,6 @@ def evaluate(
     translation_evaluator(samples, sequences=sequences, differentiation=True, **engine).run()
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("evaluation")
@@ -77,14 +73,6 @@ def test_tables(evaluated) -> None:
 def test_figures(evaluated) -> None:
     of_subjects = {f"p2_{kind}.png" for kind in ("translations", "differentiation", "differentiation_dce")}
     assert {path.name for path in (evaluated / "figures").iterdir()} == SUMMARY_FIGURES | of_subjects
-
-
-def test_an_evaluation_is_not_overwritten_unasked(evaluated) -> None:
-    before = contents(evaluated)
-    with pytest.raises(FileExistsError, match=r"metrics\.csv exists; give another --output_dir, or --overwrite true"):
-        EvaluationReport(evaluated, SEQUENCES)
-    evaluate(evaluated, figure_subjects=0, overwrite=True)
-    assert contents(evaluated) == before
 
 
 def test_region_ranks_by_the_whole_volume(evaluated, tmp_path) -> None:
@@ -175,5 +163,5 @@ def test_figures_are_limited_over_all_processes(tmp_path, monkeypatch, drawn, ra
 def test_subjects_that_fail_or_have_no_pair(tmp_path, samples, message, measured) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(tmp_path, samples, figure_subjects=0)
-    assert bool(contents(tmp_path)) == bool(measured)
+    assert any(path.is_file() for path in tmp_path.rglob("*")) == bool(measured)
     assert not measured or pd.read_csv(tmp_path / "metrics.csv").subject.unique().tolist() == measured

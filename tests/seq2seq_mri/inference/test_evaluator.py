@@ -109,30 +109,10 @@ class Dimmer:
 
     include_self = True
 
-    def __init__(self) -> None:
-        self.asked: list[bool] = []
-
     def __call__(self, inputs, network, sources, targets):
-        self.asked.append(self.include_self)
         timepoints = sum(SEQUENCES[name] for name in targets)
         made = [inputs.as_tensor()[0, CHANNELS[name]][:1].expand(timepoints, -1, -1, -1) for name in sources]
         return 0.8 * torch.stack(made)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ({}, False),
-        ({"differentiation": True}, True),
-        ({"differentiation": True, "include_self": False}, False),
-        ({"differentiation": True, "include_self": False, "report": Collect()}, True),
-    ],
-)
-def test_sequences_are_reconstructed_from_themselves_only_for_maps_and_figures(arguments, expected) -> None:
-    inferer = Dimmer()
-    translation_evaluator([make_sample("p1", NAMES)], inferer=inferer, **arguments).run()
-    assert inferer.asked == [expected]
-    assert inferer.include_self
 
 
 class TestGrid:
@@ -267,8 +247,3 @@ class TestSynthesis:
             evaluator.run()
         assert "p1 has every sequence; nothing is missing" in caplog.text
         assert evaluator.report.added == {}
-
-    @pytest.mark.parametrize("targets", ["swi", ["t1", "swi"]])
-    def test_unknown_target(self, targets) -> None:
-        with pytest.raises(ValueError, match="swi"):
-            synthesis_evaluator([], targets=targets)

@@ -13,36 +13,12 @@ import torch
 
 from seq2seq_mri.inference.generator_bundle import load_bundle, sibling_bundle
 from seq2seq_mri.inference.slice_inferer import SliceTranslationInferer
-from seq2seq_mri.io.load import LoadImageSequencesd
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
 from seq2seq_mri.training.checkpoint import save_weights
 
-SEQUENCES = {"t1": 1, "t2": 1}
-SIZES: dict[str, Any] = {"channels": [3, 4], "num_res_blocks": 1, "lstm_layers": 1, "weight_code_channels": 2}
-NORMALIZE = "seq2seq_mri.transforms.intensity.NormalizeSequencesd"
-CONFIG: dict[str, Any] = {
-    "imports": ["$import torch"],
-    "bundle_root": "$torch.no_such_function()",
-    "device": "$torch.no_such_function()",
-    "checkpoint": "$@bundle_root + '/models/model.pt'",
-    "sequences": SEQUENCES,
-    "slice_batch_size": None,
-    "autocast_dtype": None,
-    "network_def": {
-        "_target_": "seq2seq_mri.networks.generator.Seq2SeqGenerator",
-        "spatial_dims": 2,
-        "sequences": "@sequences",
-        **SIZES,
-    },
-    "translation": {
-        "_target_": "seq2seq_mri.inference.slice_inferer.SliceTranslationInferer",
-        "slice_batch_size": "@slice_batch_size",
-        "autocast_dtype": "@autocast_dtype",
-        "include_self": False,
-    },
-    "normalize": {"_target_": NORMALIZE, "sequences": "@sequences"},
-    "preprocessing": {"_target_": "monai.transforms.Compose", "transforms": ["@normalize"]},
-}
+SEQUENCES = {"t1": 1, "t1gd": 1, "t2": 1, "flair": 1}
+SIZES: dict[str, Any] = {"channels": [3, 4], "num_res_blocks": 1, "lstm_layers": 1}
+SIZES |= {"code_channels": 4, "weight_code_channels": 2}
 
 
 def make_network(seed: int = 0, **sizes: Any) -> Seq2SeqGenerator:
@@ -51,11 +27,14 @@ def make_network(seed: int = 0, **sizes: Any) -> Seq2SeqGenerator:
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    """A bundle of a tiny generator with random weights."""
+def bundle(repository: Path, tmp_path: Path) -> Path:
+    """Seq2seq_brats with a tiny generator of random weights; what a generator does not need cannot be evaluated."""
     folder = tmp_path / "bundles" / "seq2seq_tiny"
+    content = json.loads((repository / "bundles" / "seq2seq_brats" / "configs" / "inference.json").read_text())
+    content |= dict.fromkeys(("bundle_root", "device", "dataset"), "$torch.no_such_function()")
+    content["network_def"] |= SIZES
     (folder / "configs").mkdir(parents=True)
-    (folder / "configs" / "inference.json").write_text(json.dumps(CONFIG))
+    (folder / "configs" / "inference.json").write_text(json.dumps(content))
     save_weights(make_network(), folder / "models" / "model.pt")
     return folder
 
@@ -70,7 +49,7 @@ def test_the_generator_of_a_bundle(bundle, tmp_path):
     options = {"slice_batch_size": 3, "network_def#channels": [4, 5, 6]}
     described = load_bundle(bundle, tmp_path / "best.pt", options=options)
     pickled = pickle.dumps(described)
-    assert len(pickled) < 3000
+    assert len(pickled) < 5000
     generator = pickle.loads(pickled)  # noqa: S301 -- made here, and what a spawned worker does
     assert generator == described
     assert (generator.sequences, generator.checkpoint) == (SEQUENCES, tmp_path / "best.pt")
@@ -78,7 +57,7 @@ def test_the_generator_of_a_bundle(bundle, tmp_path):
     assert not any(weight.requires_grad for weight in generator.network.parameters())
     assert torch.equal(torch.rand(1), random)
     assert generator.inferer.slice_batch_size == 3
-    image = torch.rand(1, 2, 9, 8, 2)
+    image = torch.rand(1, 4, 9, 8, 2)
     found = generator.inferer(image, generator.network, ["t1"], ["t2"])
     torch.testing.assert_close(found, SliceTranslationInferer()(image, network, ["t1"], ["t2"]))
 
@@ -117,14 +96,6 @@ def test_the_fingerprint(bundle, tmp_path):
     assert len({first, *others}) == 6
 
 
-@pytest.mark.parametrize("name", ["seq2seq_brats", "seq2seq_breast"])
-def test_the_bundles_of_this_repository(repository, name):
-    generator = load_bundle(repository / "bundles" / name)
-    assert dict(generator.network.sequences) == generator.sequences
-    assert generator.inferer.spatial_dims == generator.network.spatial_dims
-    assert isinstance(generator.preprocessing.transforms[0], LoadImageSequencesd)
-
-
 def test_no_such_bundle_or_weights(bundle):
     message = (
         r"no generator bundle .*nowhere \(it has no configs.inference.json\); give the folder of one .*--generator_dir"
@@ -142,7 +113,7 @@ def test_no_such_bundle_or_weights(bundle):
     [
         ("network_def#channels", [5, 4], "model.pt belongs to another network configuration"),
         ("slice_batchsize", 1, "inference.json has no 'slice_batchsize'; choose from .*slice_batch_size"),
-        ("network#channels", 1, "inference.json has no 'network#channels'"),
+        ("net#channels", 1, "inference.json has no 'net#channels'"),
     ],
 )
 def test_options_that_do_not_fit(bundle, option, value, message):
@@ -171,8 +142,10 @@ def test_configurations_without_a_generator(bundle, content, message):
 
 
 def test_a_configuration_without_a_checkpoint(bundle):
-    content = {key: value for key, value in CONFIG.items() if key != "checkpoint"}
-    (bundle / "configs" / "inference.json").write_text(json.dumps(content))
+    path = bundle / "configs" / "inference.json"
+    content = json.loads(path.read_text())
+    del content["checkpoint"]
+    path.write_text(json.dumps(content))
     assert load_bundle(bundle).checkpoint == bundle / "models" / "model.pt"
 
 

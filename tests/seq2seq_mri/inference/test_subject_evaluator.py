@@ -83,7 +83,7 @@ def test_all_is_done_before_what_is_written_at_the_end(terminates) -> None:
     assert len(output["rows"]) == 6  # as it was computed
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("out of memory")])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("out of memory"), TypeError("a bug")])
 def test_an_interrupted_run_waits_for_what_is_being_written(error) -> None:
     def interrupt(subject: str) -> None:
         if subject == "p2":
@@ -143,15 +143,6 @@ def test_programming_errors_are_not_swallowed(subjects, overlap) -> None:
     with pytest.raises(RuntimeError) as caught:
         make_engine(subjects, broken, overlap=overlap).run()
     assert isinstance(caught.value.__cause__, TypeError)
-
-
-@pytest.mark.parametrize("error", [TypeError("a bug"), RuntimeError("out of memory")])
-def test_errors_of_the_network_are_not_swallowed(error) -> None:
-    def broken(*arguments: Any, **options: Any) -> None:
-        raise error
-
-    with pytest.raises(type(error), match=str(error)):
-        translation_evaluator([make_sample("p1", NAMES)], inferer=broken).run()
 
 
 def test_a_process_without_subjects_takes_part() -> None:

@@ -42,15 +42,6 @@ def test_all_panels(subject, texts):
     assert sum("fraction of range" in text for text in written) == 2
 
 
-@pytest.mark.parametrize("count", [1, 3, 7])
-def test_sources_wrap(count, subject):
-    image = subject[0]["t1"]
-    panels = shown(synthesis_panel({f"sequence{number}": image for number in range(count)}, "t1gd", image))
-    boxes = [axes.get_position() for axes in panels]
-    assert len({(round(box.x0, 6), round(box.y0, 6)) for box in boxes}) == len(boxes) == count + 1  # none on another
-    assert all(box.x0 >= 0 and box.x1 <= 1 and box.y0 >= 0 and box.y1 <= 1 for box in boxes)
-
-
 def test_four_dimensional_target_is_a_strip(subject):
     image, other = subject[0]["t1"], subject[0]["t2"]
     synthesised = np.stack([image * factor for factor in (0.2, 0.4, 0.6)])
@@ -69,12 +60,6 @@ def test_four_dimensional_target_is_a_strip(subject):
     assert {limits(axes) for axes in results[[0, 2]].flat} == {(0, 1)}
     names = [axes.get_ylabel().replace("\n", " ") for axes in results[:, 0]]
     assert names == ["dce synthesised", *RESULTS[1:]]
-
-
-def test_timepoints_are_counted_without_an_axis(subject, texts):
-    image = subject[0]["t1"]
-    written = texts(synthesis_panel({"t1": image}, "dce", np.stack([image] * 6)))
-    assert [text for text in written if text.startswith("timepoint")] == [f"timepoint {k}/6" for k in range(1, 7)]
 
 
 def test_a_source_at_a_high_b_value_is_shown_brighter(subject, texts):

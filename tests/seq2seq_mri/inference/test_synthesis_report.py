@@ -145,12 +145,3 @@ class TestSubjectsToSynthesise:
         for computed, left in ({"t2": ["dce"]}, ["p2"]), ({"t2": ["t1"]}, ["p1", "p2"]), (None, ["p1", "p2"]):
             report = SynthesisReport(tmp_path, SEQUENCES, existing="skip", computed=computed)
             assert [subject["subject"] for subject in report.subjects_to_synthesise(subjects)] == left
-
-    @pytest.mark.parametrize("existing", ["error", "skip"])
-    def test_each_process_has_its_share(self, tmp_path, monkeypatch, existing) -> None:
-        shares = []
-        for process in (0, 1):
-            monkeypatch.setattr(synthesis_report, "own_share", lambda items, process=process: items[process::2])
-            report = SynthesisReport(tmp_path, SEQUENCES, existing=existing)
-            shares.append([subject["subject"] for subject in report.subjects_to_synthesise(SUBJECTS)])
-        assert shares == [["p1", "p3", "p5"], ["p2", "p4"]]

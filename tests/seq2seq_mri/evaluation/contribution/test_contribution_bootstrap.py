@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from seq2seq_mri.evaluation.contribution.contribution_bootstrap import (
-    ContributionBootstrap,
     bootstrap_contribution,
-    rank_frequencies,
 )
 from seq2seq_mri.evaluation.contribution.contribution_table import cohort_contribution
 from seq2seq_mri.evaluation.image_quality.quality_table import metrics_table
@@ -57,28 +55,3 @@ def test_intervals_are_percentiles_of_the_samples_with_a_score(quality_rows):
             known = [sample[place, index] for sample in bootstrap.scores if not np.isnan(sample[place, index])]
             assert result[f"{score}_low"][index] == pytest.approx(np.quantile(known, 0.1))
             assert result[f"{score}_high"][index] == pytest.approx(np.quantile(known, 0.9))
-
-
-@pytest.mark.parametrize(
-    ("subjects", "options", "message"),
-    [
-        (1, {}, "at least two"),
-        (3, {"samples": 0}, "samples is 0; give a whole number of at least 1"),
-        (3, {"samples": 10.0}, "samples is 10.0"),
-        (3, {"seed": -1}, "seed is -1; give a whole number of at least 0"),
-        (3, {"region": "head"}, "Unknown region 'head'"),
-    ],
-)
-def test_refuses_wrong_arguments(quality_rows, subjects, options, message):
-    with pytest.raises(ValueError, match=message):
-        bootstrap_contribution(table(quality_rows).head(6 * subjects), SEQUENCES, **options)
-
-
-def test_counts_by_hand():
-    scores = np.array([[3, 2, 1], [3, 1, 2], [2, 3, 1], [3, 2, 1]], dtype=float)
-    scores = np.stack([scores, -scores], axis=1)
-    bootstrap = ContributionBootstrap(["a", "b", "c"], scores[0], scores, np.full(3, 2), np.zeros(4))
-    c_t = rank_frequencies(bootstrap).query("score == 'c_t'").set_index(["sequence", "rank"])["frequency"]
-    for name, fractions in {"a": [0.75, 0.25, 0], "b": [0.25, 0.5, 0.25], "c": [0, 0.25, 0.75]}.items():
-        assert [c_t[name, rank] for rank in (1, 2, 3, 0)] == [*fractions, 0]
-    assert cohort_contribution("heads", bootstrap).orders == {"c_t": 0.5, "c_d": 0.5}

@@ -13,29 +13,27 @@ from seq2seq_mri.evaluation.contribution.contribution_figure import (
 from seq2seq_mri.evaluation.contribution.contribution_table import cohort_contribution
 
 
-def test_adjacency_heatmap_is_annotated_and_centred(texts):
+def test_adjacency_heatmap_is_annotated_and_centred():
     values = np.array([[0.0, 1.25, -0.5], [0.1, 0.0, np.nan], [-2.0, 0.3, 0.0]])
     names = ["t1", "t2", "flair"]
     figure = adjacency_heatmap(pd.DataFrame(values, names, names))
-    axes, bar = figure.axes
+    axes, _ = figure.axes
     assert [text.get_text() for text in axes.texts] == [
         "n/a" if np.isnan(value) else f"{value:.2f}".replace("-", "\N{MINUS SIGN}") for value in values.flat
     ]
     np.testing.assert_array_equal(axes.images[0].get_array().filled(np.nan), values)  # rows are sources
     norm = axes.images[0].norm
     assert (norm.vmin, norm.vmax) == (-2, 2)
-    assert axes.get_xlabel() == "target"
-    assert axes.get_ylabel() == "source"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("target", "source")
     assert [label.get_text() for label in axes.get_yticklabels()] == names
-    assert "standard score" in bar.get_ylabel()
 
 
 def test_ranking_bars_are_sorted_by_rank():
     rows = [("t1", -0.5, 2, 0.25, 1), ("t1gd", 0.75, 1, -0.25, 2), ("pd", *[np.nan] * 4)]
     contribution = pd.DataFrame(rows, columns=["sequence", "c_t", "rank_t", "c_d", "rank_d"])
     totipotency, differentiation = ranking_bars(contribution).axes
-    assert [label.get_text() for label in totipotency.get_yticklabels()] == ["t1gd", "t1", "pd"]
-    assert [label.get_text() for label in differentiation.get_yticklabels()] == ["t1", "t1gd", "pd"]
+    for axes, names in ((totipotency, ["t1gd", "t1", "pd"]), (differentiation, ["t1", "t1gd", "pd"])):
+        assert [label.get_text() for label in axes.get_yticklabels()] == names
     assert [bar.get_width() for bar in totipotency.patches] == [0.75, -0.5, 0]
     written = [text.get_text() for text in totipotency.texts]
     assert written == ["0.75 (rank 1)", "\N{MINUS SIGN}0.50 (rank 2)", "not measured"]

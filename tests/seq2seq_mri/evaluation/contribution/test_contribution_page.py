@@ -90,6 +90,8 @@ def test_page(evaluation, tmp_path) -> None:
     ("folder", "options", "message"),
     [
         ("brain", {"samples": 0}, "samples is 0; give a whole number of at least 1"),
+        ("brain", {"samples": 10.0}, "samples is 10.0"),
+        ("brain", {"seed": -1}, "seed is -1; give a whole number of at least 0"),
         ("brain", {"confidence": 95}, "confidence is 95; give a number between 0 and 1"),
         ("brain", {"region": "head"}, "brain: Unknown region 'head'; choose one of foreground, whole, central_crop"),
         ("brain", {"names": "a,b"}, "1 evaluations but 2 names"),

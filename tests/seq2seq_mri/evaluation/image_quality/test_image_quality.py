@@ -154,22 +154,6 @@ def test_refuses_wrong_input(wrong, message):
         image_quality(**(arguments | wrong))
 
 
-@pytest.mark.parametrize(
-    ("shape", "given", "expected"),
-    [
-        ((5, 7), np.uint8, torch.float32),
-        ((5, 7, 3), np.float16, torch.float32),
-        ((2, 5, 7, 3), np.float64, torch.float64),
-    ],
-)
-def test_a_pair_has_timepoints_and_at_least_single_precision(shape, given, expected):
-    image = np.ones(shape, dtype=given)
-    prediction, truth, mask = check_volume_pair(image, image.astype(np.float32), np.ones(shape[-3:]))
-    assert prediction.shape == truth.shape == mask.shape == (shape if len(shape) == 4 else (1, *shape))
-    assert prediction.dtype == truth.dtype == expected
-    assert mask.dtype == torch.bool
-
-
 def test_gives_plain_tensors_of_what_a_network_made():
     made = MetaTensor(torch.rand(3, 4, 5, 6, requires_grad=True)).bfloat16()
     tensors = check_volume_pair(made, np.flip(np.ones((3, 4, 5, 6))), made > 0)

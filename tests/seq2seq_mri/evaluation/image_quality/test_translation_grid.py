@@ -6,7 +6,7 @@ import pytest
 
 from seq2seq_mri.evaluation.image_quality.translation_grid import translation_grid
 from seq2seq_mri.plots.frames import frame_axes
-from seq2seq_mri.plots.slices import SliceView, axial_view, informative_slice
+from seq2seq_mri.plots.slices import SliceView, axial_view
 
 
 def images(figure):
@@ -87,12 +87,6 @@ def test_panels_have_the_voxels_aspect(subject):
     figure.canvas.draw()
     box = figure.axes[1].get_window_extent()
     assert box.height / box.width == pytest.approx(14 * 1.0 / (10 * 2.0), rel=1e-6)
-
-
-def test_default_slice_is_informative(subject, texts):
-    truth, predictions = subject
-    expected = informative_slice(np.mean(list(truth.values()), axis=0))
-    assert f"Axial slice {expected + 1} of 6" in texts(translation_grid(truth, predictions))
 
 
 def test_the_highest_b_value_is_shown_and_brightened(subject, texts):
