@@ -21,7 +21,8 @@ The method is that of Han et al., Synthesis-based imaging-differentiation repres
     ranking.table, ranking.adjacency
     ranking.plot().savefig("ranking.png")
 
-Names are imported when they are first used, so that ``import seq2seq_mri`` takes no time; ``__init__.pyi`` lists them.
+Numbers of equations (Eq.), tables and sections are the paper's, here and in all modules. Names are imported when they
+are first used, so that ``import seq2seq_mri`` takes no time; ``__init__.pyi`` lists them.
 """
 
 import lazy_loader

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The command line: ``python -m seq2seq_mri COMMAND --help``."""
+"""The command line ``python -m seq2seq_mri COMMAND``; commands are ``datalist`` and ``contribution_table``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Helpers of a bundle's configuration: they find the bundle's folder, and print the cause of an error last."""
+"""Finds a bundle's folder for its configuration, and has a run that fails print the cause last."""
 
 from __future__ import annotations
 

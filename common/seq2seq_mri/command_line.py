@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Functions, and dataclasses of settings, as commands of a command line, in which a mistake ends in one line."""
+"""Runs functions and dataclasses of settings as commands of a command line; a user's mistake prints one line."""
 
 from __future__ import annotations
 

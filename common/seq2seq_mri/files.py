@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Writing files so that a reader never sees half of one, and nothing is overwritten silently."""
+"""Writes files so that a reader never sees half of one, and nothing is overwritten silently."""
 
 from __future__ import annotations
 

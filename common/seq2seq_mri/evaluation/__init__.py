@@ -1,2 +1,2 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Evaluation, feature by feature: each with its equation, table, figure and page."""
+"""Evaluation, one folder for each feature: its measures, and the tables and figures of them."""

@@ -1,2 +1,2 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Inference: a subject's volumes through a generator or classifier, and what is written of them."""
+"""Inference and evaluation: engines that pass subjects through a network, and the reports of what comes out."""

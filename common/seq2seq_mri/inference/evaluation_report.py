@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Handler that writes the tables over all subjects of an evaluation, and draws the figures of each."""
+"""Handler that writes a generator's evaluation: tables and figures of the cohort, and figures of single subjects."""
 
 from __future__ import annotations
 

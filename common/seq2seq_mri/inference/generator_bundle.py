@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The trained generator of a bundle, with the preprocessing that its inference has."""
+"""Loads a bundle's trained generator: its network, how it translates and prepares images, and a hash of all three."""
 
 from __future__ import annotations
 

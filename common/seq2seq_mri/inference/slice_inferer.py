@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Volumes through a 2.5D generator, slice by slice."""
+"""Translates volumes by a 2.5D generator, slice by slice."""
 
 from __future__ import annotations
 

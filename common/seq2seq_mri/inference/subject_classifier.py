@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Classifies subjects one by one, and writes the table of their probabilities and where in each the network looks."""
+"""Classifies subjects one by one, and writes the table of probabilities and a Grad-CAM picture of each subject."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 """The base engine of evaluation and inference, which processes one subject at a time.
 
-A subject that fails does not stop the others; the failures are listed, and raised as one error, at the end.
+A subject whose data cannot be used does not stop the others; these are listed, and raised as one error, at the end. Any
+other error ends the run.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The figure of one synthesised sequence, beside its sources, how far these differ, and the truth where known."""
+"""The figure of one synthesised sequence: its sources, how far their translations differ, and the truth where known."""
 
 from __future__ import annotations
 

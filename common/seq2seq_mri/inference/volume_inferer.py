@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Volumes through a 3D generator, by windows that overlap."""
+"""Translates volumes by a 3D generator, in windows that overlap."""
 
 from __future__ import annotations
 

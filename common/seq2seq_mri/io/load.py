@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Loading the sequences of a subject, from whatever files hold them, into one image."""
+"""Loads the sequences of a subject, from whatever files hold them, into one image."""
 
 from __future__ import annotations
 

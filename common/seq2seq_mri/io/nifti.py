@@ -1,10 +1,10 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""NIfTI files: voxels, their grid, and the times and b-values of the frames of a 4D file.
+"""Reads and checks NIfTI files: voxels, their grid, and the times and b-values of the frames of a 4D file.
 
-NIfTI has one field for time, the spacing of frames that are evenly spaced, and none for diffusion weighting. By
-convention ``scan.json`` holds the times of frames (``FrameTimesStart`` of BIDS, the Brain Imaging Data Structure), and
-``scan.bval`` the b-values (of FSL: numbers separated by white space) of ``scan.nii.gz``. Each defect that makes a file
-unusable is one clear error.
+NIfTI has one field for time, which fits only evenly spaced frames, and none for diffusion weighting. By convention
+``scan.json`` holds the times of frames (``FrameTimesStart`` of BIDS, the Brain Imaging Data Structure), and
+``scan.bval`` the b-values (of FSL: numbers separated by white space) of ``scan.nii.gz``. A file that cannot be used
+raises one error that says why.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Saving volumes as NIfTI files on the grid of the image that they were made from."""
+"""Saves volumes as NIfTI files on the grid of the image that they were made from."""
 
 from __future__ import annotations
 

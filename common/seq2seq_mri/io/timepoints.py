@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Bringing a series to the times or b-values that the timepoints of the sequence table have."""
+"""Makes the timepoints of a sequence from the frames of a series, by interpolation in time or by their b-values."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The encoder, and the ordinary layers that it and the decoder are built of."""
+"""The encoder, and the layers that need no target's code, from which it and parts of the decoder are built."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The classifier of the paper's experiments: MONAI's ResNet-18, its input channels images, M_d maps, or both.
+"""The classifier of the paper's experiments: MONAI's ResNet-18, which takes images, M_d maps, or both as channels.
 
 Pretrained weights are those of MedicalNet (Chen et al., "Med3D: Transfer Learning for 3D Medical Image Analysis",
-arXiv:1904.00625), a 3D network with one input channel; its first convolution is widened to as many as are given.
+arXiv:1904.00625), a 3D network with one input channel; its first convolution is widened to the number of input
+channels.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The decoder, which makes an image of features and a target's code, and its form for fixed targets."""
+"""The decoder, which makes an image from features and a target's code, and its form for fixed targets."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 """Faster 3 x 3 convolutions for float32 inference on a CPU: Winograd's minimal filtering F(4 x 4, 3 x 3).
 
 A tile of 4 x 4 outputs takes 36 multiplications per pair of channels instead of 144. Where direct convolutions already
-run at the peak of a CPU's arithmetic, this is what is left to gain; the transforms around it take part of it back.
+run at the peak of a CPU's arithmetic, fewer multiplications are the only gain left, and the transforms around them use
+up part of it.
 
 Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, sections 4.1 and 4.3.
 """

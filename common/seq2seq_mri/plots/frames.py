@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""The axis of a 4D sequence's timepoints: seconds, b-values or numbers, and which timepoint a figure shows alone."""
+"""The axis of a 4D sequence's timepoints (seconds, b-values or numbers), and the one to show where only one fits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Grids of image panels, which matplotlib lays out, and what is drawn into a panel or beside the grid."""
+"""Grids of image panels, and what is drawn in a panel or beside the grid: images, overlays, text, colour bars."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Saves and loads weights and checkpoints of trainings, and resumes a training exactly where it was stopped."""
+"""Saves and loads weights and checkpoints of trainings, and resumes a training from the last saved epoch."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Data sets of a classifier: the chosen channels of each subject's images and maps, with the subject's label."""
+"""Data sets of a classifier: chosen channels of images and maps that were made before, with each subject's label."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Runs on several processes of ``torchrun``: shares subjects, devices and cores, averages gradients, gathers tables.
+"""Work with several processes of ``torchrun``: shares of subjects, devices, mean gradients and gathered tables.
 
 The training step calls the generator's ``encode`` and ``decode`` separately, so that an encoding serves several
 targets. DistributedDataParallel synchronises only what goes through ``forward``; gradients are averaged here instead.

@@ -1,10 +1,10 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 """Random choice of the translations and cycles that a training step computes, and their weights.
 
-Eq. 1 of Han et al. (Medical Image Analysis 2024) sums over all pairs of available sequences, Eq. 2 and 3 over all
-available sequences and all others of the table. A step may compute a few of these translations. What it computes is
-weighted by one over the probability that it was chosen, so that the expected sum is the sum of the equation, whatever
-the policy and however many sequences a sample has.
+Eq. 1 of Han et al. (Medical Image Analysis 2024) sums over all pairs of available sequences, Eq. 2 and 3 over each
+available sequence paired with every other sequence of the table. A step may compute a few of these translations. What
+it computes is weighted by one over the probability that it was chosen, so that the expected sum is the sum of the
+equation, whatever the policy and however many sequences a sample has.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@
 ``SUBJECT.KEY.npy`` is an image as float16 ``[Z, channels, X, Y]``: a slice with its neighbours, of all sequences, is
 one contiguous piece. ``SUBJECT.json`` is written last and removed first, so that images with a description are whole.
 
-Half precision needs no scale that all who read it would have to know. On normalised brains its error is at most
-0.00024, its PSNR in the foreground 80 dB, where 8 bits give 59 and 16 bits 107 dB, and synthesised images reach 20 to
-40 dB. numpy's own files are all that it takes: MONAI's PersistentDataset unpickles whole subjects, and blosc2 and zarr
-decompress whole chunks, to save disc.
+Half precision needs no stored scale. On normalised brains its error is at most 0.00024, its PSNR in the foreground 80
+dB, where 8 bits give 59 and 16 bits 107 dB, and synthesised images reach 20 to 40 dB. The files are numpy's own, of
+which a slice can be read alone: MONAI's PersistentDataset unpickles whole subjects, and blosc2 and zarr, which would
+save disc, decompress whole chunks.
 """
 
 from __future__ import annotations

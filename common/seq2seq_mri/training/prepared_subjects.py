@@ -2,8 +2,8 @@
 """Data sets of a cohort's preprocessed images, which are computed once and kept on disk.
 
 To load, check, orient, crop and normalise a subject takes a second, to read a slice of the result a millisecond. Each
-subject has files of its own (see :mod:`prepared_files`), so that one which is corrected, added, left out or moved to
-another section costs no other one's time, and an interrupted preparation goes on where it was.
+subject has files of its own (see :mod:`prepared_files`), so that correcting, adding, removing or moving one leaves the
+others' files valid, and an interrupted preparation goes on where it was.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""MONAI's ``Dataset`` with random transforms that can be repeated, and with errors that can be read."""
+"""MONAI's ``Dataset`` with random transforms that can be repeated, and with the original error when one fails."""
 
 from __future__ import annotations
 

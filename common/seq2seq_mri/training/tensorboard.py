@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Writes TensorBoard events in the first process of a training, and draws its translations for them."""
+"""The TensorBoard writer of a training's first process, and the pictures of translations that are added to it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Shapes images as the generator's input: stacks of neighbouring slices (2.5D), or parts of volumes (3D).
+"""Arranges images as the generator takes them: slices with their neighbours as channels (2.5D), or one channel (3D).
 
 A two-dimensional network sees a slice together with its neighbours along the last axis, as channels (2.5D); the middle
 channel of its output is the result. A three-dimensional network sees one channel.

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""AUC, accuracy, sensitivity and the like of a binary classifier, its threshold, and tables of them per fold."""
+"""AUC and the like of a binary classifier, the choice of its threshold, and the tables of predictions and of folds."""
 
 from __future__ import annotations
 

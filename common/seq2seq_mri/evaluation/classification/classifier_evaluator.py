@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Logits and probabilities of a trained classifier, and the engine that measures them on labelled images."""
+"""Logits and probabilities of a classifier, and the engine that measures how good they are on labelled images."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""DeLong's confidence interval of an area under the ROC curve, and his test of two of them on the same cases.
+"""The confidence interval of an area under the ROC curve, and the test of two areas on the same cases, by DeLong.
 
 DeLong, DeLong and Clarke-Pearson, Biometrics 44:837, 1988, in the fast form of Sun and Xu, IEEE Signal Processing
 Letters 21:1389, 2014. The cases are taken as independent.

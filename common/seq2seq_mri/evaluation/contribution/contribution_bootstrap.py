@@ -6,9 +6,9 @@ A bootstrap sample has as many subjects as the cohort, drawn with replacement, a
 subject stay together, because they share its images.
 
 Where subjects lack sequences, a sample may be without a pair that the cohort has. Such a pair counts as an average one,
-A_ij = 0, and a sequence that is left without any pair as source has no C_t in that sample, without any as target no
-C_d. Intervals are over the samples in which the sequence has a score; in the others it has no rank. Counting a pair as
-average draws the score towards 0 in that sample; how many samples are concerned is reported.
+A_ij = 0. A sequence left without any pair as source has no C_t in that sample; one left without any pair as target has
+no C_d. Intervals are over the samples in which the sequence has a score; in the others it has no rank. Counting a pair
+as average draws the score towards 0 in that sample; how many samples are concerned is reported.
 """
 
 from __future__ import annotations

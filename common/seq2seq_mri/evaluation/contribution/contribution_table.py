@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Table 2 of a cohort, C_t and C_d with intervals and ranks and how often each rank occurs, and its Markdown."""
+"""The table of a cohort (Table 2): C_t and C_d with intervals, ranks and how often each occurs, also as Markdown."""
 
 from __future__ import annotations
 

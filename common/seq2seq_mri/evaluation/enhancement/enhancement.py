@@ -3,7 +3,7 @@
 
 The relative enhancement at timepoint t is (S_t - S_0) / S_0, where S_t is the mean signal of the region, and S_0 that
 of the first frame: before the contrast agent in a dynamic series, at the lowest b-value in a diffusion series, where
-it is negative and lies above -1. It has no unit, and a common scale of all timepoints leaves it as it is.
+the enhancement is negative and lies above -1. It has no unit, and scaling all timepoints alike does not change it.
 """
 
 from __future__ import annotations

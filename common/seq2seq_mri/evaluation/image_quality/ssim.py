@@ -5,9 +5,10 @@ Which SSIM: Wang et al. 2004 (K1 = 0.01, K2 = 0.03), over all spatial axes at on
 voxels along each axis and a standard deviation of 1.5 voxels, and the population covariance.
 
 The window is separable. Each axis is filtered by products with a banded matrix, block by block, in float64: the
-variances are differences of larger numbers, of which float32 (and more so the TF32 of a GPU) leaves too little in
-smooth bright tissue. On one CPU thread a 240 × 240 × 155 volume takes 1.5 s so, with scikit-image 2.2 s in float64 and
-1.3 s in float32, with MONAI's dense 3D convolution (SSIMMetric, float32, no map beyond the edges) 15 s.
+variances are differences of larger numbers, and in float32 (more so in the TF32 of a GPU) too few digits of such a
+difference are left in smooth bright tissue. On one CPU thread a 240 × 240 × 155 volume takes 1.5 s, with scikit-image
+2.2 s in float64 and 1.3 s in float32, with MONAI's dense 3D convolution (SSIMMetric, float32, no map beyond the edges)
+15 s.
 """
 
 from __future__ import annotations

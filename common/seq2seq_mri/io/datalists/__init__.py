@@ -1,2 +1,2 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Datalists: finding the images of a cohort, checking them, dividing the subjects, and their labels."""
+"""Datalists: finding and checking the images of a cohort, dividing its subjects, and reading their labels."""

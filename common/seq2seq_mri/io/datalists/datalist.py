@@ -1,13 +1,14 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 """Datalists: JSON files that say which subjects there are, and where the images of each are.
 
-``{"name": ..., "sequences": {"t1": 1, ...}, "training": [...], "validation": [...], "testing": [...]}``; an entry is
-``{"subject": "patient07", "t1": "patient07/patient07_T1.nii.gz", ...}`` and has no key for a sequence that the
-subject lacks. ``"withheld": {"t1gd": path}`` holds sequences that are silenced on purpose: never an input, but known
-for evaluation. ``"unique": {"t1gd": path}`` holds masks of what only that sequence shows, in simulated cohorts, and
-``"lesion": path`` the mask of a lesion. ``"patient": "patient07"`` says whose examination it is, and ``"label"``, a
-number or a mapping such as ``{"pcr": 1}``, what a classifier learns. Paths are relative to the dataset's folder, or
-absolute; a list of paths has one for each timepoint, and a folder is a series of DICOM files.
+A datalist is an object with a ``"name"``, the sequence table ``"sequences"``, ``{"t1": 1, ...}``, and the lists
+``"training"``, ``"validation"`` and ``"testing"``. An entry of these is ``{"subject": "patient07", "t1":
+"patient07/patient07_T1.nii.gz", ...}`` and has no key for a sequence that the subject lacks. ``"withheld": {"t1gd":
+path}`` holds sequences that are never an input, but known for evaluation; ``"unique": {"t1gd": path}`` masks of what
+only that sequence shows, in simulated cohorts, and ``"lesion": path`` the mask of a lesion. ``"patient": "patient07"``
+says whose examination it is, and ``"label"``, a number or a mapping such as ``{"pcr": 1}``, what a classifier learns.
+Paths are relative to the dataset's folder, or absolute; a list of paths has one for each timepoint, and a folder is a
+series of DICOM files.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Checks of a subject's images before they are listed: readable, on one grid, as many timepoints as the table says."""
+"""Checks a subject's images before they are listed, and makes the table that shows a user what was found."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Recognisers of subject, patient and sequence from the names of files and folders, and the layouts known to them.
+"""Recognises subject, patient and sequence by the names of files and folders, in known layouts or a user's pattern.
 
-The known naming styles end a file's name with the sequence (``BraTS2021_00000_t1ce.nii.gz``,
-``BraTS-GLI-00002-000-t1c.nii.gz``, ``patient07_T1POST.nii.gz``), whatever the folders above are; the breast style has
+The known layouts end a file's name with the sequence (``BraTS2021_00000_t1ce.nii.gz``,
+``BraTS-GLI-00002-000-t1c.nii.gz``, ``patient07_T1POST.nii.gz``), whatever the folders above are; the breast layout has
 a folder for each patient, in it one for each visit, and in that a file or a folder for each sequence
-(``patient07/pre/FS_T1.nii.gz``, ``patient07/pre/DCE/…``). Any other style is described by a pattern such as
-``{subject}/{sequence}.nii.gz``. Upper and lower case are the same to the known styles.
+(``patient07/pre/FS_T1.nii.gz``, ``patient07/pre/DCE/…``). Any other layout is described by a pattern such as
+``{subject}/{sequence}.nii.gz``. Upper and lower case are the same to the known layouts.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""``python -m seq2seq_mri datalist``: from a folder of MRI to a datalist, with a table of what was found."""
+"""The command ``python -m seq2seq_mri datalist``, which makes a datalist from a folder of MRI and reports on it."""
 
 from __future__ import annotations
 

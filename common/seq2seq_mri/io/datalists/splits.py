@@ -1,7 +1,8 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Divisions of subjects into training, validation and testing, and choices of sequences that are withheld.
+"""Divides subjects into training, validation and testing, also as published, and chooses sequences to withhold.
 
-The examinations of one patient always share a section, so that no patient is both trained on and tested.
+The examinations of one patient share a section, so that no patient is both trained on and tested; the published lists
+are followed as they are.
 """
 
 from __future__ import annotations

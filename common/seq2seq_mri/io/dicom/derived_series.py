@@ -1,5 +1,5 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Writing a synthesised volume as a derived MR series of the DICOM study that it was made from."""
+"""Writes a synthesised volume as a derived MR series of the DICOM study that it was made from."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
 """The slices that the DICOM files of a folder hold: where each lies, when and how it was measured, its pixels.
 
-A classic MR file has one slice, an enhanced one has many frames; both become the same :class:`DicomSlice`.
+A classic MR file has one slice, an enhanced one has many frames; each slice or frame becomes one :class:`DicomSlice`.
 """
 
 from __future__ import annotations

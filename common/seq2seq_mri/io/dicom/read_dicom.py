@@ -1,9 +1,9 @@
 # Copyright (c) The seq2seq_mri authors. Licensed under the Apache License, Version 2.0.
-"""Reading a folder of DICOM files as one 3D or 4D volume.
+"""Reads a folder of DICOM files as one 3D or 4D volume.
 
-MONAI's DICOM readers are for one 3D series: they sort by instance number, take the mean distance of slices for all of
-them and only warn of slices that do not fit, and have no timepoints or b-values. So the slices are sorted here, and
-pydicom reads the files.
+MONAI's DICOM readers are for one 3D series, without timepoints or b-values. They sort by instance number, and give all
+slices their mean distance; of slices that do not fit they only warn. So the slices are sorted here, and pydicom reads
+the files.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ A file of rules is YAML (or JSON)::
       - {sequence: t1gd, description: 't1', contrast_agent: true}
       - {sequence: t1, echo_time: {max: 20}, repetition_time: {max: 900}, inversion_time: absent}
 
-The first rule all of whose conditions hold for a series says which sequence it is; ``none`` says that it is not taken.
+The first rule whose conditions all hold for a series says which sequence it is; ``none`` says that it is not taken, as
+are series of fewer slices than ``minimum_slices``. What a user assigns by hand goes before the rules.
 """
 
 from __future__ import annotations
