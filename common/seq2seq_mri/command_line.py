@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import fire
+
+from seq2seq_mri.options import option_value, schema_of
 
 __all__ = ["run_command_line"]
 
@@ -45,7 +48,11 @@ def _later(command: Callable) -> Callable:
     # A class's own attributes are no commands.
     @functools.wraps(command, updated=())
     def record(*args: object, **kwargs: object) -> _Call:
-        return _Call(functools.partial(command, *args, **kwargs))
+        given = inspect.signature(command).bind(*args, **kwargs)
+        hints = get_type_hints(command.__init__ if inspect.isclass(command) else command)
+        for name, value in given.arguments.items():
+            given.arguments[name] = option_value(name, value, schema_of(hints.get(name)))
+        return _Call(functools.partial(command, *given.args, **given.kwargs))
 
     return record
 
