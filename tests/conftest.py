@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,26 @@ def shared_data() -> Path:
     if not (folder / "data" / "brain").is_dir():
         pytest.skip(f"real MRI is not in {folder}; name its folder in SEQ2SEQ_MRI_DATA")
     return folder
+
+
+@pytest.fixture
+def another_job() -> Iterator[Callable[[Path], subprocess.Popen]]:
+    """Return what starts a process that keeps others out of a folder until it is killed."""
+    jobs: list[subprocess.Popen] = []
+
+    def start(folder: Path) -> subprocess.Popen:
+        program = "import sys; from seq2seq_mri.files import *; lock_directory(sys.argv[1]); print(flush=True); input()"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "common")}
+        jobs.append(subprocess.Popen([sys.executable, "-c", program, str(folder)], env=environment, **pipes))
+        assert jobs[-1].stdout is not None
+        assert jobs[-1].stdout.readline()
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        job.kill()
+        job.communicate()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import secrets
 import tempfile
@@ -10,7 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "check_writable_directory"]
+__all__ = ["atomic_path", "check_writable_directory", "lock_directory", "unlock_directory"]
+
+# The folders that this process has locked, each with what keeps the lock.
+_locked: dict[Path, int] = {}
 
 
 @contextmanager
@@ -65,3 +70,34 @@ def check_writable_directory(path: str | os.PathLike) -> Path:
         reason = error.strerror or str(error)
         raise ValueError(f"The output directory {path} cannot be written: {reason}. Choose another one.") from error
     return path
+
+
+def lock_directory(path: str | os.PathLike) -> None:
+    """Keep other processes that ask for it out of a folder, until ``unlock_directory`` or the end of this process.
+
+    The lock is the system's, on the folder itself: it leaves no file, and none of it is left of a process that was
+    killed. Where a file system knows no locks, nothing is kept out. A second lock by the same process changes nothing.
+
+    Raises:
+        ValueError: when another process has locked it.
+    """
+    folder = check_writable_directory(path).resolve()
+    if folder in _locked:
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            os.close(descriptor)
+            raise ValueError(
+                f"Another job is writing into {folder}; wait until it has ended, or give another --output_dir."
+            ) from error
+    _locked[folder] = descriptor
+
+
+def unlock_directory(path: str | os.PathLike) -> None:
+    """Let others into a folder again; one that is not locked stays as it is."""
+    descriptor = _locked.pop(Path(path).resolve(), None)
+    if descriptor is not None:
+        os.close(descriptor)

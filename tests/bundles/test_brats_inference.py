@@ -81,6 +81,18 @@ def test_a_stopped_job_goes_on_with_what_is_left_and_replaces_only_when_asked(ru
     assert all(replaced[path] != content for path, content in expected.items() if path.endswith("_t1gd.nii.gz"))
 
 
+def test_two_jobs_do_not_write_into_one_folder(runs, tmp_path, write_datalist, another_job) -> None:
+    job = another_job(tmp_path / "output")
+    options = {"datalist": write_datalist(runs.subject(0, without=("t1gd",)))}
+    error = runs.infer_error(tmp_path / "output", **options)
+    assert isinstance(error, ValueError)
+    assert "Another job is writing into" in str(error)
+    assert list((tmp_path / "output").iterdir()) == []
+    job.kill()
+    job.wait()
+    runs.infer(tmp_path / "output", **options)
+
+
 def test_overlap_changes_no_byte(runs, tmp_path, write_datalist) -> None:
     datalist = write_datalist(runs.subject(0, without=("t1gd",)), runs.subject(1, without=("t1", "t2")))
     for overlap in (False, True):

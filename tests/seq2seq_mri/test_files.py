@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from seq2seq_mri.files import atomic_path, check_writable_directory
+from seq2seq_mri.files import atomic_path, check_writable_directory, lock_directory, unlock_directory
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,27 @@ def test_permissions_follow_the_umask_which_threads_do_not_change(tmp_path) -> N
         os.umask(before)
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*/table.csv")} == {0o640}
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o750}
+
+
+def test_a_folder_is_locked_until_the_job_ends_however_it_ends(tmp_path, another_job) -> None:
+    job = another_job(tmp_path / "output")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"Another job is writing into .*output; wait until it has ended, or give"):
+            lock_directory(tmp_path / "output")
+    job.kill()
+    job.wait()
+    lock_directory(tmp_path / "output")
+    lock_directory(tmp_path / "output")  # one's own lock is in nobody's way
+    assert list((tmp_path / "output").iterdir()) == []
+    unlock_directory(tmp_path / "output")
+    unlock_directory(tmp_path / "output")
+    another_job(tmp_path / "output")
+
+
+def test_folders_without_locks_are_used_all_the_same(tmp_path, monkeypatch) -> None:
+    def unknown(*args: object) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr("fcntl.flock", unknown)
+    lock_directory(tmp_path)
+    unlock_directory(tmp_path)

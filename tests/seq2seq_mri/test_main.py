@@ -61,7 +61,7 @@ def test_help_names_and_explains_every_argument(run, program, command) -> None:
         (["seq2seq_mri", "datalist", ".", "datalist.json"], "No image of a known sequence was found"),
         (["seq2seq_mri", "datalist", ".", "datalist.json", "--layout", "mine"], "mine"),
         (["mri_phantom", "brain", "a_file/cohort"], "a_file/cohort cannot be written"),
-        (["mri_phantom", "breast", "cohort", "--b_values", "800"], "b_values is 800; give at least two numbers"),
+        (["mri_phantom", "breast", "cohort", "--b_values", "800"], "b_values is 800; give a list"),
         (["tools", "convert_released", "a.pt", "a.yaml", "b.pt"], "does not exist"),
         (["tools", "release"], "There are no bundles in bundles; give the checkout of the project by --repository"),
         (["seq2seq_studies", "segment_subsets", "no.json", "out", "--export_only"], "no.json does not exist"),

@@ -24,14 +24,14 @@ from seq2seq_mri.evaluation.image_quality.quality_figure import metrics_boxplot
 from seq2seq_mri.evaluation.image_quality.quality_table import format_summary, metrics_table
 from seq2seq_mri.evaluation.image_quality.translation_grid import translation_grid
 from seq2seq_mri.evaluation.records import build_records, write_records
-from seq2seq_mri.files import check_writable_directory
+from seq2seq_mri.files import unlock_directory
 from seq2seq_mri.inference.evaluator import lesion_mask, unique_mask
 from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.plots.frames import frame_axes
 from seq2seq_mri.plots.slices import SliceView, informative_slice
 from seq2seq_mri.plots.style import save_figure
 from seq2seq_mri.sequences import channel_slices, check_sequences, marked_sequences
-from seq2seq_mri.training.distributed import gather_rows, rank, world_size
+from seq2seq_mri.training.distributed import claim_output, gather_rows, rank, world_size
 
 __all__ = ["EvaluationReport"]
 
@@ -75,7 +75,7 @@ class EvaluationReport:
         times: Mapping[str, Sequence[float]] | None = None,
         b_values: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        self.output_dir = check_writable_directory(output_dir)
+        self.output_dir = claim_output(output_dir)
         self.sequences = check_sequences(sequences)
         check_region(region)
         self.region = region
@@ -96,6 +96,7 @@ class EvaluationReport:
     def attach(self, engine: SubjectEvaluator) -> None:
         """Write the tables when all subjects are done."""
         engine.add_event_handler(Events.COMPLETED, self.write)
+        engine.add_event_handler(Events.COMPLETED, unlock_directory, self.output_dir)
 
     def add(
         self,

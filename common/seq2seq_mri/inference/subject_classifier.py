@@ -15,9 +15,10 @@ from ignite.engine import Engine, Events
 from seq2seq_mri.evaluation.classification.classifier_evaluator import class_probabilities
 from seq2seq_mri.evaluation.classification.gradcam import ExplainedCases
 from seq2seq_mri.evaluation.records import read_records, write_records
-from seq2seq_mri.files import check_writable_directory
+from seq2seq_mri.files import unlock_directory
 from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.plots.style import save_figure
+from seq2seq_mri.training.distributed import claim_output
 
 __all__ = ["PredictionReport", "SubjectClassifier"]
 
@@ -100,7 +101,7 @@ class PredictionReport:
     ) -> None:
         if existing not in _EXISTING:
             raise ValueError(f"existing is {existing!r}; give one of {', '.join(_EXISTING)}.")
-        self.output_dir = check_writable_directory(output_dir)
+        self.output_dir = claim_output(output_dir)
         self.figures = figures
         self.existing = existing
         self._how_to_explain = inputs, sequences, layer, spacing
@@ -136,6 +137,7 @@ class PredictionReport:
             Events.COMPLETED,
             lambda: logger.info("Probabilities of %d subjects are in %s.", len(self.probabilities), self.table),
         )
+        engine.add_event_handler(Events.COMPLETED, unlock_directory, self.output_dir)
 
     def add(self, sample: Mapping[str, Any], output: Mapping[str, Any], network: torch.nn.Module) -> None:
         """Draw one subject (``subject``, ``image`` ``[C, *spatial]``), and write the table with its ``probability``."""

@@ -40,6 +40,9 @@ class SubjectEvaluator(SupervisedEvaluator):
             then see the output as it was computed, and whose postprocessing failed is known, in ``failures``, when all
             is completed. Otherwise a subject is postprocessed before handlers see it.
         key_val_metric, additional_metrics, val_handlers: as in :class:`monai.engines.SupervisedEvaluator`.
+
+    Raises:
+        ValueError: when the data loader's batches hold several subjects.
     """
 
     def __init__(
@@ -55,6 +58,12 @@ class SubjectEvaluator(SupervisedEvaluator):
         additional_metrics: dict | None = None,
         val_handlers: Sequence | None = None,
     ) -> None:
+        size = getattr(val_data_loader, "batch_size", None)
+        if size not in (None, 1):
+            raise ValueError(
+                f"The data loader gives {size} subjects at a time, and subjects are processed one by one; give its "
+                "batch_size 1."
+            )
         super().__init__(
             device=torch.device(device),
             val_data_loader=val_data_loader,

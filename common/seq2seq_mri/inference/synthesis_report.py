@@ -12,7 +12,7 @@ import pandas as pd
 from ignite.engine import Engine, Events
 
 from seq2seq_mri.evaluation.records import read_records, write_records
-from seq2seq_mri.files import check_writable_directory
+from seq2seq_mri.files import unlock_directory
 from seq2seq_mri.inference.evaluator import lesion_mask, synthesised_sequences
 from seq2seq_mri.inference.subject_evaluator import SubjectEvaluator
 from seq2seq_mri.inference.synthesis_figure import synthesis_panel
@@ -22,7 +22,7 @@ from seq2seq_mri.plots.frames import frame_axes
 from seq2seq_mri.plots.slices import SliceView, informative_slice
 from seq2seq_mri.plots.style import save_figure
 from seq2seq_mri.sequences import channel_slices, check_sequences
-from seq2seq_mri.training.distributed import gather_rows, own_share, rank
+from seq2seq_mri.training.distributed import claim_output, gather_rows, own_share, rank
 
 __all__ = ["SynthesisReport"]
 
@@ -67,7 +67,7 @@ class SynthesisReport:
         b_values: Mapping[str, Sequence[float]] | None = None,
         computed: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self.output_dir = check_writable_directory(output_dir)
+        self.output_dir = claim_output(output_dir)
         self.sequences = check_sequences(sequences)
         self.computed = dict(computed or {})
         self.figures = figures
@@ -121,6 +121,7 @@ class SynthesisReport:
     def attach(self, engine: Engine) -> None:
         """Write the table, without the subjects whose images could not be saved, when all are done."""
         engine.add_event_handler(Events.COMPLETED, self.write)
+        engine.add_event_handler(Events.COMPLETED, unlock_directory, self.output_dir)
 
     def add(self, sample: Mapping[str, Any], output: Mapping[str, Any]) -> None:
         """List a subject, and draw its images while its volumes are still in the network's orientation (RAS).

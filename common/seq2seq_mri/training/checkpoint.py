@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +15,10 @@ import torch
 from ignite.engine import Engine, Events
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from seq2seq_mri.files import atomic_path
+from seq2seq_mri.files import atomic_path, unlock_directory
 from seq2seq_mri.networks.checkpointing import checkpoint_activations
 from seq2seq_mri.networks.generator import Seq2SeqGenerator
-from seq2seq_mri.training.distributed import rank
+from seq2seq_mri.training.distributed import claim_output, rank
 from seq2seq_mri.transforms.intensity import NormalizeSequencesd
 
 __all__ = [
@@ -55,15 +56,23 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is not a checkpoint, or is truncated.
+        ValueError: when it is not a checkpoint, is truncated, or has changed since it was written.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no checkpoint {path}; train first, or give the path of one.")
     try:
+        if zipfile.is_zipfile(path):  # as torch writes them; it does not look at the checksums when it reads them
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"the checksum of {damaged} is not what was written")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the unpickler raise nearly anything
-        raise ValueError(f"{path} cannot be read as a checkpoint; it is truncated or of another kind.") from error
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint; it is damaged, truncated or of another kind. Copy it again, or "
+            "train again."
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a checkpoint.")
     return content
@@ -189,6 +198,7 @@ class TrainingCheckpoint:
     def attach(self, engine: Engine) -> None:
         """Save at the end of epochs."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.COMPLETED, unlock_directory, self.last.parent)
 
     def save(self, engine: Engine) -> None:
         """Write ``best.pt`` if this epoch is the best so far, then ``last.pt`` if it is due; process 0 only."""
@@ -216,8 +226,16 @@ class TrainingCheckpoint:
 
         Raises:
             FileExistsError: when the directory holds a training and ``resume`` is not set.
-            ValueError: when the checkpoint belongs to another configuration.
+            ValueError: when the checkpoint belongs to another configuration, or another training is writing there.
         """
+        claim_output(self.last.parent)
+        try:
+            self._restore(trainer, resume)
+        except Exception:
+            unlock_directory(self.last.parent)  # nothing will be written
+            raise
+
+    def _restore(self, trainer: Engine, resume: bool) -> None:
         if not self.last.exists():
             if resume:
                 logger.info(f"No {self.last} to resume from; training starts at epoch 1.")
@@ -265,6 +283,8 @@ def restore_parts(parts: Mapping[str, Part], states: Mapping[str, Any], path: Pa
     for name, part in parts.items():
         if isinstance(part, torch.nn.Module):
             _check_weights(part, states[name], path)
+        if isinstance(part, torch.optim.Optimizer):
+            _check_optimizer(part, states[name], path)
         if isinstance(part, CosineAnnealingLR):
             _resume_cosine(part, states[name])
         else:
@@ -318,6 +338,24 @@ def _check_facts(
         )
 
 
+def _check_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any], path: str | Path) -> None:
+    """Check that an optimizer's state fits its parameters; torch's kernels take it on trust."""
+    shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
+    stored = [index for group in state.get("param_groups", []) for index in group.get("params", [])]
+    if stored != list(range(len(shapes))):
+        raise ValueError(f"{path} has an optimizer of {len(stored)} parameters, this network has {len(shapes)}.")
+    for index, values in state["state"].items():
+        for name, value in values.items():
+            # A single number, such as a count of steps, belongs to the parameter as a whole.
+            if not torch.is_tensor(value) or value.ndim == 0:
+                continue
+            if value.shape != shapes[index] or not bool(value.isfinite().all()):
+                raise ValueError(
+                    f"{path} has an optimizer whose {name} of parameter {index} has the shape {tuple(value.shape)} "
+                    f"instead of {tuple(shapes[index])}, or is not finite; the file is damaged. Train again."
+                )
+
+
 def _check_weights(network: torch.nn.Module, weights: Mapping[str, Any], path: str | Path) -> None:
     expected = network.state_dict()
     differences = [f"{name} is missing" for name in expected if name not in weights]
@@ -331,4 +369,9 @@ def _check_weights(network: torch.nn.Module, weights: Mapping[str, Any], path: s
         shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
         raise ValueError(
             f"{path} belongs to another network configuration ({shown}); use the network_def it was trained with."
+        )
+    if broken := [name for name in expected if not bool(torch.as_tensor(weights[name]).isfinite().all())]:
+        raise ValueError(
+            f"{path} has weights that are NaN or infinite ({', '.join(broken[:4])}{' …' * (len(broken) > 4)}); take "
+            "another checkpoint, or train again."
         )

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
+from seq2seq_mri.files import check_writable_directory, lock_directory
+
 __all__ = [
     "average_gradients",
     "broadcast_parameters",
+    "claim_output",
     "default_workers",
     "finalize_distributed",
     "gather_rows",
@@ -81,6 +85,18 @@ def own_share(items: Sequence[_Item]) -> list[_Item]:
     (MONAI's ``partition_dataset`` refuses fewer items than processes.)
     """
     return list(items[rank() :: world_size()])
+
+
+def claim_output(directory: str | os.PathLike) -> Path:
+    """Return the checked output directory of a job, out of which its first process keeps other jobs.
+
+    Raises:
+        ValueError: when it cannot be written, or another job is writing into it.
+    """
+    folder = check_writable_directory(directory)
+    if rank() == 0:
+        lock_directory(folder)
+    return folder
 
 
 def broadcast_parameters(module: torch.nn.Module) -> None:

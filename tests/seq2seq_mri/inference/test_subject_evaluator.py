@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from engine_parts import SEQUENCES, make_sample, translation_evaluator
+from engine_parts import SEQUENCES, make_sample, tiny_generator, translation_evaluator
 from ignite.engine import Events
+from monai.data import DataLoader
+from monai.inferers import SimpleInferer
 
 from seq2seq_mri.inference.evaluator import TranslationEvaluator
 
@@ -46,6 +48,14 @@ def make_engine(
 
     engine.evaluate_subject = evaluate_subject
     return engine
+
+
+def test_batches_of_several_subjects_are_refused() -> None:
+    loader = DataLoader([make_sample(subject, NAMES) for subject in ("p1", "p2")], batch_size=2)
+    with pytest.raises(ValueError, match="gives 2 subjects at a time, and subjects are processed one by one"):
+        TranslationEvaluator(
+            SEQUENCES, device="cpu", val_data_loader=loader, network=tiny_generator(), inferer=SimpleInferer()
+        )
 
 
 def test_the_next_subject_is_computed_meanwhile() -> None:

@@ -7,6 +7,7 @@ import copy
 import errno
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -143,16 +144,63 @@ def test_other_files_are_no_checkpoints(straight, tmp_path, content) -> None:
     path = tmp_path / "weights.pt"
     whole = last(straight).read_bytes()
     path.write_bytes(content if isinstance(content, bytes) else whole[: int(content * len(whole))])
-    with pytest.raises(ValueError, match=r"weights\.pt cannot be read as a checkpoint; it is truncated or of another"):
+    with pytest.raises(ValueError, match=r"weights\.pt cannot be read as a checkpoint; it is damaged, truncated or of"):
         read_checkpoint(path)
     torch.save([1, 2], path)
     with pytest.raises(ValueError, match="holds a list, not a checkpoint"):
         read_checkpoint(path)
 
 
+def test_no_flipped_bit_gets_through(straight, tmp_path) -> None:
+    """What is read is what was written, or an error that names the file."""
+    path, whole, written = tmp_path / "last.pt", last(straight).read_bytes(), read_checkpoint(last(straight))
+    rng, right = np.random.default_rng(0), 0
+    for position, bit in zip(rng.integers(len(whole), size=120), rng.integers(8, size=120), strict=True):
+        changed = bytearray(whole)
+        changed[position] ^= 1 << bit
+        path.write_bytes(changed)
+        try:
+            content = read_checkpoint(path)
+        except ValueError as error:
+            right += f"{path} cannot be read as a checkpoint; it is damaged" in str(error)
+        else:
+            exactly(content, written)  # a bit that nothing depends on, such as padding
+            right += 1
+    assert right == 120
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path) -> None:
+    weights = tiny_generator(SEQUENCES).state_dict()
+    name = list(weights)[3]
+    weights[name].view(-1)[-1] = float("nan")
+    torch.save(weights, tmp_path / "model.pt")
+    with pytest.raises(
+        ValueError, match=rf"model\.pt has weights that are NaN or infinite \({re.escape(name)}\); take"
+    ):
+        load_weights(tiny_generator(SEQUENCES), tmp_path / "model.pt")
+
+
+def test_two_trainings_do_not_write_into_one_folder(straight, tmp_path, another_job) -> None:
+    another_job(tmp_path / "checkpoints")
+    with pytest.raises(ValueError, match="Another job is writing into"):
+        Training(tmp_path).run()
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    another_job(straight / "checkpoints")  # of a training that has ended
+
+
 def network_of_another_size(content: dict[str, Any]) -> dict[str, Any]:
     weights = content["network"]
     return {"network": weights | {next(iter(weights)): torch.zeros(1, 2), "surplus": torch.zeros(1)}}
+
+
+def with_moments(content: dict[str, Any], moment: torch.Tensor) -> dict[str, Any]:
+    state = content["optimizer"]["state"]
+    return {"optimizer": content["optimizer"] | {"state": state | {2: state[2] | {"exp_avg": moment}}}}
+
+
+def of_fewer_parameters(content: dict[str, Any]) -> dict[str, Any]:
+    (group,) = content["optimizer"]["param_groups"]
+    return {"optimizer": content["optimizer"] | {"param_groups": [group | {"params": group["params"][:-1]}]}}
 
 
 def without_average(content: dict[str, Any]) -> dict[str, Any]:
@@ -174,6 +222,8 @@ OTHER_BOUND = {"percentile": 99.5, "clip_factor": 1.0}
         (lambda content: {"sequences": {"t1": 2, "dce": 1}}, "was trained on the sequences"),
         (lambda content: {"epoch_length": 7}, EPOCHS),
         (lambda content: {"normalization": NormalizeSequencesd(SEQUENCES, **OTHER_BOUND).settings}, OPTIONS),
+        (lambda content: with_moments(content, torch.zeros(3, 5)), "exp_avg of parameter 2 has the shape .3, 5. inst"),
+        (of_fewer_parameters, "has an optimizer of .* parameters, this network has"),
         (lambda content: {"discriminators": {}}, "has discriminators, not used here: it was saved by another conf"),
         (without_average, "has no ema_network: it was saved by another configuration"),
     ],

@@ -20,8 +20,9 @@ from seq2seq_mri.evaluation.classification.classification_metrics import (
 from seq2seq_mri.evaluation.classification.gradcam import ExplainedCases
 from seq2seq_mri.evaluation.classification.roc_figure import roc_curves
 from seq2seq_mri.evaluation.records import write_records
-from seq2seq_mri.files import check_writable_directory
+from seq2seq_mri.files import unlock_directory
 from seq2seq_mri.plots.style import save_figure
+from seq2seq_mri.training.distributed import claim_output
 
 __all__ = ["ClassificationReport"]
 
@@ -65,7 +66,7 @@ class ClassificationReport:
         spacing: Sequence[float] | None = None,
         overwrite: bool = False,
     ) -> None:
-        self.output_dir = check_writable_directory(output_dir)
+        self.output_dir = claim_output(output_dir)
         self.inputs = "+".join(inputs)
         self.cases = ExplainedCases(inputs, sequences, layer, spacing)
         self.overwrite = overwrite
@@ -89,6 +90,7 @@ class ClassificationReport:
     def attach(self, engine: Engine) -> None:
         """Write the files when all subjects are done."""
         engine.add_event_handler(Events.COMPLETED, self.write)
+        engine.add_event_handler(Events.COMPLETED, unlock_directory, self.output_dir)
 
     def add(self, sample: Mapping[str, Any], output: Mapping[str, Any], network: torch.nn.Module) -> None:
         """Take in one subject, and explain it if there is room for it in the figure.
