@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import shutil
 import stat
 import zipfile
 from collections.abc import Mapping
@@ -43,27 +42,38 @@ def write_archive(files: Mapping[str, bytes | Path], path: str | os.PathLike, to
 
 
 def extract_archive(archive: str | os.PathLike, folder: str | os.PathLike, top: str) -> Path:
-    """Unzip ``archive``, all of which must be in the folder ``top``, below ``folder``; return ``folder/top``.
+    """Unzip what ``write_archive`` wrote, all of it in the folder ``top``, below ``folder``; return ``folder/top``.
 
     Raises:
-        ValueError: when it is no zip archive or is damaged, or an entry would be written elsewhere, is there twice, or
+        ValueError: when it is no such archive or is damaged, or an entry would be written elsewhere, is there twice, or
             is a link. Nothing is written then.
     """
-    target = Path(folder)
     try:
         with zipfile.ZipFile(archive) as opened:
-            entries = [entry for entry in opened.infolist() if not entry.is_dir()]
-            _check_entries(entries, Path(archive), top)
-            if damaged := opened.testzip():
-                raise ValueError(f"{archive} is damaged: '{damaged}' does not have its checksum.")
-            for entry in entries:
-                path = target / entry.filename
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with opened.open(entry) as source, path.open("wb") as output:
-                    shutil.copyfileobj(source, output)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive} cannot be read as a zip archive ({error}).") from error
-    return target / top
+            entries = sorted(opened.infolist(), key=lambda entry: entry.header_offset)
+            if not _is_gapless(entries, opened.start_dir):
+                raise ValueError("entries are missing from its directory")
+            contents = {entry.filename: opened.read(entry) for entry in entries}  # compares each with its checksum
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # of a damaged archive zipfile raises nearly anything
+        raise ValueError(f"{archive} cannot be read as a zip archive ({error}); download it again.") from error
+    _check_entries(entries, Path(archive), top)
+    for name, content in contents.items():
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return Path(folder, top)
+
+
+def _is_gapless(entries: list[zipfile.ZipInfo], end: int) -> bool:
+    """Return whether entries as ``write_archive`` writes them follow each other from the beginning to the directory."""
+    position = 0
+    for entry in entries:
+        if entry.header_offset != position:
+            return False
+        position += zipfile.sizeFileHeader + len(entry.filename.encode()) + entry.compress_size
+    return position == end
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], archive: Path, top: str) -> None:

@@ -8,6 +8,7 @@ sequences, laid end to end in the table's order, are the channels of a subject's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -31,6 +32,10 @@ SEQUENCE_TABLES: dict[str, dict[str, int]] = {
 }
 
 
+# Files are named after sequences, and configurations separate names by dots and commas.
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+
+
 def check_sequences(sequences: Mapping[str, int]) -> dict[str, int]:
     """Return ``sequences`` as a plain dictionary after checking it.
 
@@ -38,11 +43,14 @@ def check_sequences(sequences: Mapping[str, int]) -> dict[str, int]:
         sequences: ordered mapping from a sequence's name to its number of timepoints.
 
     Raises:
-        ValueError: when the table is empty, or a number of timepoints is not a positive integer.
+        ValueError: when the table is empty, a name could not be part of a file's name, or a number of timepoints is not
+            a positive integer.
     """
     if not sequences:
         raise ValueError('The sequence table is empty; give at least one sequence, for example {"t1": 1}.')
     for name, timepoints in sequences.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(f"The sequence name {name!r} is not of 1 to 60 letters, digits, _ and -; choose another.")
         if isinstance(timepoints, bool) or not isinstance(timepoints, int) or timepoints < 1:
             raise ValueError(f"Sequence '{name}' has {timepoints!r} timepoints; give a positive whole number.")
     return dict(sequences)

@@ -57,7 +57,7 @@ def test_damage_is_found(tmp_path) -> None:
     path = tmp_path / "a.zip"
     write_archive({"a": b"contents"}, path, "top")
     path.write_bytes(path.read_bytes().replace(b"contents", b"cOntents"))
-    with pytest.raises(ValueError, match=r"a\.zip is damaged: 'top/a'"):
+    with pytest.raises(ValueError, match=r"a\.zip cannot be read as a zip archive .*CRC-32 for file 'top/a'"):
         extract_archive(path, tmp_path / "out", "top")
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match="cannot be read as a zip archive"):

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,6 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
 __all__ = ["Volume", "check_intensities", "even_step", "read_volume", "set_time_step", "sidecar_path", "sidecar_texts"]
 
@@ -68,34 +67,45 @@ def read_volume(path: str | os.PathLike, subject: str, allow_constant: bool = Fa
     path = Path(path)
     where = f"Subject '{subject}': {path}"
     if not path.is_file():
-        raise FileNotFoundError(f"{where} does not exist; correct the datalist or its dataset_dir.")
+        raise FileNotFoundError(f"{where} does not exist, or is no file; correct the datalist or its dataset_dir.")
     try:
         image = nibabel.load(path)
-        if not isinstance(image, nibabel.nifti1.Nifti1Pair):
-            raise ValueError(f"{where} is not a NIfTI file but {type(image).__name__}; convert it to .nii.gz.")
+        is_nifti = isinstance(image, nibabel.nifti1.Nifti1Pair)
+        if is_nifti and path.suffix == ".gz":
+            # Decompressed once and to its end, where gzip compares checksums; nibabel stops after the last voxel.
+            content = gzip.decompress(path.read_bytes())
+            _check_size(image, len(content))
+            image = type(image).from_bytes(content)
+        elif is_nifti:
+            _check_size(image, Path(image.file_map["image"].filename).stat().st_size)
         kind = image.get_data_dtype().kind
+        has_place = np.isfinite(image.affine).all() and abs(np.linalg.det(image.affine[:3, :3])) >= 1e-12
+        voxels = image.get_fdata(dtype=np.float32, caching="unchanged") if is_nifti and kind in "iuf" else None
     except PermissionError as error:
         raise ValueError(f"{where} may not be read: permission denied; change the file's permissions.") from error
     except ImageFileError as error:
         raise ValueError(f"{where} is not a NIfTI file, or is corrupt ({error}); replace it.") from error
-    except (OSError, EOFError, zlib.error, HeaderDataError) as error:
+    except Exception as error:  # on a damaged header nibabel raises nearly anything
         raise ValueError(f"{where} is corrupt or truncated ({error}); copy or convert it again.") from error
-    if kind not in "iuf":
+    if not is_nifti:
+        raise ValueError(f"{where} is not a NIfTI file but {type(image).__name__}; convert it to .nii.gz.")
+    if voxels is None:
         raise ValueError(f"{where} holds {image.get_data_dtype()} voxels, not grey values; give a grey-scale image.")
-    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-12:
+    if not has_place:
         raise ValueError(f"{where} has an affine that is singular or not finite; correct the file's header.")
-    try:
-        if path.suffix == ".gz" and isinstance(image, nibabel.Nifti1Image):
-            # Decompressed once and to its end, where gzip compares checksums; nibabel stops after the last voxel.
-            image = type(image).from_bytes(gzip.decompress(path.read_bytes()))
-        voxels = image.get_fdata(dtype=np.float32, caching="unchanged")
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise ValueError(f"{where} is corrupt or truncated ({error}); copy or convert it again.") from error
     voxels = _timepoints_first(voxels, where)
     check_intensities(voxels, where, allow_constant)
     times = _frame_times(path, image, where)
     b_values = _frame_b_values(path, len(voxels), where)
     return Volume(voxels, np.asarray(image.affine, dtype=np.float64), path, times, b_values)
+
+
+def _check_size(image: nibabel.Nifti1Pair, size: int) -> None:
+    """Refuse a header that claims more voxels than the file has bytes for, before memory is taken for them."""
+    shape = [int(axis) for axis in image.shape]
+    needed = int(image.dataobj.offset) + math.prod(shape) * image.get_data_dtype().itemsize
+    if min(shape, default=0) < 0 or needed > size:
+        raise ValueError(f"its header claims {' x '.join(map(str, shape))} voxels, {needed} bytes; it has {size}")
 
 
 def _timepoints_first(voxels: np.ndarray, where: str) -> np.ndarray:

@@ -19,6 +19,8 @@ __all__ = ["NormalizeSequencesd"]
 # of its 99th percentile. Of z-scores it is nearly half.
 _NEGATIVE_FLOOR = 0.05
 _NEGATIVE_SHARE = 0.01
+# Below it float32 loses digits, and one over it is infinite.
+_LEAST_BOUND = 1e-30
 
 
 class NormalizeSequencesd(MapTransform):
@@ -107,6 +109,10 @@ class NormalizeSequencesd(MapTransform):
             if name not in self.signed:
                 _check_negative(sequence, max(percentiles), where)
             bound = self.clip_factor * max(percentiles)
+            if bound < _LEAST_BOUND:
+                raise ValueError(
+                    f"{where} has intensities below {bound:.3g}, too small to be scaled; multiply the image."
+                )
             normalized[part] = sequence.clamp(0, bound) * ((upper - lower) / bound) + lower
         return {**data, "image": normalized}
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,10 @@ __all__ = ["SECTIONS", "load_datalist", "names_in_list", "read_sequence_table", 
 
 #: The sections that a subject belongs to only one of; a datalist may have others.
 SECTIONS = ("training", "validation", "testing")
+
+# What is added to it, in a temporary file's name, is less than 100 bytes; file systems allow 255.
+_LONGEST_NAME = 150
+_FOLDER_NAME = re.compile(r"(?!\.)[^/\\]*(?<!\.csv)(?<!\.json)(?<!\.nii)(?<!\.gz)(?<!\.png)(?<!\.pt)")
 
 _NO_SEQUENCES = ("subject", "patient", "label", "lesion", "withheld", "unique")
 
@@ -122,7 +127,7 @@ def _read_json(path: Path) -> dict:
         raise FileNotFoundError(f"The datalist {path} does not exist; python -m seq2seq_mri datalist makes one.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"The datalist {path} is not JSON ({error}).") from error
     if not isinstance(content, dict) or not isinstance(content.get("sequences"), dict):
         raise ValueError(
@@ -140,9 +145,13 @@ def _check_entry(entry: object, table: Mapping[str, int] | None, where: str) -> 
     if not isinstance(entry, dict) or not isinstance(entry.get("subject"), str):
         raise ValueError(f'{where} is not of the form {{"subject": "name", "t1": "path", ...}}.')
     subject = entry["subject"]
-    # Results are written to a folder of the subject's name.
-    if subject in ("", ".", "..") or set(subject) & set("/\\"):
-        raise ValueError(f"{where}: subject '{subject}' cannot be the name of a folder.")
+    # Results are written to a folder of the subject's name, among tables, in files whose names begin with it.
+    size = len(subject.encode(errors="replace"))
+    if not 0 < size <= _LONGEST_NAME or not subject.isprintable() or not _FOLDER_NAME.fullmatch(subject):
+        raise ValueError(
+            f"{where}: subject {subject!r} cannot be the name of a folder; give printable characters, at most "
+            f"{_LONGEST_NAME} bytes, without / and \\, that neither begin with a dot nor end as a file's name does."
+        )
     where = f"{where}, subject {subject}:"
     for key, what in (("lesion", "the path of a mask"), ("patient", "the patient's name")):
         if key in entry and not (isinstance(entry[key], str) and entry[key]):

@@ -167,7 +167,8 @@ def _files(root: Path, leave_out: Callable[[Path], bool] = lambda folder: False)
         visited.add(real)
         visible = sorted(name for name in subfolders if not name.startswith("."))
         subfolders[:] = [name for name in visible if not leave_out(folder / name)]
-        yield from (folder / name for name in names if not name.startswith("."))
+        # A pipe or a device would be waited for.
+        yield from (folder / name for name in names if not name.startswith(".") and (folder / name).is_file())
 
 
 def _is_nifti(path: Path) -> bool:

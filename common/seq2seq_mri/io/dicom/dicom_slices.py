@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.valuerep import DA, DT, TM
 
@@ -28,7 +28,10 @@ __all__ = [
 ]  # fmt: skip
 
 # What reading a header that is no header, or values that are not of their kind, ends in.
-UNREADABLE = (ValueError, TypeError, AttributeError, struct.error)
+UNREADABLE = (
+    *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError),
+    *(NotImplementedError, RecursionError, struct.error, BytesLengthException, InvalidDicomError),
+)
 
 #: What an attribute may hold: a number may be text, bytes that pydicom has not interpreted, or the first of several.
 HeaderValue = str | bytes | float | Iterable | None
@@ -99,6 +102,8 @@ def read_headers(folder: Path) -> Iterator[tuple[Path, pydicom.Dataset]]:
         ValueError: when a file cannot be read, is no DICOM file, or is truncated; the message names it.
     """
     for path in sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names if name[0] != "."):
+        if not path.is_file():  # a pipe or a device would be waited for
+            continue
         try:
             header = _read_header(path)
         except OSError as error:
@@ -125,9 +130,9 @@ def read_slices(folder: Path) -> list[DicomSlice]:
     for path, header in read_headers(folder):
         try:
             slices += _slices_of(header, path)
+            twice = instances.setdefault(str(header.get("SOPInstanceUID", path)), path)
         except UNREADABLE as error:
             raise ValueError(f"{path} {error}") from error
-        twice = instances.setdefault(str(header.get("SOPInstanceUID", path)), path)
         if twice != path:
             raise ValueError(f"{twice} and {path} are the same image; remove one of the two.")
     if not slices:
@@ -142,12 +147,16 @@ def read_pixels(path: Path) -> np.ndarray:
         ValueError: when the file is corrupt or truncated, or compressed in a way that cannot be decoded; the message
             begins with what is wrong and leaves the file's name to the caller.
     """
-    dataset = pydicom.dcmread(path)
+    try:
+        dataset = pydicom.dcmread(path)
+        rows, columns, frames = int(dataset.Rows), int(dataset.Columns), int(dataset.get("NumberOfFrames") or 1)
+        syntax = dataset.file_meta.TransferSyntaxUID
+    except UNREADABLE as error:
+        raise ValueError(f"is corrupt or truncated ({error}); copy it again.") from error
     try:
         pixels = dataset.pixel_array
     except (RuntimeError, NotImplementedError) as error:  # pydicom has no decoder, or the one that it has failed
-        syntax = dataset.file_meta.TransferSyntaxUID
-        if not syntax.is_compressed or int(dataset.get("NumberOfFrames") or 1) > 1:
+        if not syntax.is_compressed or frames > 1:
             raise ValueError(f"has pixels that cannot be decoded ({syntax.name}: {error}).") from error
         try:
             pixels = _decode_with_itk(path)
@@ -156,9 +165,9 @@ def read_pixels(path: Path) -> np.ndarray:
                 f"is compressed as {syntax.name}, which cannot be decoded here, or is corrupt; decompress the files "
                 "first, for example with gdcmconv --raw, or install pylibjpeg with its plugins."
             ) from itk_error
-    except (AttributeError, ValueError, EOFError, KeyError, struct.error, IndexError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"is corrupt or truncated ({error}); copy it again.") from error
-    return pixels.reshape(-1, int(dataset.Rows), int(dataset.Columns))
+    return pixels.reshape(-1, rows, columns)
 
 
 def _decode_with_itk(path: Path) -> np.ndarray:
@@ -184,6 +193,9 @@ def _read_header(path: Path) -> pydicom.Dataset | None:
     except EOFError as error:
         raise ValueError("is truncated; copy it again.") from error
     if "Rows" in header and "Columns" in header:
+        # Values are interpreted when they are asked for; what fails there is to name this file.
+        for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "Modality"):
+            header.get(keyword)
         return header
     storage = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
     if storage in _MR_STORAGE:
