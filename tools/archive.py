@@ -15,6 +15,7 @@ __all__ = ["extract_archive", "read_content", "write_archive"]
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that the format knows
 _UNIX = 3
 _PERMISSIONS = 0o644
+_LOCAL_HEADER = 30  # bytes before an entry's name and content
 
 
 def read_content(content: bytes | Path) -> bytes:
@@ -72,7 +73,7 @@ def _is_gapless(entries: list[zipfile.ZipInfo], end: int) -> bool:
     for entry in entries:
         if entry.header_offset != position:
             return False
-        position += zipfile.sizeFileHeader + len(entry.filename.encode()) + entry.compress_size
+        position += _LOCAL_HEADER + len(entry.filename.encode()) + entry.compress_size
     return position == end
 
 

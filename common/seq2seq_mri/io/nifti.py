@@ -69,30 +69,15 @@ def read_volume(path: str | os.PathLike, subject: str, allow_constant: bool = Fa
     if not path.is_file():
         raise FileNotFoundError(f"{where} does not exist, or is no file; correct the datalist or its dataset_dir.")
     try:
-        image = nibabel.load(path)
-        is_nifti = isinstance(image, nibabel.nifti1.Nifti1Pair)
-        if is_nifti and path.suffix == ".gz":
-            # Decompressed once and to its end, where gzip compares checksums; nibabel stops after the last voxel.
-            content = gzip.decompress(path.read_bytes())
-            _check_size(image, len(content))
-            image = type(image).from_bytes(content)
-        elif is_nifti:
-            _check_size(image, Path(image.file_map["image"].filename).stat().st_size)
-        kind = image.get_data_dtype().kind
-        has_place = np.isfinite(image.affine).all() and abs(np.linalg.det(image.affine[:3, :3])) >= 1e-12
-        voxels = image.get_fdata(dtype=np.float32, caching="unchanged") if is_nifti and kind in "iuf" else None
+        image, voxels = _load(path)
+    except _UnusableError as error:
+        raise ValueError(f"{where} {error}") from None
     except PermissionError as error:
         raise ValueError(f"{where} may not be read: permission denied; change the file's permissions.") from error
     except ImageFileError as error:
         raise ValueError(f"{where} is not a NIfTI file, or is corrupt ({error}); replace it.") from error
     except Exception as error:  # on a damaged header nibabel raises nearly anything
         raise ValueError(f"{where} is corrupt or truncated ({error}); copy or convert it again.") from error
-    if not is_nifti:
-        raise ValueError(f"{where} is not a NIfTI file but {type(image).__name__}; convert it to .nii.gz.")
-    if voxels is None:
-        raise ValueError(f"{where} holds {image.get_data_dtype()} voxels, not grey values; give a grey-scale image.")
-    if not has_place:
-        raise ValueError(f"{where} has an affine that is singular or not finite; correct the file's header.")
     voxels = _timepoints_first(voxels, where)
     check_intensities(voxels, where, allow_constant)
     times = _frame_times(path, image, where)
@@ -100,12 +85,36 @@ def read_volume(path: str | os.PathLike, subject: str, allow_constant: bool = Fa
     return Volume(voxels, np.asarray(image.affine, dtype=np.float64), path, times, b_values)
 
 
-def _check_size(image: nibabel.Nifti1Pair, size: int) -> None:
-    """Refuse a header that claims more voxels than the file has bytes for, before memory is taken for them."""
-    shape = [int(axis) for axis in image.shape]
-    needed = int(image.dataobj.offset) + math.prod(shape) * image.get_data_dtype().itemsize
+class _UnusableError(Exception):
+    """Says what is wrong with a file, whose name the caller knows."""
+
+
+def _load(path: Path) -> tuple[nibabel.Nifti1Pair, np.ndarray]:
+    """Return a file's header and its voxels in float32, in the order of its axes."""
+    image = nibabel.load(path)
+    if not isinstance(image, nibabel.Nifti1Pair):
+        raise _UnusableError(f"is not a NIfTI file but {type(image).__name__}; convert it to .nii.gz.")
+    if path.suffix == ".gz" and isinstance(image, nibabel.Nifti1Image):
+        # Decompressed once and to its end, where gzip compares checksums; nibabel stops after the last voxel.
+        content = gzip.decompress(path.read_bytes())
+        size: float = len(content)
+        image = type(image).from_bytes(content)
+    else:
+        voxels = Path(image.file_map["image"].filename or path)
+        size = math.inf if voxels.suffix == ".gz" else voxels.stat().st_size
+    dtype, shape = image.get_data_dtype(), [int(axis) for axis in image.shape]
+    if dtype.kind not in "iuf":
+        raise _UnusableError(f"holds {dtype} voxels, not grey values; give a grey-scale image.")
+    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-12:
+        raise _UnusableError("has an affine that is singular or not finite; correct the file's header.")
+    # Before memory is taken for them.
+    needed = int(getattr(image.dataobj, "offset", 0)) + math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or needed > size:
-        raise ValueError(f"its header claims {' x '.join(map(str, shape))} voxels, {needed} bytes; it has {size}")
+        claimed = " x ".join(map(str, shape))
+        raise _UnusableError(
+            f"is corrupt or truncated: {claimed} voxels take {needed} bytes, it has {size}; copy or convert it again."
+        )
+    return image, image.get_fdata(dtype=np.float32, caching="unchanged")
 
 
 def _timepoints_first(voxels: np.ndarray, where: str) -> np.ndarray:

@@ -246,8 +246,6 @@ class TrainingCheckpoint:
                 "another --output_dir."
             )
         content = read_checkpoint(self.last)
-        for leftover in self.last.parent.glob(".*.partial.pt"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
         _check_facts(self.network, self.normalize, content, self.last)
         restore_parts(self.parts, {key: value for key, value in content.items() if key not in _FACTS}, self.last)
         if content["epoch_length"] != trainer.state.epoch_length:
