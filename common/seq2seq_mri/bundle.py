@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["explain_errors", "find_bundle_root"]
+from seq2seq_mri.options import check_options
+
+__all__ = ["begin", "explain_errors", "find_bundle_root"]
 
 
 def find_bundle_root(name: str) -> str:
@@ -36,6 +38,16 @@ def _bundle_name(metadata: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return content.get("name") if isinstance(content, dict) else None
+
+
+def begin() -> None:
+    """Do what every run of a bundle begins with: from now on errors are explained, and the options are checked.
+
+    Raises:
+        ValueError: when an option is unknown or its value cannot be.
+    """
+    explain_errors()
+    check_options()
 
 
 def explain_errors() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import jsonschema
 from monai.bundle import ConfigParser, ConfigWorkflow
-from monai.bundle.scripts import create_workflow
+from monai.bundle.scripts import run
 
 __all__ = ["check_options", "option_value", "schema_of"]
 
@@ -166,21 +166,23 @@ def check_options() -> None:
     """Check the options of ``python -m monai.bundle run``, and give each the type that its default has.
 
     MONAI puts what the command line's parser makes of an option into the configuration: ``--resume false`` is a text
-    there, which counts as true, and a misspelt option is one that nothing reads. A configuration calls this in its
-    ``initialize``, before any part of it is made. The workflow that is to be changed is that of MONAI's
-    ``create_workflow``, which has called this; MONAI hands it to no configuration. Made in Python otherwise, a
-    workflow's options have their types already, and nothing happens.
+    there, which counts as true, and a misspelt option is one that nothing reads. The first expression of a run calls
+    this, before any part of the configuration is made. The workflow whose options are changed is that of MONAI's
+    ``run``, which is among the callers; MONAI hands it to no configuration. Made in Python otherwise, a workflow's
+    options have their types already, and nothing happens.
 
     Raises:
         ValueError: when an option is unknown or its value cannot be.
     """
     frame = inspect.currentframe()
-    while frame is not None and frame.f_code is not create_workflow.__code__:
+    while frame is not None and frame.f_code is not run.__code__:
         frame = frame.f_back
     if frame is None:
         return
-    workflow, given = frame.f_locals["workflow_"], frame.f_locals["_args"]
-    defaults = ConfigParser(ConfigParser.load_config_files(frame.f_locals["config_file"]))
+    workflow, given, files = (frame.f_locals[name] for name in ("workflow", "override", "config_file"))
+    if files is None:
+        files = ConfigParser.load_config_file(frame.f_locals["args_file"])["config_file"]
+    defaults = ConfigParser(ConfigParser.load_config_files(files))
     for name, value in given.items():
         if name not in _OF_MONAI and not _is_evaluated(value):
             typed = option_value(name, value, _schema_of_default(name, _default(defaults, name)))

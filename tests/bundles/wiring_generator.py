@@ -33,7 +33,8 @@ def seeds_come_first(wiring: Wiring) -> None:
         for state, seed in ((1, 0), (2, 0), (1, 5)):
             torch.manual_seed(state)
             parser = wiring.parser(overlays=overlays, seed=seed)
-            parser.get_parsed_content("training#0")
+            for first in ("training#0", "training#1"):
+                parser.get_parsed_content(first)
             networks.append(flat(parser.get_parsed_content("network")))
         assert torch.equal(networks[0], networks[1])
         assert not torch.equal(networks[0], networks[2])

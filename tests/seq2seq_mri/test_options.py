@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from monai.bundle import ConfigWorkflow, create_workflow, run
+from monai.bundle import ConfigWorkflow, run
 
 from seq2seq_mri.command_line import run_command_line
 from seq2seq_mri.options import option_value, schema_of
@@ -19,8 +19,6 @@ from seq2seq_mri.options import option_value, schema_of
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 SEEN: dict[str, Any] = {}
 CONFIG = {
-    "imports": ["$import seq2seq_mri.bundle as bundle", "$import seq2seq_mri.options as options"],
-    "initialize": ["$bundle.explain_errors()", "$options.check_options()"],
     "resume": False,
     "resample": True,
     "max_epochs": 3,
@@ -40,10 +38,23 @@ CONFIG = {
 
 @pytest.fixture
 def config(tmp_path, monkeypatch) -> Path:
+    """A configuration whose run writes down what its options are."""
     monkeypatch.setattr("sys.excepthook", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    seen = f"{{{', '.join(f'{name!r}: @{name}' for name in CONFIG)}}}"
+    content = {
+        "imports": ["$import json", "$import pathlib", "$import seq2seq_mri.bundle as bundle"],
+        "run": ["$bundle.begin()", f"$pathlib.Path('seen.json').write_text(json.dumps({seen}))"],
+    }
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(CONFIG))
+    path.write_text(json.dumps(CONFIG | content))
     return path
+
+
+def seen(*configs: Path, **options: Any) -> dict[str, Any]:
+    """Return what options are in a run."""
+    run("run", config_file=[str(config) for config in configs], **options)
+    return json.loads(configs[0].with_name("seen.json").read_text())
 
 
 def refusal(call: Callable, *args: Any, **options: Any) -> str:
@@ -85,7 +96,7 @@ def refusal(call: Callable, *args: Any, **options: Any) -> str:
     ],
 )
 def test_options_of_a_run_have_the_type_of_their_default(config, name, typed, meant) -> None:
-    found = create_workflow(config_file=str(config), **{name: typed}).parser.get_parsed_content(name.split("#")[0])
+    found = seen(config, **{name: typed})[name.split("#")[0]]
     assert found == meant
     assert type(found) is type(meant)
 
@@ -116,22 +127,31 @@ def test_options_of_a_run_have_the_type_of_their_default(config, name, typed, me
     ],
 )
 def test_wrong_options_of_a_run_are_refused_by_name(config, name, typed, possible) -> None:
-    message = refusal(create_workflow, config_file=str(config), **{name: typed})
+    message = refusal(run, "run", config_file=str(config), **{name: typed})
     assert f"--{name}" in message
     assert possible in message
+    assert not config.with_name("seen.json").exists()
 
 
 def test_of_several_files_the_last_says_the_default(config) -> None:
     overlay = config.with_name("overlay.json")
     overlay.write_text(json.dumps({"labels": False}))
-    workflow = create_workflow(config_file=[str(config), str(overlay)], labels="no")
-    assert workflow.parser.get_parsed_content("labels") is False
+    assert seen(config, overlay, labels="no")["labels"] is False
+
+
+def test_options_beside_a_file_of_arguments(config) -> None:
+    arguments = config.with_name("arguments.json")
+    arguments.write_text(json.dumps({"config_file": str(config), "max_epochs": 5}))
+    run("run", args_file=str(arguments), resume="true")
+    found = json.loads(config.with_name("seen.json").read_text())
+    assert (found["max_epochs"], found["resume"]) == (5, True)
 
 
 def test_a_workflow_made_in_python_is_left_as_it_is(config) -> None:
     workflow = ConfigWorkflow(str(config), logging_file=False, max_epochs=0)
     workflow.initialize()
-    assert workflow.parser.get_parsed_content("max_epochs") == 0
+    workflow.run()
+    assert json.loads(config.with_name("seen.json").read_text())["max_epochs"] == 0
 
 
 @pytest.mark.parametrize(
