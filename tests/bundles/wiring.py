@@ -213,7 +213,8 @@ class Wiring:
         output_dir = self.folder / "trained"
         parser = self.parser(**self.training, output_dir=str(output_dir))
         steps = parser["training"]
-        parser.get_parsed_content("training#0")
+        for first in ("training#0", "training#1"):  # which set the seeds
+            parser.get_parsed_content(first)
         trainer = parser.get_parsed_content("train#trainer")
         evaluator = parser.get_parsed_content("validate#evaluator")
         average = parser.get_parsed_content("train#ema").ema_model if "ema" in parser["train"] else None
@@ -234,7 +235,7 @@ class Wiring:
         trainer.add_event_handler(Events.EPOCH_STARTED, start)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, see)
         evaluator.add_event_handler(Events.COMPLETED, validate)
-        for index in range(1, len(steps)):
+        for index in range(2, len(steps)):
             parser.get_parsed_content(f"training#{index}")
         parser.get_parsed_content("finalize")
         set_determinism(seed=None)
