@@ -15,7 +15,7 @@ import jsonschema
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.scripts import run
 
-__all__ = ["check_options", "option_value", "schema_of"]
+__all__ = ["check_options", "default_schema", "option_value", "schema_of"]
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 # What a run may be given beside the options of its configuration.
@@ -72,6 +72,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "autocast_dtype": {"enum": [None, "bfloat16", "float16"], "description": "null, bfloat16 or float16"},
     "existing": {"enum": ["error", "skip", "overwrite"], "description": "error, skip or overwrite"},
     "inputs": _names(description="a list of names"),
+    "section": _names(type=["array", "string"], minLength=1, description="a name or a list of names"),
+    "class_weights": {
+        "anyOf": [{"const": "balanced"}, {"type": "array", "items": _POSITIVE}, {"type": "null"}],
+        "description": "balanced, a weight for each class in a list, or null",
+    },
     "targets": _names(type=["array", "string"], minLength=1, description="missing, all, a name or a list of names"),
     "slice_size": _sizes(2, _COUNT),
     "crop_size": _sizes(3, _COUNT),
@@ -125,7 +130,7 @@ def schema_of(hint: Any) -> dict[str, Any]:
     return next(({"type": name} for name, (types, _) in _TYPES.items() if kind in types), {})
 
 
-def _schema_of_default(name: str, default: Any) -> dict[str, Any]:
+def default_schema(name: str, default: Any) -> dict[str, Any]:
     """Return what an option of a configuration may be, by its name or else by its default."""
     known = SCHEMAS.get(_parts(name)[-1])
     if known is not None:
@@ -185,9 +190,8 @@ def check_options() -> None:
     defaults = ConfigParser(ConfigParser.load_config_files(files))
     for name, value in given.items():
         if name not in _OF_MONAI and not _is_evaluated(value):
-            typed = option_value(name, value, _schema_of_default(name, _default(defaults, name)))
-            if typed is not value:
-                workflow.parser[name] = typed
+            # Also what needs no change: MONAI passes over a None, which says here that something is turned off.
+            workflow.parser[name] = option_value(name, value, default_schema(name, _default(defaults, name)))
 
 
 def _default(config: ConfigParser, name: str) -> Any:

@@ -9,14 +9,17 @@ import itertools
 import re
 import shlex
 import shutil
+import typing
 from pathlib import Path
 
 import nibabel
 import pytest
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser
 
 import seq2seq_mri
 from mri_phantom.brain import SimulateBrain
+from seq2seq_mri.options import default_schema, option_value, schema_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -56,9 +59,9 @@ def test_bundles_know_what_they_are_asked_for(words) -> None:
     parser = ConfigParser()
     parser.read_config([REPOSITORY / file for file in files])
     assert words[1] in parser.config
-    for name in options:
+    for name, typed in options.items():
         assert name.startswith("--")
-        assert name[2:] in parser, name
+        option_value(name[2:], DefaultParseValue(typed), default_schema(name[2:], parser[name[2:]]))
 
 
 @pytest.mark.parametrize(
@@ -72,8 +75,13 @@ def test_bundles_know_what_they_are_asked_for(words) -> None:
 def test_commands_and_their_options_exist(package, words) -> None:
     function = importlib.import_module(f"{package}.__main__").COMMANDS[words[0]]
     given = list(itertools.takewhile(lambda word: not word.startswith("--"), words[1:]))
-    options = [word[2:] for word in words if word.startswith("--")]
-    inspect.signature(function).bind(*given, **dict.fromkeys(options))
+    options: dict[str, object] = {}
+    for word, following in itertools.pairwise([*words[1:], "--"]):
+        if word.startswith("--"):
+            options[word[2:]] = True if following.startswith("--") else DefaultParseValue(following)
+    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    for name, typed in inspect.signature(function).bind(*given, **options).arguments.items():
+        option_value(name, typed, schema_of(hints.get(name)))
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch) -> None:
