@@ -21,6 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seq2seq_mri.io.datalists.datalist import load_datalist
+from seq2seq_mri.io.datalists.inspection import Checks, inspect_series
 from seq2seq_mri.io.datalists.scan import scan_dataset
 from seq2seq_mri.io.dicom.dicom_study import read_study
 from seq2seq_mri.io.dicom.read_dicom import read_dicom_series
@@ -87,6 +88,9 @@ def read_nifti(content: bytes, compressed: bool) -> None:
             assert np.isfinite(volume.voxels).all()
             assert np.isfinite(volume.affine).all()
             assert volume.voxels.nbytes <= 4 * 8 * len(content)
+        for thorough in (False, True):  # as the command datalist does
+            grid, problems, _ = inspect_series(path, "p1", 1, Checks(check_images=thorough))
+            assert (grid is None) == bool(problems)
         assert [file.name for file in Path(folder).iterdir()] == [path.name]
 
 
@@ -103,6 +107,7 @@ def test_nifti(changes, share, compressed, shape) -> None:
         {"dim": [3, -6, 7, 5, 1, 1, 1, 1]},
         {"dim": [7, 32767, 32767, 32767, 32767, 32767, 32767, 32767]},
         {"dim": [0, 6, 7, 5, 1, 1, 1, 1]},
+        {"dim": [4, 32767, 32767, 32767, 32767, 1, 1, 1]},
         {"vox_offset": np.nan},
         {"vox_offset": np.inf},
         {"vox_offset": 1e30},

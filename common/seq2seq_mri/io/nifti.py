@@ -21,7 +21,16 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
-__all__ = ["Volume", "check_intensities", "even_step", "read_volume", "set_time_step", "sidecar_path", "sidecar_texts"]
+__all__ = [
+    "Volume",
+    "check_intensities",
+    "claimed_bytes",
+    "even_step",
+    "read_volume",
+    "set_time_step",
+    "sidecar_path",
+    "sidecar_texts",
+]
 
 # The codes for units of time in a NIfTI header, by the number of seconds.
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
@@ -107,14 +116,20 @@ def _load(path: Path) -> tuple[nibabel.Nifti1Pair, np.ndarray]:
         raise _UnusableError(f"holds {dtype} voxels, not grey values; give a grey-scale image.")
     if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-12:
         raise _UnusableError("has an affine that is singular or not finite; correct the file's header.")
-    # Before memory is taken for them.
-    needed = int(getattr(image.dataobj, "offset", 0)) + math.prod(shape) * dtype.itemsize
+    needed = claimed_bytes(image)  # before memory is taken for them
     if min(shape, default=0) < 0 or needed > size:
         claimed = " x ".join(map(str, shape))
         raise _UnusableError(
             f"is corrupt or truncated: {claimed} voxels take {needed} bytes, it has {size}; copy or convert it again."
         )
     return image, image.get_fdata(dtype=np.float32, caching="unchanged")
+
+
+def claimed_bytes(image: nibabel.Nifti1Pair) -> int:
+    """Return how many bytes a file, decompressed, must have to hold the voxels of which its header speaks."""
+    # nibabel resets the header's own vox_offset on reading.
+    offset = int(getattr(image.dataobj, "offset", 0))
+    return offset + math.prod(map(int, image.shape)) * image.get_data_dtype().itemsize
 
 
 def _timepoints_first(voxels: np.ndarray, where: str) -> np.ndarray:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,14 +10,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
 from seq2seq_mri.io.datalists.layouts import patient_of
 from seq2seq_mri.io.datalists.scan import FoundSubject, Series
 from seq2seq_mri.io.dicom.read_dicom import read_dicom_grid, read_dicom_series
 from seq2seq_mri.io.grids import match_grid
-from seq2seq_mri.io.nifti import Volume, read_volume
+from seq2seq_mri.io.nifti import Volume, claimed_bytes, read_volume
 
 __all__ = ["Checks", "SubjectReport", "datalist_table", "inspect_series", "inspect_subject"]
 
@@ -188,15 +185,14 @@ def _seems_complete(path: Path) -> bool:
     try:
         image: nib.Nifti1Image = nib.load(path)  # type: ignore[assignment]
         affine, shape, dtype = image.affine, image.shape, image.get_data_dtype()
-        # nibabel resets the header's own vox_offset on reading.
-        expected = getattr(image.dataobj, "offset", 0) + int(np.prod(shape)) * dtype.itemsize
+        expected = claimed_bytes(image)
         if path.name.lower().endswith(".gz"):
             with open(path, "rb") as file:
                 file.seek(-4, 2)
                 complete = int.from_bytes(file.read(4), "little") == expected % 2**32
         else:
             complete = path.stat().st_size >= expected
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error):
+    except Exception:  # on a damaged header nibabel raises nearly anything
         return False
     is_series = len(shape) >= 3 and 0 not in shape and sum(size != 1 for size in shape[3:]) < 2
     has_place = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-12
