@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from pathlib import Path
 
 __all__ = ["atomic_path", "check_writable_directory", "lock_directory", "unlock_directory"]
 
-_PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.partial(\..+)?")
 # The folders that this process has locked, each with what keeps the lock.
 _locked: dict[Path, int] = {}
 
@@ -80,8 +78,6 @@ def lock_directory(path: str | os.PathLike) -> None:
     The lock is the system's, on the folder itself: it leaves no file, and none of it is left of a process that was
     killed. Where a file system knows no locks, nothing is kept out. A second lock by the same process changes nothing.
 
-    What an earlier process that was killed has left half written there, by ``atomic_path``, is removed.
-
     Raises:
         ValueError: when another process has locked it.
     """
@@ -98,9 +94,6 @@ def lock_directory(path: str | os.PathLike) -> None:
                 f"Another job is writing into {folder}; wait until it has ended, or give another --output_dir."
             ) from error
     _locked[folder] = descriptor
-    for file in folder.rglob(".*.partial*"):
-        if _PARTIAL.fullmatch(file.name):
-            file.unlink(missing_ok=True)
 
 
 def unlock_directory(path: str | os.PathLike) -> None:

@@ -7,7 +7,6 @@ import errno
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -104,19 +103,6 @@ def test_a_folder_is_locked_until_the_job_ends_however_it_ends(tmp_path, another
     unlock_directory(tmp_path / "output")
     unlock_directory(tmp_path / "output")
     another_job(tmp_path / "output")
-
-
-def test_what_a_killed_job_has_left_half_written_is_removed(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # as if the process ended before
-    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "p1" / "p1_t1.nii.gz") as temporary:
-        raise KeyboardInterrupt
-    monkeypatch.undo()
-    other = tmp_path / "p1" / ".download.partial"
-    other.touch()
-    assert temporary.exists()
-    lock_directory(tmp_path)
-    unlock_directory(tmp_path)
-    assert list((tmp_path / "p1").iterdir()) == [other]
 
 
 def test_folders_without_locks_are_used_all_the_same(tmp_path, monkeypatch) -> None:

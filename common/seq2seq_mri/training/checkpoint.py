@@ -246,6 +246,8 @@ class TrainingCheckpoint:
                 "another --output_dir."
             )
         content = read_checkpoint(self.last)
+        for leftover in self.last.parent.glob(".*.partial.pt"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
         _check_facts(self.network, self.normalize, content, self.last)
         restore_parts(self.parts, {key: value for key, value in content.items() if key not in _FACTS}, self.last)
         if content["epoch_length"] != trainer.state.epoch_length:
@@ -342,15 +344,16 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any],
     stored = [index for group in state.get("param_groups", []) for index in group.get("params", [])]
     if stored != list(range(len(shapes))):
         raise ValueError(f"{path} has an optimizer of {len(stored)} parameters, this network has {len(shapes)}.")
-    for index, values in state["state"].items():
+    known = dict(enumerate(shapes))
+    for index, values in state.get("state", {}).items():
         for name, value in values.items():
             # A single number, such as a count of steps, belongs to the parameter as a whole.
             if not torch.is_tensor(value) or value.ndim == 0:
                 continue
-            if value.shape != shapes[index] or not bool(value.isfinite().all()):
+            if value.shape != known.get(index) or not bool(value.isfinite().all()):
                 raise ValueError(
                     f"{path} has an optimizer whose {name} of parameter {index} has the shape {tuple(value.shape)} "
-                    f"instead of {tuple(shapes[index])}, or is not finite; the file is damaged. Train again."
+                    f"instead of {known.get(index)}, or is not finite; the file is damaged. Train again."
                 )
 
 

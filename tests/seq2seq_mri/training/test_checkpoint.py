@@ -24,7 +24,6 @@ from engine_parts import TINY_OVERRIDES, bundle_command, command_environment, ru
 from ignite.engine import Events
 from training_parts import SEQUENCES, Training
 
-from seq2seq_mri.files import unlock_directory
 from seq2seq_mri.training.checkpoint import (
     initial_network,
     load_weights,
@@ -81,9 +80,8 @@ def test_resumed_training_equals_an_uninterrupted_one(straight, tmp_path, caplog
     with caplog.at_level("INFO", logger="seq2seq_mri"):
         for iteration in (1, ITERATIONS + 1, 2 * ITERATIONS + 2, 4 * ITERATIONS):
             interrupt(Training(tmp_path), iteration)
-        leftover = last(tmp_path).with_name(".last.pt.0123456789abcdef.partial.pt")
+        leftover = last(tmp_path).with_name(".last.pt.x1y2z3.partial.pt")
         leftover.write_bytes(b"half")
-        unlock_directory(last(tmp_path).parent)  # as the end of a process does
         Training(tmp_path).run(resume=True)
     assert_same_training(straight, tmp_path)
     assert read_checkpoint(last(tmp_path))["epoch"] == 4
@@ -224,7 +222,10 @@ OTHER_BOUND = {"percentile": 99.5, "clip_factor": 1.0}
         (lambda content: {"sequences": {"t1": 2, "dce": 1}}, "was trained on the sequences"),
         (lambda content: {"epoch_length": 7}, EPOCHS),
         (lambda content: {"normalization": NormalizeSequencesd(SEQUENCES, **OTHER_BOUND).settings}, OPTIONS),
-        (lambda content: with_moments(content, torch.zeros(3, 5)), "exp_avg of parameter 2 has the shape .3, 5. inst"),
+        (
+            lambda content: with_moments(content, torch.zeros(3, 5)),
+            "exp_avg of parameter 2 has the shape .3, 5. inst",
+        ),
         (of_fewer_parameters, "has an optimizer of .* parameters, this network has"),
         (lambda content: {"discriminators": {}}, "has discriminators, not used here: it was saved by another conf"),
         (without_average, "has no ema_network: it was saved by another configuration"),
